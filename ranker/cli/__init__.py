@@ -1,0 +1,1 @@
+"""The command line: parse, open, one library call, write, one line."""

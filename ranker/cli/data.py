@@ -1,0 +1,207 @@
+"""``import``, ``index`` and ``retrieve``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from ranker.cli.options import PATH, force_option, output_option, pooling_option, progress, say, split_option
+from ranker.cli.settings import settings_of, settings_options, speed_options
+from ranker.index.dense_config import DenseConfig
+from ranker.index.lexical_config import LANGUAGES, LexicalConfig
+from ranker.limits import DEFAULT_RETRIEVE_DEPTH, MAX_DEPTH
+from ranker.scoring.speed import Speed
+
+if TYPE_CHECKING:
+    from ranker.data.dataset import Dataset
+    from ranker.data.records import Query
+    from ranker.data.run import Run
+    from ranker.scoring.scorer import Advance, Scorer
+
+_LEXICAL = {
+    "language": "For bm25: the analyser, by language code",
+    "k1": "For bm25: how much a repeated word counts",
+    "b": "For bm25: how much long passages are marked down",
+    "rm3": "For bm25: expand each query by RM3 feedback",
+}
+_DENSE = {
+    "faiss": "For dense: Flat (exact), HNSW, IVF, or a FAISS factory string",
+    "nprobe": "For dense: lists that an IVF index looks into",
+    "ef_search": "For dense: candidates that an HNSW index keeps while it looks",
+}
+
+
+@click.command("import")
+@click.argument("format_name", metavar="FORMAT")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@output_option("DATASET")
+@force_option
+def import_command(format_name: str, sources: tuple[str, ...], output: Path, force: bool) -> None:
+    """Turn data of another FORMAT into a DATASET folder in BEIR layout.
+
+    \b
+    squad      [SPLIT=]PATH...         SQuAD 1.1 or 2.0 JSON
+    msmarco    collection=PATH queries=PATH qrels[:SPLIT]=PATH
+    dpr        [SPLIT=]PATH...         Dense Passage Retrieval JSON
+    trec       collection=PATH topics=PATH qrels[:SPLIT]=PATH
+    trec-html  collection=PATH topics=PATH qrels[:SPLIT]=PATH
+
+    A SOURCE is ROLE=PATH, or ROLE:SPLIT=PATH where a role goes by split; without a SPLIT it is test. A role may be
+    given several times, any file may be .gz, and a TREC collection a file, a folder or a tar archive.
+    """  # noqa: D301  # click keeps lines as they are behind a real backspace
+    from ranker.data.beir import write_material
+    from ranker.data.files import check_output
+    from ranker.data.imports.formats import FORMATS
+
+    if format_name not in FORMATS:
+        raise click.BadParameter(f"{format_name!r} is not one of {', '.join(FORMATS)}.", param_hint="FORMAT")
+    check_output(output, force)
+    form = FORMATS[format_name]
+    imported = form.read(form.sources(sources))
+    write_material(imported, output, force)
+    skipped = "".join(f"; {count} {what} skipped" for what, count in sorted(imported.skipped.items()))
+    say(f"{output}: imported from {format_name}{skipped}.")
+
+
+@click.command("index")
+@click.argument("dataset")
+@click.option(
+    "--kind",
+    type=click.Choice(("bm25", "dense")),
+    default="bm25",
+    show_default=True,
+    help="bm25: Lucene, through Anserini; dense: vectors of a dual encoder in FAISS.",
+)
+@click.option(
+    "--model", "source", default="", help="For dense: the dual encoder, a directory or hub name, or 'offline'."
+)
+@pooling_option
+@settings_options(LexicalConfig, _LEXICAL, {"language": LANGUAGES})
+@settings_options(DenseConfig, _DENSE, {})
+@speed_options
+@output_option("INDEX")
+@force_option
+@click.pass_context
+def index_command(
+    context: click.Context, dataset: str, kind: str, source: str, pooling: str, output: Path, force: bool
+) -> None:
+    """Index a DATASET's passages, for BM25 by Lucene or by a dual encoder's vectors in FAISS.
+
+    Its settings are remembered and used again by ranker retrieve.
+    """
+    from ranker.data.catalogue import open_dataset
+    from ranker.data.files import check_output
+
+    if kind == "dense" and not source:
+        raise click.UsageError("--kind dense needs --model, the dual encoder to encode the passages with.")
+    check_output(output, force)
+    data = open_dataset(dataset)
+    count = len(data.collection)
+    started = time.monotonic()
+    with progress(f"index {kind}", count, "passage") as advance:
+        if kind == "bm25":
+            from ranker.index.lexical_building import build_lexical_index
+
+            build_lexical_index(
+                data.collection, settings_of(context, LexicalConfig), output, force=force, advance=advance
+            )
+        else:
+            from ranker.index.dense import build_dense_index
+            from ranker.index.store import building
+
+            scorer = _dual_encoder(source, pooling, settings_of(context, Speed))
+            with building(output, force) as folder:
+                config = settings_of(context, DenseConfig)
+                build_dense_index(scorer, data.name, data.collection, config, folder, advance)
+    seconds = time.monotonic() - started
+    say(f"{output}: {kind} index of {count} passages in {seconds:.1f} s, {count / seconds:.0f} passages/s.")
+
+
+@click.command("retrieve")
+@click.argument("dataset")
+@click.option("--index", "index_path", type=PATH, required=True, help="An index of the DATASET's passages.")
+@click.option(
+    "--depth",
+    type=click.IntRange(1, MAX_DEPTH),
+    default=DEFAULT_RETRIEVE_DEPTH,
+    show_default=True,
+    help="Passages to find for each query.",
+)
+@click.option("--model", "source", default="", help="For a dense index: its model, where it has moved since.")
+@split_option
+@speed_options
+@output_option("RUN")
+@force_option
+@click.pass_context
+def retrieve_command(
+    context: click.Context,
+    dataset: str,
+    index_path: Path,
+    depth: int,
+    source: str,
+    split: str,
+    output: Path,
+    force: bool,
+) -> None:
+    """Find passages for each query of a DATASET's split, with the settings that the index remembers."""
+    from ranker.cli.records import write_named
+    from ranker.data.catalogue import open_dataset
+    from ranker.data.files import check_output
+    from ranker.index.store import index_kind
+
+    check_output(output, force)
+    data = open_dataset(dataset)
+    queries = data.queries(split)
+    started = time.monotonic()
+    search = {"bm25": _search_bm25, "dense": _search_dense}[index_kind(index_path)]
+    with progress("retrieve", len(queries), "query") as advance:
+        run, facts = search(_Retrieval(data, queries, index_path, depth, source, settings_of(context, Speed), advance))
+    seconds = time.monotonic() - started
+    dataset_facts = {"name": data.name, "split": split, **data.digests(split)}
+    write_named(run, output, force, {"dataset": dataset_facts, "depth": depth, **facts, "seconds": round(seconds, 2)})
+    unanswered = len(queries) - len(run)
+    missed = f"; {unanswered} queries found nothing" if unanswered else ""
+    say(f"{output}: {len(run)} queries, {run.hits} hits in {seconds:.1f} s{missed}.")
+
+
+class _Retrieval(NamedTuple):
+    """What one retrieval needs."""
+
+    data: Dataset
+    queries: dict[str, Query]
+    folder: Path
+    depth: int
+    model: str
+    speed: Speed
+    advance: Advance
+
+
+def _search_bm25(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
+    from ranker.index.lexical import LexicalIndex
+
+    index = LexicalIndex.open(job.folder, job.data.collection)
+    run = index.search(job.queries, job.depth, advance=job.advance)
+    return run, {"index": {"kind": "bm25", "digest": index.manifest.digest, **asdict(index.config)}}
+
+
+def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
+    from ranker.cli.records import scoring_record
+    from ranker.index.dense import check_model, open_dense_index
+
+    index, settings = open_dense_index(job.folder, job.data.collection)
+    scorer = _dual_encoder(job.model or settings.model, settings.pooling, job.speed)
+    check_model(job.folder, settings, scorer)
+    vectors = scorer.vectors(scorer.queries(query.text for query in job.queries.values()), job.advance)
+    run = index.search(job.queries, vectors, job.depth)
+    return run, {"index": {"kind": "dense", **asdict(settings)}, **scoring_record(scorer)}
+
+
+def _dual_encoder(source: str, pooling: str, speed: Speed) -> Scorer:
+    from ranker.model.loading import load_model
+    from ranker.scoring.scorer import Scorer
+
+    return Scorer(load_model(source, "dual", pooling), speed)

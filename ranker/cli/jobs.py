@@ -1,0 +1,99 @@
+"""``reproduce``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ranker.cli.options import PATH, force_option
+from ranker.cli.records import scoring_record, training_facts, training_progress, write_named
+from ranker.cli.settings import settings_of, speed_options
+from ranker.scoring.speed import Speed
+
+if TYPE_CHECKING:
+    from ranker.data.dataset import Dataset
+    from ranker.reproduction import Arm, Reproduction, ReproductionConfig
+
+
+@click.command("reproduce")
+@click.option(
+    "--dataset", "name", default="almanac", show_default=True, help="The DATASET; it needs train, dev and test."
+)
+@click.option("--model", "backbone", default="offline", show_default=True, help="The backbone of every arm.")
+@click.option("--seed", default=1, show_default=True, help="Seed of new heads, groups and dropout.")
+@click.option("--minutes-each", default=4.5, show_default=True, help="Minutes of training for each trained arm.")
+@click.option("--depth", default=50, show_default=True, help="Passages of BM25 to rerank, and to draw negatives from.")
+@click.option(
+    "--output",
+    "-o",
+    type=PATH,
+    default=Path(),
+    metavar="FOLDER",
+    help="Where runs/, qrels/ and models/ are written.  [default: this folder]",
+)
+@speed_options
+@force_option
+@click.pass_context
+def reproduce_command(
+    context: click.Context,
+    name: str,
+    backbone: str,
+    seed: int,
+    minutes_each: float,
+    depth: int,
+    output: Path,
+    force: bool,
+) -> None:
+    """Find out whether reading question and passage together wins, and by how much.
+
+    Index, retrieve, train a cross and a dual encoder at equal cost, rerank, search by FAISS, evaluate and compare:
+    on the embedded dataset, in about 15 minutes on two cores.
+    """
+    from ranker.data.catalogue import open_dataset
+    from ranker.data.files import check_output
+    from ranker.report import render_evaluations, verdict
+    from ranker.reproduction import HEADLINE, ReproductionConfig, arm_names, reproduce
+
+    config = ReproductionConfig(seed=seed, minutes_each=minutes_each, depth=depth)
+    dataset = open_dataset(name)
+    runs = {arm: output / "runs" / dataset.name / f"{arm}.run" for arm in arm_names(config)}
+    for path in runs.values():
+        check_output(path, force)
+    result = reproduce(dataset, backbone, config, settings_of(context, Speed), training_progress)
+    for arm, path in runs.items():
+        write_named(result.arms[arm].run, path, force, _facts(result.arms[arm], dataset, config))
+    _write_shared(result, dataset, output)
+    click.echo(render_evaluations(result.evaluations))
+    for baseline, comparison in result.comparisons.items():
+        click.echo(verdict(comparison.of(f"cross.seed{seed}", HEADLINE), baseline))
+
+
+def _facts(arm: Arm, dataset: Dataset, config: ReproductionConfig) -> dict[str, Any]:
+    """What the manifest of an arm's run says beside command and versions."""
+    facts: dict[str, Any] = {
+        "dataset": {"name": dataset.name, "split": "test", **dataset.digests("test")},
+        "depth": config.depth,
+        "seed": config.seed,
+        "seconds": round(arm.seconds, 1),
+    }
+    if arm.scorer is not None:
+        facts |= {**scoring_record(arm.scorer), "pairs": arm.pairs, **asdict(arm.cut)}
+        facts["pairs_per_second"] = round(arm.pairs / arm.seconds, 1)
+    if arm.trained is not None:
+        facts["training"] = training_facts(arm.trained)
+    return facts
+
+
+def _write_shared(result: Reproduction, dataset: Dataset, output: Path) -> None:
+    """The judgments that the runs are for, and the models; made again by every run of the job, so replaced."""
+    from ranker.data.files import written_folder
+    from ranker.data.trec import write_qrels
+
+    write_qrels(result.qrels, output / "qrels" / f"{dataset.name}.test.qrels", force=True)
+    for name, arm in result.arms.items():
+        if arm.trained is not None and arm.scorer is not None:
+            with written_folder(output / "models" / dataset.name / name, force=True) as beside:
+                arm.scorer.model.save(beside)

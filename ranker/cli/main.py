@@ -1,0 +1,59 @@
+"""The ``ranker`` command."""
+
+import sys
+
+import click
+
+from ranker import __version__
+from ranker.cli.data import import_command, index_command, retrieve_command
+from ranker.cli.jobs import reproduce_command
+from ranker.cli.models import rerank_command, train_command
+from ranker.cli.results import compare_command, evaluate_command
+from ranker.errors import RankerError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="ranker")
+def cli() -> None:
+    """Train, run and compare BERT rankers of question-passage pairs.
+
+    A DATASET is a folder in BEIR layout (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv; plain or .gz), irds:ID of
+    ir_datasets, or an embedded one: almanac, pydoc, with settings as in almanac:size=10000,locale=zh.
+    """
+
+
+for command in (
+    import_command,
+    index_command,
+    retrieve_command,
+    train_command,
+    rerank_command,
+    evaluate_command,
+    compare_command,
+    reproduce_command,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Runs the command line: 0 done, 1 one sentence about what is wrong, 2 usage; a bug keeps its traceback."""
+    try:
+        cli(standalone_mode=False)
+    except RankerError as error:
+        _stop(f"Error: {error}", 1)
+    except click.exceptions.Abort:
+        _stop("Error: stopped by Ctrl-C; nothing half-written was left behind.", 1)
+    except BrokenPipeError:
+        # whoever read our output has had enough of it; without this Python complains again at exit
+        sys.stderr.close()
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+
+
+def _stop(sentence: str, status: int) -> None:
+    click.echo(sentence, err=True)
+    sys.exit(status)

@@ -1,0 +1,206 @@
+"""``train`` and ``rerank``."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ranker.cli.options import PATH, force_option, output_option, pooling_option, progress, run_name, say, split_option
+from ranker.cli.records import scoring_record, training_progress, training_record, write_result
+from ranker.cli.settings import settings_of, settings_options, speed_options
+from ranker.errors import DataError
+from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
+from ranker.model.config import MODES, POOLINGS, SIMILARITIES, RankerConfig
+from ranker.scoring.speed import Speed
+from ranker.training.config import LOSSES, TrainingConfig
+
+if TYPE_CHECKING:
+    from ranker.data.run import Ranking, Run
+
+_MODEL_HELP = "A model directory, a hub name, or 'offline' for the embedded MiniLM."
+_READING = {
+    "pooling": "What a dual encoder takes for a text's vector: its first token's, or the mean of all",
+    "similarity": "How a dual encoder compares two vectors",
+    "query_length": "Tokens of a query that are read",
+    "length": "Tokens of a pair, or of a passage read apart, markers included",
+    "frozen": "Leave the backbone as it is and train the head alone",
+}
+_TRAINING = {
+    "loss": "; ".join(f"{name}: {meaning}" for name, meaning in LOSSES.items()),
+    "negatives": "Negatives in a group, beside one positive",
+    "groups_per_step": "Groups in a step",
+    "learning_rate": "The highest learning rate",
+    "weight_decay": "Decay of matrices, not of biases and norms",
+    "warmup": "Share of the training in which the learning rate rises",
+    "clip": "Largest norm of a step's gradient",
+    "temperature": "Divides the scores that the loss sees; 0 is 0.05 for dual, else 1",
+    "epochs": "Times each query gives a group",
+    "max_minutes": "Stop after so long, the learning rate falling to 0 by then; 0 is no limit",
+    "validations": "Times that dev is evaluated; the best weights are kept",
+    "seed": "Seed of the new head, the groups and dropout",
+}
+_CHOICES = {"pooling": POOLINGS, "similarity": SIMILARITIES, "loss": LOSSES}
+
+mode_option = click.option(
+    "--mode",
+    type=click.Choice(tuple(MODES)),
+    required=True,
+    help=". ".join(f"{name} {meaning}" for name, meaning in MODES.items()) + ".",
+)
+
+
+@click.command("train")
+@click.argument("dataset")
+@mode_option
+@click.option(
+    "--run",
+    "runs",
+    type=PATH,
+    multiple=True,
+    help="A run with candidates for the split, and for dev; without any, BM25 finds them.",
+)
+@click.option("--model", "backbone", default="offline", show_default=True, help=_MODEL_HELP)
+@click.option(
+    "--negative-depth",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, MAX_DEPTH),
+    help="How far down the run negatives are drawn.",
+)
+@click.option("--split", default="train", show_default=True, help="The split of the DATASET to train on.")
+@click.option(
+    "--dev", default="dev", show_default=True, help="The split that chooses the weights kept, if the DATASET has it."
+)
+@settings_options(RankerConfig, _READING, _CHOICES)
+@settings_options(TrainingConfig, _TRAINING, _CHOICES)
+@speed_options
+@output_option("MODEL")
+@force_option
+@click.pass_context
+def train_command(
+    context: click.Context,
+    dataset: str,
+    mode: str,
+    runs: tuple[Path, ...],
+    backbone: str,
+    negative_depth: int,
+    split: str,
+    dev: str,
+    output: Path,
+    force: bool,
+) -> None:
+    """Train a model on a DATASET's judgments.
+
+    Each step draws groups of one judged positive and negatives from the run: never a judged positive, nor its text
+    under another id. The best weights by RR@10 on dev are kept.
+    """
+    from ranker.data.catalogue import open_dataset
+    from ranker.data.files import check_output, written_folder
+    from ranker.experiment import fit, judged
+    from ranker.index.firststage import bm25_run
+    from ranker.model.loading import create_model
+    from ranker.scoring.scorer import Scorer
+
+    check_output(output, force)
+    config = settings_of(context, TrainingConfig)
+    data = open_dataset(dataset)
+    model = create_model(settings_of(context, RankerConfig, {"mode": mode}), backbone, config.seed)
+    scorer = Scorer(model, settings_of(context, Speed))
+    splits = [name for name in (split, dev) if name == split or name in data.splits]
+    found = _merged(runs) if runs else bm25_run(data, splits, negative_depth)
+    training = judged(data, split, found)
+    validation = judged(data, dev, found) if dev in splits else None
+    with training_progress(mode) as on_step:
+        trained = fit(scorer, data.collection, (training, validation), config, negative_depth, on_step)
+    with written_folder(output, force) as beside:
+        scorer.model.save(beside)
+        record = training_record(data, (split, dev), scorer, config, trained)
+        (beside / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    best = f", RR@10 on {dev} {trained.best.value:.4f} at step {trained.best.step}" if trained.best else ""
+    say(f"{output}: {mode} after {trained.steps} steps, {trained.groups} groups, {trained.seconds:.0f} s{best}.")
+
+
+@click.command("rerank")
+@click.argument("dataset")
+@click.option("--run", "run_path", type=PATH, required=True, help="The run to rerank.")
+@mode_option
+@click.option("--model", "source", required=True, help=_MODEL_HELP)
+@click.option(
+    "--depth",
+    type=click.IntRange(1, MAX_DEPTH),
+    default=DEFAULT_RERANK_DEPTH,
+    show_default=True,
+    help="Passages of each ranking to score; the rest stay beneath.",
+)
+@pooling_option
+@split_option
+@speed_options
+@output_option("RUN")
+@force_option
+@click.pass_context
+def rerank_command(
+    context: click.Context,
+    dataset: str,
+    run_path: Path,
+    mode: str,
+    source: str,
+    depth: int,
+    pooling: str,
+    split: str,
+    output: Path,
+    force: bool,
+) -> None:
+    """Put a run's passages in a model's order.
+
+    Ranks are decided by the model's raw float32 scores; what lies below --depth keeps its order, beneath.
+    """
+    from ranker.data.catalogue import open_dataset
+    from ranker.data.files import check_output, digest
+    from ranker.data.trec import read_run
+    from ranker.model.loading import load_model
+    from ranker.reranking import rerank
+    from ranker.scoring.scorer import Scorer
+
+    check_output(output, force)
+    data = open_dataset(dataset)
+    run = read_run(run_path)
+    queries = data.queries(split)
+    scorer = Scorer(load_model(source, mode, pooling), settings_of(context, Speed))
+    started = time.monotonic()
+    with progress(f"rerank {mode}", sum(min(depth, len(ranking)) for ranking in run.values()), "pair") as advance:
+        reranked = rerank(scorer, run, queries, data.collection, depth, advance)
+    seconds = time.monotonic() - started
+    write_result(
+        reranked,
+        output,
+        force,
+        {
+            "dataset": {"name": data.name, "split": split, **data.digests(split)},
+            "run": {"name": run.name, "sha256": digest(run_path)},
+            "depth": depth,
+            **scoring_record(scorer),
+            "pairs_per_second": round(reranked.pairs / seconds, 1),
+        },
+    )
+
+
+def _merged(paths: tuple[Path, ...]) -> Run:
+    """Runs for different queries as one.
+
+    Raises: DataError where two answer the same query.
+    """
+    from ranker.data.run import Run
+    from ranker.data.trec import read_run
+
+    rankings: dict[str, Ranking] = {}
+    for path in paths:
+        run = read_run(path)
+        repeated = next((query_id for query_id in run if query_id in rankings), None)
+        if repeated is not None:
+            raise DataError(f"{path}: answers query {repeated}, as another --run does; expected each query in one run.")
+        rankings |= run.rankings
+    return Run(run_name(paths[0]), rankings)

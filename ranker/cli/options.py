@@ -1,0 +1,96 @@
+"""Options that several commands share, and what they open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ranker.errors import DataError
+from ranker.model.config import POOLINGS
+
+if TYPE_CHECKING:
+    from ranker.data.records import Qrels
+    from ranker.data.run import Run
+    from ranker.scoring.scorer import Advance
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+_SUFFIXES = (".gz", ".run", ".txt", ".trec", ".tsv")
+
+
+def output_option(what: str) -> Callable[[F], F]:
+    """``--output``, for a command that writes ``what``."""
+    return click.option("-o", "--output", type=PATH, required=True, metavar=what, help=f"The {what.lower()} to write.")
+
+
+def force_option(command: F) -> F:
+    """``--force``, for every command that writes."""
+    return click.option("--force", is_flag=True, help="Replace an --output that exists.")(command)
+
+
+def split_option(command: F) -> F:
+    """``--split``, for every command that reads a DATASET."""
+    return click.option("--split", default="test", show_default=True, help="The split of the DATASET.")(command)
+
+
+def pooling_option(command: F) -> F:
+    """``--pooling``, for models that do not say how their tokens become a vector."""
+    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in POOLINGS.items())
+    return click.option(
+        "--pooling",
+        type=click.Choice(tuple(POOLINGS)),
+        default="cls",
+        show_default=True,
+        help=f"For a plain encoder as dual, a text's vector. {meanings}.",
+    )(command)
+
+
+def run_name(path: Path) -> str:
+    """What a run is called by the file that it lies in: ``runs/cross.seed1.run.gz`` is ``cross.seed1``."""
+    name = path.name
+    while Path(name).suffix in _SUFFIXES:
+        name = Path(name).stem
+    return "-".join(name.split()) or "run"
+
+
+def open_qrels(name: str, split: str) -> Qrels:
+    """Judgments from a TREC qrels file, a BEIR ``.tsv``, or a dataset's split."""
+    from ranker.data.catalogue import open_dataset
+    from ranker.data.trec import read_qrels
+
+    path = Path(name)
+    return read_qrels(path) if path.is_file() else open_dataset(name).qrels(split)
+
+
+def open_runs(paths: tuple[Path, ...]) -> list[Run]:
+    """Runs, each named by its file, so that no two are called alike.
+
+    Raises: DataError where two files have one name.
+    """
+    from ranker.data.run import Run
+    from ranker.data.trec import read_run
+
+    names = [run_name(path) for path in paths]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise DataError(f"{repeated}: two run files are called so; expected files of different names.")
+    return [Run(name, read_run(path).rankings) for name, path in zip(names, paths, strict=True)]
+
+
+@contextmanager
+def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
+    """A progress bar on stderr, silent where stderr is no terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=label, unit=unit, unit_scale=True, disable=None, leave=False) as bar:
+        yield bar.update
+
+
+def say(sentence: str) -> None:
+    """One line on stderr, where progress goes."""
+    click.echo(sentence, err=True)

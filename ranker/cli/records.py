@@ -1,0 +1,107 @@
+"""What commands write beside their results, and say of them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ranker.cli.options import run_name, say
+
+if TYPE_CHECKING:
+    from ranker.data.dataset import Dataset
+    from ranker.data.run import Run
+    from ranker.reranking import Reranked
+    from ranker.scoring.scorer import Scorer
+    from ranker.training.config import TrainingConfig
+    from ranker.training.loop import Step, Trained
+
+
+def write_named(run: Run, output: Path, force: bool, facts: dict[str, Any]) -> None:
+    """Writes a run, called by its file's name, and its manifest."""
+    from ranker.data.manifest import write_manifest
+    from ranker.data.run import Run
+    from ranker.data.trec import write_run
+
+    write_run(Run(run_name(output), run.rankings), output, force)
+    write_manifest(output, facts)
+
+
+def write_result(reranked: Reranked, output: Path, force: bool, facts: dict[str, Any]) -> None:
+    """Writes a reranked run with its manifest, and says in a line what was done and what was cut."""
+    cut = reranked.cut
+    counts = {"pairs": reranked.pairs, "queries_cut": cut.queries, "pairs_cut": cut.pairs, "tokens_cut": cut.tokens}
+    write_named(reranked.run, output, force, {**facts, **counts})
+    lost = f"; {cut.pairs} passages cut, {cut.tokens} tokens lost" if cut.pairs else ""
+    lost += f"; {cut.queries} queries cut" if cut.queries else ""
+    speed = f"{facts['pairs_per_second']} pairs/s in {facts['precision']}"
+    say(f"{output}: {len(reranked.run)} queries, {reranked.pairs} pairs at {speed}{lost}.")
+
+
+def scoring_record(scorer: Scorer) -> dict[str, Any]:
+    """The model and how it ran."""
+    return {
+        "model": {"source": scorer.model.source, "sha256": scorer.model.digest(), **asdict(scorer.model.config)},
+        "device": device_name(scorer),
+        "precision": scorer.precision,
+    }
+
+
+def device_name(scorer: Scorer) -> str:
+    """The kind of processor, or the GPU by name."""
+    if scorer.device.type == "cpu":
+        return f"cpu ({platform.machine()})"
+    import torch
+
+    return torch.cuda.get_device_name(scorer.device)
+
+
+def training_record(
+    dataset: Dataset, splits: tuple[str, str], scorer: Scorer, config: TrainingConfig, trained: Trained
+) -> dict[str, Any]:
+    """How a model came to be."""
+    from ranker.data.manifest import command, versions
+
+    return {
+        "command": command(),
+        "dataset": {"name": dataset.name, "split": splits[0], "dev": splits[1], **dataset.digests(splits[0])},
+        "training": asdict(config.resolved(scorer.model.config.apart)),
+        **training_facts(trained),
+        "losses": [round(loss, 5) for loss in trained.losses],
+        "device": device_name(scorer),
+        "precision": scorer.precision,
+        "versions": versions(),
+    }
+
+
+def training_facts(trained: Trained) -> dict[str, Any]:
+    """How long a training was, and what dev said of it."""
+    return {
+        "steps": trained.steps,
+        "groups": trained.groups,
+        "seconds": round(trained.seconds, 1),
+        "validations": [validation._asdict() for validation in trained.validations],
+        "kept": trained.best._asdict() if trained.best else None,
+    }
+
+
+@contextmanager
+def training_progress(label: str) -> Iterator[Callable[[Step], None]]:
+    """A bar on stderr with the loss, pairs per second and the time left."""
+    from tqdm import tqdm
+
+    form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=1.0, desc=f"train {label}", disable=None, leave=False, bar_format=form) as bar:
+        pairs = 0
+
+        def on_step(step: Step) -> None:
+            nonlocal pairs
+            pairs += step.pairs
+            elapsed = float(bar.format_dict["elapsed"]) or 1.0
+            bar.set_postfix_str(f"loss {step.loss:.4f}, {pairs / elapsed:.0f} pairs/s", refresh=False)
+            bar.update(step.progress - bar.n)
+
+        yield on_step

@@ -1,0 +1,97 @@
+"""``evaluate`` and ``compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import click
+
+from ranker.cli.options import PATH, open_qrels, open_runs, say, split_option
+
+if TYPE_CHECKING:
+    from ranker.evaluation import Evaluation
+    from ranker.report import Format
+
+_FORMATS = ("table", "markdown", "json", "csv")
+_MEASURES = ("nDCG@10", "RR@10", "AP", "R@100", "P@10")
+
+measure_option = click.option(
+    "-m", "--measure", "measures", multiple=True, default=_MEASURES, show_default=True,
+    help="A measure as ir-measures writes it; may be given several times.",
+)  # fmt: skip
+format_option = click.option(
+    "--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True, help="How results are printed."
+)
+
+
+@click.command("evaluate")
+@click.argument("qrels")
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@measure_option
+@click.option("--per-query", is_flag=True, help="Print each query's value.")
+@format_option
+@split_option
+def evaluate_command(
+    qrels: str, runs: tuple[Path, ...], measures: tuple[str, ...], per_query: bool, form: str, split: str
+) -> None:
+    """Say how good RUNS are by QRELS.
+
+    QRELS is a TREC qrels file, a BEIR .tsv, or a DATASET with --split. A judged query that a run lacks counts 0.
+    """
+    from ranker.report import notes, render_evaluations
+
+    evaluations = _evaluations(qrels, runs, measures, split)
+    click.echo(render_evaluations(evaluations, cast("Format", form), per_query), nl=False)
+    if form == "csv":
+        for evaluation in evaluations:
+            for note in notes(evaluation):
+                say(note)
+
+
+@click.command("compare")
+@click.argument("qrels")
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--baseline", help="The run that the others are compared with: its file's name, or the file.  [default: the first]"
+)
+@click.option(
+    "--missing",
+    type=click.Choice(("refuse", "zero")),
+    default="refuse",
+    show_default=True,
+    help="What is done with a run that lacks judged queries: refuse it, or count each of them 0.",
+)
+@measure_option
+@format_option
+@split_option
+def compare_command(
+    qrels: str,
+    runs: tuple[Path, ...],
+    baseline: str | None,
+    missing: Literal["refuse", "zero"],
+    measures: tuple[str, ...],
+    form: str,
+    split: str,
+) -> None:
+    """Say whether RUNS differ from a baseline by QRELS, and whether that could be chance.
+
+    Per measure: the mean difference with its bootstrap 95 % interval, paired randomisation and t-tests with Holm's
+    correction over the runs, and the queries won, tied and lost.
+    """
+    from ranker.cli.options import run_name
+    from ranker.comparison import compare
+    from ranker.report import render_comparison
+
+    evaluations = _evaluations(qrels, runs, measures, split)
+    name = run_name(Path(baseline)) if baseline else None
+    comparison = compare(evaluations, name, missing=missing)
+    click.echo(render_comparison(comparison, cast("Format", form)), nl=False)
+
+
+def _evaluations(qrels: str, runs: tuple[Path, ...], measures: tuple[str, ...], split: str) -> list[Evaluation]:
+    from ranker.evaluation import evaluate, parse_measures
+
+    wanted = parse_measures(measures)
+    judgments = open_qrels(qrels, split)
+    return [evaluate(run, judgments, wanted) for run in open_runs(runs)]

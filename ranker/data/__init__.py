@@ -1,0 +1,1 @@
+"""What flows through the toolkit: passages, queries, judgments and runs."""

@@ -1,0 +1,76 @@
+"""Datasets by name: a folder in BEIR layout, ``irds:<id>``, or an embedded one."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ranker.data.almanac import AlmanacConfig, almanac
+from ranker.data.beir import write_material
+from ranker.data.cache import cache_folder
+from ranker.data.dataset import Dataset
+from ranker.data.irds import irds
+from ranker.data.pydoc import PydocConfig, pydoc
+from ranker.data.records import Material
+from ranker.errors import DataError
+
+EMBEDDED: dict[str, tuple[type[Any], Callable[[Any], Material]]] = {
+    "almanac": (AlmanacConfig, almanac),
+    "pydoc": (PydocConfig, pydoc),
+}
+"""Datasets that need no file and no network: their settings, and the function that makes them."""
+
+_FORMAT = 1
+
+
+def open_dataset(name: str) -> Dataset:
+    """The dataset of that name.
+
+    A folder; ``irds:<id>``; or ``almanac`` and ``pydoc``, which take settings: ``almanac:size=10000,locale=zh``.
+    Raises: DataError for a name that is none of these, and a folder that is not in BEIR layout.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "irds":
+        return Dataset(name, _materialised(kind, {"id": rest}, lambda: irds(rest)))
+    if kind in EMBEDDED and not Path(name).is_dir():
+        config_class, make = EMBEDDED[kind]
+        config = _settings(name, config_class, rest)
+        return Dataset(kind, _materialised(kind, asdict(config), lambda: make(config)))
+    folder = Path(name)
+    if not folder.is_dir():
+        raise DataError(
+            f"{name}: is no dataset; expected a folder in BEIR layout, irds:<id>, or one of {', '.join(EMBEDDED)}."
+        )
+    return Dataset(folder.resolve().name, folder)
+
+
+def _materialised(kind: str, settings: dict[str, Any], make: Callable[[], Material]) -> Path:
+    """The folder in the cache that holds these settings' dataset, written on first use.
+
+    What is installed decides what pydoc reads and which CLDR babel carries, so it is part of the key.
+    """
+    installed = sorted(f"{dist.name}=={dist.version}" for dist in metadata.distributions())
+    key = json.dumps([_FORMAT, kind, settings, sys.version, installed], sort_keys=True)
+    folder = cache_folder() / "datasets" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    if not folder.exists():
+        write_material(make(), folder)
+    return folder
+
+
+def _settings(name: str, config_class: type[Any], rest: str) -> Any:  # noqa: ANN401  # one class for each dataset
+    """``size=10000,locale=zh`` as the settings of an embedded dataset."""
+    types: dict[str, type[Any]] = {field.name: type(field.default) for field in fields(config_class)}
+    values: dict[str, Any] = {}
+    for item in filter(None, rest.split(",")):
+        key, _, value = item.partition("=")
+        if key not in types:
+            raise DataError(f"{name}: has no setting {key!r}, only {', '.join(types)}.")
+        try:
+            values[key] = types[key](value)
+        except ValueError as error:
+            raise DataError(f"{name}: {key} is {value!r}, expected {types[key].__name__}.") from error
+    return config_class(**values)

@@ -1,0 +1,192 @@
+"""A collection of passages on disk, read by id through an offset index that lies beside it in the cache."""
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranker.data.beir import parse_passage
+from ranker.data.cache import cache_folder
+from ranker.data.files import open_binary, open_text_lines, read_lines, reason, written_folder
+from ranker.data.records import Passage
+from ranker.errors import DataError
+
+_BUCKETS = 64
+"""Parts of the offset index sorted one at a time, so that sorting 8.8 M ids takes a few MB."""
+
+_BATCH = 65_536
+"""Passages whose places are held before they go to their buckets on disk."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Where each passage's line starts, by the hash of its doc_id; both arrays memory-mapped, sorted by hash."""
+
+    hashes: NDArray[np.uint64]
+    offsets: NDArray[np.uint64]
+    digest: str
+
+
+class Collection:
+    """Passages in a ``corpus.jsonl`` of BEIR layout: by doc_id, in file order, and by number.
+
+    ``digest`` is the SHA-256 of the (decompressed) file.
+    """
+
+    def __init__(self, path: Path, plain: Path, table: _Table) -> None:
+        """Use ``Collection.open``."""
+        self.path = path
+        self.digest = table.digest
+        self._plain = plain
+        self._table = table
+        self._file: IO[bytes] = open_binary(plain)
+
+    @classmethod
+    def open(cls, path: Path) -> "Collection":
+        """Opens the file, after building its offset index on first use.
+
+        Raises: DataError with file and line for what no collection may hold.
+        """
+        folder = cache_folder() / "collections" / _stamp(path)
+        if not (folder / "meta.json").exists():
+            with written_folder(folder, force=True) as beside:
+                _build(path, beside)
+        meta = json.loads((folder / "meta.json").read_text())
+        hashes = np.memmap(folder / "hashes", dtype=np.uint64, mode="r")
+        offsets = np.memmap(folder / "offsets", dtype=np.uint64, mode="r")
+        table = _Table(hashes, offsets, meta["digest"])
+        return cls(path, folder / "corpus.jsonl" if path.suffix == ".gz" else path, table)
+
+    def __len__(self) -> int:
+        """How many passages there are."""
+        return len(self._table.offsets)
+
+    def __iter__(self) -> Iterator[Passage]:
+        """Every passage, in file order."""
+        for number, line in open_text_lines(self._plain):
+            yield parse_passage(line, self.path, number)
+
+    def __contains__(self, doc_id: object) -> bool:
+        """Whether a passage has this doc_id."""
+        return isinstance(doc_id, str) and self._find(doc_id) is not None
+
+    def __getitem__(self, doc_id: str) -> Passage:
+        """The passage of this doc_id.
+
+        Raises: KeyError where there is none.
+        """
+        passage = self._find(doc_id)
+        if passage is None:
+            raise KeyError(doc_id)
+        return passage
+
+    def _find(self, doc_id: str) -> Passage | None:
+        wanted = _hash(doc_id)
+        place = int(np.searchsorted(self._table.hashes, wanted))
+        while place < len(self) and self._table.hashes[place] == wanted:
+            self._file.seek(int(self._table.offsets[place]))
+            passage = parse_passage(self._file.readline().decode(), self.path, 0)
+            if passage.doc_id == doc_id:
+                return passage
+            place += 1
+        return None
+
+
+def _hash(doc_id: str) -> np.uint64:
+    """Ids from a command line may hold what UTF-8 cannot; no passage has such an id."""
+    encoded = doc_id.encode(errors="surrogatepass")
+    return np.uint64(int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "little"))
+
+
+def _stamp(path: Path) -> str:
+    """Names the offset index of a file as it is now: another size or time of change is another index."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}.") from error
+    key = f"{_FORMAT}|{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ino}"
+    return hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+def _build(path: Path, folder: Path) -> None:
+    """Reads the collection once: checks every line, and writes hashes, offsets and the digest."""
+    plain = path
+    if path.suffix == ".gz":
+        plain = folder / "corpus.jsonl"
+        with plain.open("wb") as unpacked:
+            unpacked.writelines(line for _, line in read_lines(path))
+    buckets = [folder / f"bucket{number}" for number in range(_BUCKETS)]
+    digest, count = _scan(path, plain, buckets)
+    _sort(path, plain, buckets, folder)
+    (folder / "meta.json").write_text(json.dumps({"digest": digest, "passages": count, "source": str(path)}))
+
+
+def _scan(path: Path, plain: Path, buckets: list[Path]) -> tuple[str, int]:
+    """Every line checked; its hash and offset in the bucket of the hash. The digest, and how many there are."""
+    total, offset, count = hashlib.sha256(), 0, 0
+    hashes, offsets = array("Q"), array("Q")
+    for number, line in read_lines(plain):
+        passage = parse_passage(_decoded(line, path, number), path, number)
+        total.update(line)
+        hashes.append(int(_hash(passage.doc_id)))
+        offsets.append(offset)
+        offset, count = offset + len(line), number
+        if len(hashes) == _BATCH:
+            _distribute(hashes, offsets, buckets)
+            del hashes[:], offsets[:]
+    _distribute(hashes, offsets, buckets)
+    if not count:
+        raise DataError(f"{path}: has no passages, expected one JSON object a line.")
+    return total.hexdigest(), count
+
+
+def _decoded(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        value = line[error.start : error.start + 4]
+        raise DataError(f"{path}:{number}: byte {error.start + 1} is not UTF-8: found {value!r}.") from error
+
+
+def _distribute(hashes: "array[int]", offsets: "array[int]", buckets: list[Path]) -> None:
+    rows = np.stack([np.frombuffer(hashes, dtype=np.uint64), np.frombuffer(offsets, dtype=np.uint64)], axis=1)
+    owner = rows[:, 0] >> np.uint64(64 - (_BUCKETS - 1).bit_length())
+    for number, bucket in enumerate(buckets):
+        with bucket.open("ab") as file:
+            rows[owner == number].tofile(file)
+
+
+def _sort(path: Path, plain: Path, buckets: list[Path], folder: Path) -> None:
+    with (folder / "hashes").open("wb") as hashes, (folder / "offsets").open("wb") as offsets:
+        for bucket in buckets:
+            rows = np.fromfile(bucket, dtype=np.uint64).reshape(-1, 2)
+            rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+            _refuse_repeats(path, plain, rows)
+            rows[:, 0].tofile(hashes)
+            rows[:, 1].tofile(offsets)
+            bucket.unlink()
+
+
+def _refuse_repeats(path: Path, plain: Path, rows: NDArray[np.uint64]) -> None:
+    """Equal hashes are looked up, since two ids may share one."""
+    suspects = np.flatnonzero(rows[1:, 0] == rows[:-1, 0])
+    if not len(suspects):
+        return
+    suspicious = {int(rows[i, 1]) for place in suspects for i in (place, place + 1)}
+    lines: dict[str, int] = {}
+    offset = 0
+    for number, line in read_lines(plain):
+        if offset in suspicious:
+            doc_id = parse_passage(_decoded(line, path, number), path, number).doc_id
+            if doc_id in lines:
+                raise DataError(f"{path}:{number}: doc id {doc_id} stands twice, first in line {lines[doc_id]}.")
+            lines[doc_id] = number
+        offset += len(line)

@@ -1,0 +1,76 @@
+"""A dataset: a collection, queries, and judgments by split, in a folder of BEIR layout."""
+
+from functools import cached_property
+from pathlib import Path
+
+from ranker.data.beir import read_queries
+from ranker.data.collection import Collection
+from ranker.data.files import digest
+from ranker.data.records import Qrels, Query
+from ranker.data.trec import read_qrels
+from ranker.errors import DataError
+
+
+class Dataset:
+    """A collection, its queries, and the judgments of each split."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        """``open_dataset`` finds the folder of a name."""
+        self.name = name
+        self.folder = folder
+        self._corpus = _existing(folder, "corpus.jsonl")
+        self._queries = _existing(folder, "queries.jsonl")
+
+    @cached_property
+    def collection(self) -> Collection:
+        """The passages; opened on first use."""
+        return Collection.open(self._corpus)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have judgments."""
+        files = (self.folder / "qrels").glob("*.tsv*")
+        return tuple(sorted({file.name.removesuffix(".gz").removesuffix(".tsv") for file in files}))
+
+    def qrels_path(self, split: str) -> Path:
+        """The file of a split's judgments.
+
+        Raises: DataError where there is no such split.
+        """
+        if split not in self.splits:
+            raise DataError(f"{self.folder}: has no split {split!r}, only {', '.join(self.splits) or 'no judgments'}.")
+        return _existing(self.folder / "qrels", f"{split}.tsv")
+
+    def qrels(self, split: str) -> Qrels:
+        """The judgments of a split.
+
+        Raises: DataError where there is no such split, or its file is malformed.
+        """
+        return read_qrels(self.qrels_path(split))
+
+    def queries(self, split: str) -> dict[str, Query]:
+        """The queries with judgments in a split, by query_id, in file order.
+
+        Raises: DataError where a judged query has no text.
+        """
+        judged = self.qrels(split)
+        queries = {query.query_id: query for query in read_queries(self._queries) if query.query_id in judged}
+        missing = next((query_id for query_id in judged if query_id not in queries), None)
+        if missing is not None:
+            raise DataError(f"{self._queries}: has no query {missing}, which {self.qrels_path(split)} judges.")
+        return queries
+
+    def digests(self, split: str) -> dict[str, str]:
+        """SHA-256 of the collection, the queries and a split's judgments, for the manifests of results."""
+        return {
+            "collection": self.collection.digest,
+            "queries": digest(self._queries),
+            "qrels": digest(self.qrels_path(split)),
+        }
+
+
+def _existing(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise DataError(f"{folder}: has no {name} or {name}.gz, which a folder in BEIR layout must have.")

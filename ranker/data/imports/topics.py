@@ -1,0 +1,69 @@
+"""TREC topics: ``<top>`` blocks, ``<DOC>`` blocks as CACM has them, or tab-separated lines."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ranker.data.files import open_text_lines
+from ranker.data.imports.msmarco import two_columns
+from ranker.data.imports.questions import Questions
+from ranker.data.records import Query
+from ranker.errors import DataError
+
+_TOP_ID = re.compile(r"<num>\s*(?:Number:)?\s*([^\s<]+)", re.IGNORECASE)
+_TOP_TEXT = re.compile(r"<title>\s*(?:Topic:)?(.*?)(?=<[/a-z])", re.IGNORECASE | re.DOTALL)
+_DOC_ID = re.compile(r"<DOCNO>\s*([^\s<]+)\s*</DOCNO>", re.IGNORECASE)
+_DOC_TEXT = re.compile(r"</DOCNO>(.*)</DOC>", re.IGNORECASE | re.DOTALL)
+
+_BLOCKS = {"<top": ("</top>", _TOP_ID, _TOP_TEXT), "<doc>": ("</doc>", _DOC_ID, _DOC_TEXT)}
+"""By how a block starts: how it ends, where its id is, and where its question."""
+
+
+def read_topics(path: Path, questions: Questions) -> Iterator[Query]:
+    """The topics of a file; of a ``<top>`` its title, of CACM's ``<DOC>`` all its words.
+
+    A file whose first line with words starts a block is read as blocks, any other as lines of id, tab and text. In
+    blocks, ids that are numbers lose their leading zeros, which qrels do not have.
+    Raises: DataError with file and line for a block that does not end or lacks its id or question.
+    """
+    first = next((line.strip().lower() for _, line in open_text_lines(path) if line.strip()), "")
+    start = next((start for start in _BLOCKS if first.startswith(start)), None)
+    if not first:
+        raise DataError(f"{path}: is empty, expected topics.")
+    if start is None:
+        for place, query_id, text in two_columns(path):
+            yield questions.query(query_id, text, place)
+        return
+    for number, block in _blocks(path, start):
+        yield _topic(block, start, f"{path}:{number}", questions)
+
+
+def _blocks(path: Path, start: str) -> Iterator[tuple[int, str]]:
+    """Each block with the number of its first line; lines between blocks say nothing."""
+    end = _BLOCKS[start][0]
+    began, lines = 0, list[str]()
+    for number, line in open_text_lines(path):
+        if not began and line.strip().lower().startswith(start):
+            began = number
+        if began:
+            lines.append(line)
+        if began and end in line.lower():
+            yield began, "\n".join(lines)
+            began, lines = 0, []
+    if began:
+        raise DataError(f"{path}:{began}: the topic that starts here does not end, expected {end}.")
+
+
+def _topic(block: str, start: str, place: str, questions: Questions) -> Query:
+    _, id_pattern, text_pattern = _BLOCKS[start]
+    identifier, text = id_pattern.search(block), text_pattern.search(block)
+    if identifier is None:
+        raise DataError(f"{place}: the topic that starts here has no id, expected {_said(start)}.")
+    if text is None:
+        raise DataError(f"{place}: the topic that starts here has no question, expected {_said(start)}.")
+    query_id = str(int(identifier[1])) if identifier[1].isdecimal() else identifier[1]
+    return questions.query(query_id, " ".join(text[1].split()), place)
+
+
+def _said(start: str) -> str:
+    return "<num> and <title>" if start == "<top" else "<DOCNO> and words after it"

@@ -1,0 +1,49 @@
+"""Any dataset of ir_datasets, by its id, through the extra ``irds``."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ranker.data.records import Judgment, Material, Passage, Query
+from ranker.errors import DataError, SetupError
+
+_TITLE = "title"
+_SPLIT = "test"
+"""An ir_datasets id names one split; it goes by the name that ``--split`` has by default."""
+
+
+def irds(dataset_id: str) -> Material:
+    """The passages, queries and judgments of an ir_datasets id, which may download them.
+
+    Raises: SetupError where ir-datasets is not installed; DataError for an unknown id, or one without all three parts.
+    """
+    try:
+        import ir_datasets  # noqa: PLC0415  # an extra
+    except ImportError as error:
+        raise SetupError("irds: datasets need ir-datasets; install it with: pip install 'ranker[irds]'.") from error
+    try:
+        dataset = ir_datasets.load(dataset_id)
+    except KeyError as error:
+        raise DataError(f"irds:{dataset_id}: is unknown to ir_datasets; its catalogue lists the ids.") from error
+    for part in ("docs", "queries", "qrels"):
+        if not getattr(dataset, f"has_{part}")():
+            raise DataError(f"irds:{dataset_id}: has no {part}, expected an id with docs, queries and qrels.")
+    return Material(_passages(dataset), _queries(dataset), _judgments(dataset))
+
+
+def _passages(dataset: Any) -> Iterator[Passage]:  # noqa: ANN401  # ir_datasets makes its classes at run time
+    has_title = _TITLE in dataset.docs_cls()._fields
+    for doc in dataset.docs_iter():
+        title = doc.title if has_title else ""
+        text = doc.default_text()
+        # ir_datasets' default text of a titled passage begins with its title
+        yield Passage(doc.doc_id, title, text.removeprefix(title).strip() if title else text)
+
+
+def _queries(dataset: Any) -> Iterator[Query]:  # noqa: ANN401
+    for query in dataset.queries_iter():
+        yield Query(query.query_id, query.default_text())
+
+
+def _judgments(dataset: Any) -> Iterator[Judgment]:  # noqa: ANN401
+    for qrel in dataset.qrels_iter():
+        yield Judgment(_SPLIT, qrel.query_id, qrel.doc_id, qrel.relevance)

@@ -1,0 +1,44 @@
+"""The ``.json`` beside every run: how it came to be, so that it can be made again and checked."""
+
+import json
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from ranker import __version__
+from ranker.data.files import written
+
+_PACKAGES: Final = ("torch", "transformers", "tokenizers", "faiss-cpu", "faiss-gpu", "pyserini", "ir-measures", "numpy")
+
+
+def manifest_path(run_path: Path) -> Path:
+    """Where the manifest of a run lies."""
+    return run_path.with_name(run_path.name + ".json")
+
+
+def write_manifest(run_path: Path, facts: dict[str, Any]) -> None:
+    """Writes what is known of a run beside it: the facts, the command line, and the versions of everything.
+
+    It replaces an older one: the caller has been allowed to replace the run.
+    """
+    record = {"ranker": __version__, "command": command(), **facts, "versions": versions()}
+    with written(manifest_path(run_path), force=True) as beside:
+        beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def command() -> str:
+    """The command line as it was typed."""
+    return " ".join(["ranker", *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide a score; those that are not installed are left out."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,50 @@
+"""The nouns of the field: what a file holds, one record at a time."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Query(NamedTuple):
+    """A question."""
+
+    query_id: str
+    text: str
+
+
+class Passage(NamedTuple):
+    """A passage of a collection; ``title`` may be empty, ``text`` never is."""
+
+    doc_id: str
+    title: str
+    text: str
+
+    @property
+    def contents(self) -> str:
+        """Title and text as one string: what is indexed and what a model reads."""
+        return f"{self.title} {self.text}" if self.title else self.text
+
+
+class Judgment(NamedTuple):
+    """How relevant a passage is to a query, in one split; 0 is judged and not relevant."""
+
+    split: str
+    query_id: str
+    doc_id: str
+    relevance: int
+
+
+Qrels = dict[str, dict[str, int]]
+"""Relevance by query_id and doc_id. An absent passage is unjudged."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a dataset is made of, as streams, before it lies on disk.
+
+    The three are read once each, in this order, so a source may fill in judgments while it yields passages.
+    """
+
+    passages: Iterable[Passage]
+    queries: Iterable[Query]
+    judgments: Iterable[Judgment]

@@ -1,0 +1,134 @@
+"""Runs: for each query, passages and scores, best first. The only place that decides an order."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ranker.errors import DataError
+from ranker.limits import MAX_DEPTH
+
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """The passages found for one query, best first: score falling, equal scores by doc_id falling, as trec_eval.
+
+    Shape: scores (passages,), float32.
+    Raises: DataError for NaN, an infinite score, a passage named twice, or another order.
+    """
+
+    doc_ids: tuple[str, ...]
+    scores: Scores
+
+    def __post_init__(self) -> None:
+        """Holds what every reader of a ranking relies on."""
+        check_scores(self.scores)
+        if len(self.doc_ids) != len(self.scores):
+            raise DataError(f"a ranking has {len(self.doc_ids)} passages but {len(self.scores)} scores.")
+        if len(self.doc_ids) > MAX_DEPTH:
+            raise DataError(f"a ranking has {len(self.doc_ids)} passages, at most {MAX_DEPTH} are allowed.")
+        if len(set(self.doc_ids)) != len(self.doc_ids):
+            raise DataError(f"passage {_first_repeat(self.doc_ids)!r} stands twice in one ranking.")
+        if not _is_ordered(self.doc_ids, self.scores):
+            raise DataError("a ranking is not in order: scores must fall, and equal scores be by doc_id falling.")
+
+    def __len__(self) -> int:
+        """How many passages were found."""
+        return len(self.doc_ids)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal where passages and scores are, to the bit."""
+        if not isinstance(other, Ranking):
+            return NotImplemented
+        return self.doc_ids == other.doc_ids and bool(np.array_equal(self.scores, other.scores))
+
+    __hash__ = None  # type: ignore[assignment]  # the scores are an array
+
+    @classmethod
+    def ordered(cls, doc_ids: Sequence[str], scores: ArrayLike) -> "Ranking":
+        """The ranking of passages given in any order.
+
+        Scores become float32 first, so what float32 cannot tell apart is a tie. Raises: DataError as the class.
+        """
+        ids, values = tuple(doc_ids), to_float32(scores)
+        if len(ids) != len(values) or _is_ordered(ids, values):
+            return cls(ids, values)
+        order = _order(ids, values)
+        return cls(tuple(ids[i] for i in order), values[order])
+
+    def head(self, depth: int) -> "Ranking":
+        """The best ``depth`` passages."""
+        return Ranking(self.doc_ids[:depth], self.scores[:depth])
+
+
+@dataclass(frozen=True, eq=False)
+class Run(Mapping[str, Ranking]):
+    """What a system answers: a ranking for each query_id."""
+
+    name: str
+    rankings: Mapping[str, Ranking]
+
+    def __post_init__(self) -> None:
+        """A name must fit the last column of a run file."""
+        if not self.name or len(self.name.split()) != 1 or self.name.strip() != self.name:
+            raise DataError(f"a run is named {self.name!r}, expected one word without spaces.")
+
+    def __getitem__(self, query_id: str) -> Ranking:
+        """The ranking of one query."""
+        return self.rankings[query_id]
+
+    def __iter__(self) -> Iterator[str]:
+        """The query_ids, in the order of the run."""
+        return iter(self.rankings)
+
+    def __len__(self) -> int:
+        """How many queries were answered."""
+        return len(self.rankings)
+
+    @property
+    def hits(self) -> int:
+        """Passages over all queries."""
+        return sum(len(ranking) for ranking in self.rankings.values())
+
+
+def to_float32(scores: ArrayLike) -> Scores:
+    """Scores as trec_eval holds them; what exceeds float32 becomes infinite, and is refused later."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(np.asarray(scores), dtype=np.float32)
+
+
+def check_scores(scores: Scores) -> None:
+    """Refuses what cannot be ranked.
+
+    Raises: DataError for NaN and infinite scores.
+    """
+    finite = np.isfinite(scores)
+    if not finite.all():
+        place = int(np.argmin(finite))
+        raise DataError(f"score {place + 1} of a ranking is {scores[place]}, expected a finite number.")
+
+
+def _is_ordered(doc_ids: tuple[str, ...], scores: Scores) -> bool:
+    upper, lower = scores[:-1], scores[1:]
+    if (upper > lower).all():
+        return True
+    return not (lower > upper).any() and all(doc_ids[i] >= doc_ids[i + 1] for i in np.flatnonzero(lower == upper))
+
+
+def _order(doc_ids: tuple[str, ...], scores: Scores) -> list[int]:
+    """Python orders strings by code point, which for UTF-8 is the order of bytes that trec_eval's strcmp has."""
+    by_id = sorted(range(len(doc_ids)), key=doc_ids.__getitem__, reverse=True)
+    falling = np.argsort(-scores[by_id], kind="stable")
+    return [by_id[i] for i in falling]
+
+
+def _first_repeat(doc_ids: tuple[str, ...]) -> str:
+    seen: set[str] = set()
+    for doc_id in doc_ids:
+        if doc_id in seen:
+            return doc_id
+        seen.add(doc_id)
+    raise ValueError("no passage repeats")

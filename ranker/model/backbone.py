@@ -1,0 +1,94 @@
+"""BERT-like backbones: which there are, what each lacks, and its own way from [CLS] to a class."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ranker.errors import ModelError
+
+Classify = Callable[[Any, Tensor], Tensor]
+
+
+class Traits(NamedTuple):
+    """``classify`` takes the stock classifier and (P, H) to (P, labels); ``shift`` positions are never usable."""
+
+    classify: Classify
+    shift: int = 0
+
+
+def _pooled(model: Any, cls: Tensor) -> Tensor:  # noqa: ANN401  # transformers' classes share no annotated base
+    return model.classifier(model.dropout(model.base_model.pooler(cls.unsqueeze(1))))  # type: ignore[no-any-return]
+
+
+def _own_pooler(model: Any, cls: Tensor) -> Tensor:  # noqa: ANN401
+    return model.classifier(model.dropout(model.pooler(cls.unsqueeze(1))))  # type: ignore[no-any-return]
+
+
+def _whole_head(model: Any, cls: Tensor) -> Tensor:  # noqa: ANN401
+    return model.classifier(cls.unsqueeze(1))  # type: ignore[no-any-return]
+
+
+def _distilbert(model: Any, cls: Tensor) -> Tensor:  # noqa: ANN401
+    return model.classifier(model.dropout(torch.relu(model.pre_classifier(cls))))  # type: ignore[no-any-return]
+
+
+def _modernbert(model: Any, cls: Tensor) -> Tensor:  # noqa: ANN401
+    return model.classifier(model.drop(model.head(cls)))  # type: ignore[no-any-return]
+
+
+BACKBONES: dict[str, Traits] = {
+    "bert": Traits(_pooled),
+    "roberta": Traits(_whole_head, shift=2),
+    "xlm-roberta": Traits(_whole_head, shift=2),
+    "camembert": Traits(_whole_head, shift=2),
+    "mpnet": Traits(_whole_head, shift=2),
+    "electra": Traits(_whole_head),
+    "distilbert": Traits(_distilbert),
+    "deberta-v2": Traits(_own_pooler),
+    "modernbert": Traits(_modernbert),
+}
+"""Supported ``model_type``s. RoBERTa's relatives start counting positions behind the padding id."""
+
+
+def traits(config: Any, source: str) -> Traits:  # noqa: ANN401
+    """The traits of a backbone by its Hugging Face configuration.
+
+    Raises: ModelError for a ``model_type`` that is not supported.
+    """
+    if config.model_type not in BACKBONES:
+        raise ModelError(f"{source}: is a {config.model_type!r} model; supported are {', '.join(BACKBONES)}.")
+    return BACKBONES[config.model_type]
+
+
+def longest_input(config: Any, source: str) -> int:  # noqa: ANN401
+    """The tokens, markers included, that the backbone has positions for."""
+    return int(config.max_position_embeddings) - traits(config, source).shift
+
+
+def has_segments(config: Any) -> bool:  # noqa: ANN401
+    """Whether the backbone tells the two texts of a pair apart by segment embeddings."""
+    return getattr(config, "type_vocab_size", 0) > 1
+
+
+def summary_pooling(config: Any) -> str:  # noqa: ANN401
+    """How the stock classifier sums up the tokens: ModernBERT's may take their mean, all others take [CLS]."""
+    return str(getattr(config, "classifier_pooling", "cls"))
+
+
+def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """One vector per text from all its token vectors.
+
+    Shape: hidden (N, L, H), mask (N, L), result (N, H).
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    kept = mask.unsqueeze(-1)
+    return hidden.masked_fill(~kept, 0.0).sum(dim=1) / kept.sum(dim=1)
+
+
+def freeze(module: nn.Module) -> None:
+    """Takes a module out of training: no gradients, no dropout."""
+    module.requires_grad_(False)
+    module.eval()

@@ -1,0 +1,64 @@
+"""A backbone that answers in views."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ranker.model.backbone import has_segments, pool
+from ranker.model.batch import TokenBatch
+from ranker.model.views import Reads, Views
+
+
+class Encoder(nn.Module):
+    """Reads texts, or pairs together, with a Hugging Face backbone; what it answers is float32.
+
+    The backbone may run in bfloat16 (under autocast); the head behind it never does, because eight bits of
+    mantissa make ties of scores that differ.
+    """
+
+    def __init__(self, backbone: nn.Module, pooling: str, frozen: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = pooling
+        self.frozen = frozen
+        self._segments = has_segments(backbone.config)
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """A frozen backbone stays in evaluation mode, without dropout."""
+        return super().train(mode and not self.frozen)
+
+    def together(self, batch: TokenBatch, reads: Reads) -> Views:
+        """The views of pairs that were put together into one input each."""
+        output = self._run(batch, every_layer=reads.layers == "all")
+        layers = output.hidden_states[1:] if reads.layers == "all" else (output.last_hidden_state,)
+        cls = torch.stack([pool(layer, batch.mask, self.pooling) for layer in layers], dim=1).float()
+        PAIRS, LAYERS, WIDTH = cls.shape  # noqa: N806  # axes are named in capitals
+        no_tokens, no_mask = cls.new_empty(PAIRS, LAYERS, 0, WIDTH), batch.mask.new_empty(PAIRS, 0)
+        return Views(no_tokens, no_tokens, no_mask, no_mask, cls)
+
+    def apart(self, batch: TokenBatch) -> Tensor:
+        """One vector per text, read alone.
+
+        Shape: (N, H).
+        """
+        return pool(self._run(batch, every_layer=False).last_hidden_state.float(), batch.mask, self.pooling)
+
+    def _run(self, batch: TokenBatch, every_layer: bool) -> Any:  # noqa: ANN401
+        inputs = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
+        if self._segments:
+            inputs["token_type_ids"] = batch.segments
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self.backbone(**inputs, output_hidden_states=every_layer)
+
+
+def pair_views(query: Tensor, passage: Tensor) -> Views:
+    """The views of pairs whose texts were read apart.
+
+    Shape: query (P, H), passage (P, H).
+    """
+    PAIRS, WIDTH = query.shape  # noqa: N806
+    whole = torch.ones(PAIRS, 1, dtype=torch.bool, device=query.device)
+    return Views(
+        query.view(PAIRS, 1, 1, WIDTH), passage.view(PAIRS, 1, 1, WIDTH), whole, whole, query.new_empty(PAIRS, 0, WIDTH)
+    )

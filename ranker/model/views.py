@@ -1,0 +1,28 @@
+"""What an encoder answers and a head reads."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+
+class Reads(NamedTuple):
+    """What a head declares it reads; the encoder computes and keeps no more than that."""
+
+    layers: Literal["last", "all"]
+
+
+@dataclass(frozen=True)
+class Views:
+    """P pairs as V layers see them, shallow to deep; what was not asked for has no tokens or no layers.
+
+    Shape: query (P, V, Lq, H), passage (P, V, Lp, H), query_mask (P, Lq), passage_mask (P, Lp), cls (P, V, H).
+    Masks are True at tokens. Where question and passage are read apart there is no joint ``cls`` (V = 0), and
+    ``query`` and ``passage`` hold one vector each, their pooled ones (Lq = Lp = 1).
+    """
+
+    query: Tensor
+    passage: Tensor
+    query_mask: Tensor
+    passage_mask: Tensor
+    cls: Tensor

@@ -1,0 +1,220 @@
+"""Evaluations and comparisons as text: aligned for a terminal, as Markdown, as JSON and as CSV. Nothing is computed."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from typing import Any, Final, Literal
+
+from ranker.comparison import ALPHA, Comparison, Difference
+from ranker.evaluation import Evaluation, Measure
+from ranker.limits import MAX_DEPTH
+
+Format = Literal["table", "markdown", "json", "csv"]
+FORMATS: Final[tuple[Format, ...]] = ("table", "markdown", "json", "csv")
+
+_LISTED = 5
+"""Query_ids named in a sentence; JSON names them all."""
+
+Rows = Sequence[Sequence[str]]
+
+
+def render_evaluations(evaluations: Sequence[Evaluation], form: Format = "table", per_query: bool = False) -> str:
+    """One row per run, or per run and query; a table also says what was missing and unjudged.
+
+    All evaluations are of the same measures. CSV has one value a row: run, query_id (``all``), measure, value.
+    """
+    if form == "json":
+        return _json({"runs": [_evaluation_record(e, per_query) for e in evaluations]})
+    if form == "csv":
+        return _csv(_evaluation_csv(evaluations, per_query))
+    rows = _query_rows(evaluations) if per_query else _run_rows(evaluations)
+    said = [note for e in evaluations for note in notes(e)]
+    return "\n".join([_table(form)(rows, 2 if per_query else 1), "", *_bullets(said, form)]) + "\n"
+
+
+def render_comparison(comparison: Comparison, form: Format = "table") -> str:
+    """One row per measure and run; a table also says what was tested and how."""
+    if form == "json":
+        return _json(_comparison_record(comparison))
+    if form == "csv":
+        names = [field.name for field in fields(Difference)]
+        rows = [[_exact(getattr(d, name)) for name in names] for d in comparison.differences]
+        return _csv([["baseline", *names], *([comparison.baseline, *row] for row in rows)])
+    rows = [_COMPARISON_HEADER, *map(_comparison_row, comparison.differences)]
+    return "\n".join([_table(form)(rows, 2), "", *_bullets(_comparison_notes(comparison), form)]) + "\n"
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """What the numbers do not show: judged queries without an answer, answers without a judgment."""
+    name, queries = evaluation.name, len(evaluation.query_ids)
+    said = [f"{name}: {queries - len(evaluation.missing)} of {queries} judged queries answered"]
+    if evaluation.missing:
+        said[0] += f"; the missing count 0: {_listed(evaluation.missing)}"
+    if evaluation.ignored:
+        said.append(f"{name}: without judgments and left out: {_listed(evaluation.ignored)}")
+    by_depth = sorted(evaluation.measures, key=lambda measure: measure.cutoff or MAX_DEPTH)
+    shares = {_extent(measure): evaluation.unjudged[measure.name].fraction for measure in by_depth}
+    if shares:
+        said.append(f"{name}: unjudged " + ", ".join(f"{share:.1%} of {extent}" for extent, share in shares.items()))
+    return said
+
+
+def verdict(difference: Difference, baseline: str) -> str:
+    """One sentence: whether the run beat the baseline, by how much, and with what corrected p."""
+    d = difference
+    outcome = {"won": f"{d.run} beats {baseline}", "lost": f"{d.run} loses to {baseline}"}.get(
+        d.outcome, f"{d.run} and {baseline} are not told apart"
+    )
+    return (
+        f"{outcome}: {d.measure} {d.mean:.4f} against {d.baseline_mean:.4f}, difference {_signed(d.difference)} "
+        f"({_COVERAGE} interval {_signed(d.low)} to {_signed(d.high)}), {_p_said(d.p_randomisation_holm)}."
+    )
+
+
+def _run_rows(evaluations: Sequence[Evaluation]) -> Rows:
+    measures = evaluations[0].measures if evaluations else ()
+    header = ["run", *(measure.name for measure in measures)]
+    return [header, *([e.name, *(_number(m, e.summary(m.name)) for m in measures)] for e in evaluations)]
+
+
+def _query_rows(evaluations: Sequence[Evaluation]) -> Rows:
+    measures = evaluations[0].measures if evaluations else ()
+    rows = [["run", "query", *(measure.name for measure in measures)]]
+    for e in evaluations:
+        columns = [[_number(m, value) for value in e.values[m.name].tolist()] for m in measures]
+        rows += [[e.name, query_id, *values] for query_id, *values in zip(e.query_ids, *columns, strict=True)]
+        rows.append([e.name, "all", *(_number(m, e.summary(m.name)) for m in measures)])
+    return rows
+
+
+def _evaluation_csv(evaluations: Sequence[Evaluation], per_query: bool) -> list[list[str]]:
+    rows = [["run", "query_id", "measure", "value"]]
+    for e in evaluations:
+        for measure in e.measures:
+            if per_query:
+                rows += [[e.name, query_id, measure.name, repr(v)] for query_id, v in e.per_query(measure.name).items()]
+            rows.append([e.name, "all", measure.name, repr(e.summary(measure.name))])
+    return rows
+
+
+def _evaluation_record(evaluation: Evaluation, per_query: bool) -> dict[str, Any]:
+    names = [measure.name for measure in evaluation.measures]
+    record: dict[str, Any] = {
+        "name": evaluation.name,
+        "queries": len(evaluation.query_ids),
+        "measures": {name: evaluation.summary(name) for name in names},
+        "unjudged": {name: evaluation.unjudged[name].fraction for name in names},
+        "missing": list(evaluation.missing),
+        "ignored": list(evaluation.ignored),
+    }
+    if per_query:
+        record["per_query"] = {name: evaluation.per_query(name) for name in names}
+    return record
+
+
+def _extent(measure: Measure) -> str:
+    return "all passages" if measure.cutoff is None else f"the first {measure.cutoff}"
+
+
+_COVERAGE = f"{1 - ALPHA:.0%}"
+
+_COMPARISON_HEADER = ["measure", "run", "mean", "difference", f"{_COVERAGE} interval", "p", "p (t-test)", "w/t/l"]
+
+
+def _comparison_row(d: Difference) -> list[str]:
+    interval = f"[{_signed(d.low)}, {_signed(d.high)}]"
+    sizes = [f"{d.mean:.4f}", _signed(d.difference), interval]
+    return [d.measure, d.run, *sizes, _p(d.p_randomisation_holm), _p(d.p_t_holm), f"{d.wins}/{d.ties}/{d.losses}"]
+
+
+def _comparison_notes(comparison: Comparison) -> list[str]:
+    means = {d.measure: d.baseline_mean for d in comparison.differences}
+    runs = len({d.run for d in comparison.differences})
+    said = [
+        f"baseline {comparison.baseline}: " + ", ".join(f"{name} {mean:.4f}" for name, mean in means.items()),
+        f"{comparison.queries} queries; w/t/l: those better, equal and worse than the baseline's",
+        f"{_COVERAGE} interval: percentile bootstrap over queries, uncorrected",
+        f"p: paired randomisation test ({comparison.samples:,} samples, seed {comparison.seed}); "
+        f"p (t-test): paired t-test; both two-sided, Holm-corrected over {runs} run{'s' * (runs > 1)} a measure",
+    ]
+    return said + [
+        f"{name} lacks {len(query_ids)} judged queries, which count 0: {_listed(query_ids)}"
+        for name, query_ids in comparison.missing.items()
+    ]
+
+
+def _comparison_record(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "baseline": comparison.baseline,
+        "queries": comparison.queries,
+        "samples": comparison.samples,
+        "seed": comparison.seed,
+        "confidence": 1 - ALPHA,
+        "missing": {name: list(query_ids) for name, query_ids in comparison.missing.items()},
+        "differences": [asdict(d) | {"outcome": d.outcome} for d in comparison.differences],
+    }
+
+
+def _table(form: Format) -> Callable[[Rows, int], str]:
+    return _markdown if form == "markdown" else _aligned
+
+
+def _aligned(rows: Rows, words: int) -> str:
+    """Columns apart by two spaces: the first ``words`` of them to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if place < words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _markdown(rows: Rows, words: int) -> str:
+    header, *body = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    rule = ["---" if place < words else "---:" for place in range(len(header))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *body])
+
+
+def _bullets(notes: Sequence[str], form: Format) -> list[str]:
+    return [f"- {note}" for note in notes] if form == "markdown" else list(notes)
+
+
+def _csv(rows: Rows) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _json(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _listed(query_ids: Sequence[str]) -> str:
+    more = len(query_ids) - _LISTED
+    return ", ".join(query_ids[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _number(measure: Measure, value: float) -> str:
+    return f"{value:.0f}" if measure.counts else f"{value:.4f}"
+
+
+def _signed(value: float) -> str:
+    """Adding 0 turns the -0.0 of rounding into 0.0."""
+    return f"{round(value, 4) + 0.0:+.4f}"
+
+
+def _exact(value: str | float) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def _p(p: float) -> str:
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def _p_said(p: float) -> str:
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"

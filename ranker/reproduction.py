@@ -1,0 +1,150 @@
+"""The main job: BM25's candidates reranked by texts read together and texts read apart, at equal cost of training."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ranker.comparison import Comparison, compare
+from ranker.data.dataset import Dataset
+from ranker.data.records import Qrels
+from ranker.data.run import Run
+from ranker.evaluation import DEFAULT_MEASURES, Evaluation, evaluate, parse_measures
+from ranker.experiment import fit, judged
+from ranker.index.dense import build_faiss, encode_collection, open_faiss
+from ranker.index.dense_config import DenseConfig
+from ranker.index.firststage import bm25_run
+from ranker.model.config import RankerConfig
+from ranker.model.loading import create_model, load_model
+from ranker.reranking import rerank
+from ranker.scoring.scorer import Cut, Scorer
+from ranker.scoring.speed import Speed
+from ranker.training.config import TrainingConfig
+from ranker.training.loop import Step, Trained
+
+HEADLINE: Final = "RR@10"
+"""The measure that the verdict is about: MS MARCO's own, for questions that one passage answers."""
+
+OnStep = Callable[[Step], object]
+Progress = Callable[[str], AbstractContextManager[OnStep]]
+
+
+@dataclass(frozen=True)
+class ReproductionConfig:
+    """The same for every arm: groups, their order, and ``minutes_each`` of training.
+
+    ``depth`` is how many of BM25's passages are reranked, and how deep negatives are drawn.
+    """
+
+    seed: int = 1
+    minutes_each: float = 4.5
+    depth: int = 50
+    length: int = 160
+    negatives: int = 7
+    groups_per_step: int = 8
+    learning_rate: float = 1e-4
+
+
+class Arm(NamedTuple):
+    """One row of the result: a run, and the model, pairs, seconds and training behind it."""
+
+    run: Run
+    scorer: Scorer | None
+    pairs: int
+    seconds: float
+    cut: Cut
+    trained: Trained | None
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Every arm by its name, what the judgments say of each, and comparisons by the name of their baseline."""
+
+    qrels: Qrels
+    arms: dict[str, Arm]
+    evaluations: tuple[Evaluation, ...]
+    comparisons: dict[str, Comparison]
+
+
+def arm_names(config: ReproductionConfig) -> tuple[str, str, str, str, str, str]:
+    """BM25; the backbone as it is, read apart, by [CLS] and by mean; the tuned dual, reranking and searching; cross."""
+    seed = f"seed{config.seed}"
+    return "bm25", "dual-frozen-cls", "dual-frozen-mean", f"dual.{seed}", f"dual-faiss.{seed}", f"cross.{seed}"
+
+
+def reproduce(
+    dataset: Dataset, backbone: str, config: ReproductionConfig, speed: Speed, progress: Progress
+) -> Reproduction:
+    """Runs the whole experiment; choices are made on train and dev, and test is scored once, at the end.
+
+    Raises: what its parts raise.
+    """
+    job = _Job(dataset, backbone, config, speed, progress)
+    bm25, cls, mean, dual, faiss, cross = arm_names(config)
+    arms = {
+        bm25: Arm(job.first_stage, None, 0, job.first_stage_seconds, Cut(0, 0, 0), None),
+        cls: job.reranked(cls, Scorer(load_model(backbone, "dual", "cls"), speed), None),
+        mean: job.reranked(mean, Scorer(load_model(backbone, "dual", "mean"), speed), None),
+    }
+    scorer, trained = job.trained("dual")
+    arms[dual] = job.reranked(dual, scorer, trained)
+    arms[faiss] = job.found(faiss, scorer)
+    arms[cross] = job.reranked(cross, *job.trained("cross"))
+    measures = parse_measures(DEFAULT_MEASURES)
+    evaluations = tuple(evaluate(arm.run, job.test.qrels, measures) for arm in arms.values())
+    comparisons = {name: compare(evaluations, name, missing="zero") for name in (bm25, dual)}
+    return Reproduction(job.test.qrels, arms, evaluations, comparisons)
+
+
+class _Job:
+    """What all arms share: the data, BM25's candidates, and the budget."""
+
+    def __init__(
+        self, dataset: Dataset, backbone: str, config: ReproductionConfig, speed: Speed, progress: Progress
+    ) -> None:
+        self.dataset, self.backbone, self.config, self.speed, self.progress = dataset, backbone, config, speed, progress
+        started = time.monotonic()
+        found = bm25_run(dataset, ("train", "dev", "test"), config.depth)
+        self.first_stage_seconds = time.monotonic() - started
+        self.train, self.dev, self.test = (judged(dataset, split, found) for split in ("train", "dev", "test"))
+        self.first_stage = self.test.run
+
+    def trained(self, mode: str) -> tuple[Scorer, Trained]:
+        config = self.config
+        reading = RankerConfig(mode, length=config.length, query_length=min(48, config.length // 2))
+        scorer = Scorer(create_model(reading, self.backbone, config.seed), self.speed)
+        training = TrainingConfig(
+            negatives=config.negatives,
+            groups_per_step=config.groups_per_step,
+            learning_rate=config.learning_rate,
+            epochs=1_000,
+            max_minutes=config.minutes_each,
+            validations=3,
+            seed=config.seed,
+        )
+        with self.progress(mode) as on_step:
+            splits = (self.train, self.dev)
+            return scorer, fit(scorer, self.dataset.collection, splits, training, config.depth, on_step)
+
+    def reranked(self, name: str, scorer: Scorer, trained: Trained | None) -> Arm:
+        started = time.monotonic()
+        done = rerank(
+            scorer, self.first_stage, self.test.queries, self.dataset.collection, self.config.depth, lambda _: None
+        )
+        run = Run(name, done.run.rankings)
+        return Arm(run, scorer, done.pairs, time.monotonic() - started, done.cut, trained)
+
+    def found(self, name: str, scorer: Scorer) -> Arm:
+        """What the dual encoder finds by itself in the whole collection."""
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            encode_collection(scorer, self.dataset.collection, Path(folder), lambda _: None)
+            build_faiss(Path(folder), scorer.model.width, DenseConfig())
+            index = open_faiss(Path(folder), DenseConfig())
+        vectors = scorer.vectors(scorer.queries(q.text for q in self.test.queries.values()), lambda _: None)
+        run = index.search(self.test.queries, vectors, self.config.depth)
+        seconds = time.monotonic() - started
+        return Arm(replace(run, name=name), scorer, run.hits, seconds, Cut(0, 0, 0), None)

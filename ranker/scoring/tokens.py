@@ -1,0 +1,132 @@
+"""Texts as token ids: each text is tokenised once, and pairs are put together from ids, never from text again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranker.model.batch import Ids
+
+_TEXTS_AT_ONCE = 2_048
+"""Texts handed to the tokenizer in one call, which spreads them over all cores."""
+
+
+class Input(NamedTuple):
+    """What a backbone reads of one text or pair.
+
+    Shape: ids (L,), segments (L,), int32.
+    """
+
+    ids: Ids
+    segments: Ids
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Token ids of many texts, without markers, end to end.
+
+    Shape: ids (tokens,) int32, offsets (texts + 1,) int64, lost (texts,) int64: tokens cut from each.
+    """
+
+    ids: Ids
+    offsets: NDArray[np.int64]
+    lost: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """How many texts there are."""
+        return len(self.offsets) - 1
+
+    def __getitem__(self, number: int) -> Ids:
+        """The ids of one text."""
+        return self.ids[self.offsets[number] : self.offsets[number + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text."""
+        return np.diff(self.offsets)
+
+
+class Template:
+    """How a tokenizer marks texts and pairs, learned from its own output, so that it holds for any of them."""
+
+    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401  # transformers' tokenizers share no annotated base
+        backend = _backend(tokenizer)
+        pair, single = backend.encode("a", "b"), backend.encode("a")
+        self._pair = _markers(pair, (0, 1))
+        self._single = _markers(single, (0,))
+        self._pair_segments = tuple(_segment(pair, sequence) for sequence in (0, 1))
+        self._single_segment = _segment(single, 0)
+        self.pad_id = int(tokenizer.pad_token_id or 0)
+
+    @property
+    def pair_markers(self) -> int:
+        """Tokens that a pair has beside its two texts."""
+        return sum(len(part.ids) for part in self._pair)
+
+    @property
+    def single_markers(self) -> int:
+        """Tokens that a text read alone has beside its own."""
+        return sum(len(part.ids) for part in self._single)
+
+    def pair(self, query: Ids, passage: Ids) -> Input:
+        """The input of a pair read together."""
+        start, middle, end = self._pair
+        first, second = self._pair_segments
+        return _joined(start, _in(query, first), middle, _in(passage, second), end)
+
+    def single(self, text: Ids) -> Input:
+        """The input of a text read alone."""
+        start, end = self._single
+        return _joined(start, _in(text, self._single_segment), end)
+
+
+def tokenize(tokenizer: Any, texts: Iterable[str], most: int) -> Texts:  # noqa: ANN401
+    """The first ``most`` tokens of each text, and how many were lost behind them."""
+    backend = _backend(tokenizer)
+    remaining = iter(texts)
+    parts: list[Ids] = [np.empty(0, dtype=np.int32)]
+    lengths: list[int] = []
+    while chunk := list(islice(remaining, _TEXTS_AT_ONCE)):
+        encoded = [encoding.ids for encoding in backend.encode_batch(chunk, add_special_tokens=False)]
+        lengths += map(len, encoded)
+        parts.append(np.fromiter((i for ids in encoded for i in ids[:most]), dtype=np.int32))
+    whole = np.array(lengths, dtype=np.int64)
+    kept = np.minimum(whole, most)
+    return Texts(np.concatenate(parts), np.concatenate(([0], np.cumsum(kept))), whole - kept)
+
+
+def _backend(tokenizer: Any) -> Any:  # noqa: ANN401
+    """The Rust tokenizer, told not to cut or pad: a ``tokenizer.json`` may bring such settings along."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def _in(ids: Ids, segment: int) -> Input:
+    return Input(ids, np.full_like(ids, segment))
+
+
+def _joined(*parts: Input) -> Input:
+    return Input(np.concatenate([part.ids for part in parts]), np.concatenate([part.segments for part in parts]))
+
+
+def _segment(encoding: Any, sequence: int) -> int:  # noqa: ANN401
+    return int(encoding.type_ids[encoding.sequence_ids.index(sequence)])
+
+
+def _markers(encoding: Any, sequences: tuple[int, ...]) -> list[Input]:  # noqa: ANN401
+    """The markers before the first text, between two, and behind the last."""
+    owners = encoding.sequence_ids
+    cuts = [0]
+    for sequence in sequences:
+        cuts += [owners.index(sequence), len(owners) - owners[::-1].index(sequence)]
+    cuts.append(len(owners))
+    bounds = zip(cuts[::2], cuts[1::2], strict=True)
+    return [
+        Input(np.array(encoding.ids[a:b], dtype=np.int32), np.array(encoding.type_ids[a:b], dtype=np.int32))
+        for a, b in bounds
+    ]

@@ -1,0 +1,1 @@
+"""What learns: negatives, losses and the loop."""

@@ -1,0 +1,97 @@
+"""What every test may use: the shared data where it is at hand, a cache of its own, and tiny models made in memory."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("RANKER_CACHE", tempfile.mkdtemp(prefix="ranker-tests-"))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads that wait for each other
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+WORDS = (
+    "what which how where is the a of in to and capital river city old large small red green blue stone water "
+    "paris london rome cairo lies by on france england italy egypt seine thames tiber nile ##s ##ing ##ed x y z"
+).split()
+
+_SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+
+_OWN_SETTINGS: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "electra": {"embedding_size": 32},
+    "roberta": {"max_position_embeddings": 66, "type_vocab_size": 1, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
+    "distilbert": {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48},
+    "mpnet": {"max_position_embeddings": 66},
+    "deberta-v2": {"type_vocab_size": 0, "pooler_hidden_size": 32},
+    "modernbert": {
+        "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3,
+        "global_attn_every_n_layers": 3, "local_attention": 16,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real datasets beside the project; the tests on them are skipped where they are absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+def _tokenizer() -> Any:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.normalizers import Lowercase
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: number for number, word in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS))}
+    backend = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    backend.normalizer = Lowercase()
+    backend.pre_tokenizer = BertPreTokenizer()
+    backend.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]", model_max_length=64,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes the directory of a tiny random model of a type, a plain encoder (labels 0) or a stock classifier."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+    made: dict[tuple[str, int, str], Path] = {}
+
+    def make(model_type: str = "bert", labels: int = 0, **settings: Any) -> Path:
+        key = (model_type, labels, repr(settings))
+        if key not in made:
+            torch.manual_seed(7)
+            own = {**_SIZES, **_OWN_SETTINGS[model_type], **settings}
+            config = AutoConfig.for_model(model_type, vocab_size=len(WORDS) + 5, num_labels=labels or 2, **own)
+            loader = AutoModelForSequenceClassification if labels else AutoModel
+            model = loader.from_config(config)
+            for parameter in model.parameters():
+                if parameter.ndim > 1:  # wide enough that scores differ
+                    torch.nn.init.normal_(parameter, std=0.25)
+            made[key] = tmp_path_factory.mktemp(model_type)
+            model.save_pretrained(made[key])
+            _tokenizer().save_pretrained(made[key])
+        return made[key]
+
+    return make

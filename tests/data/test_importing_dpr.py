@@ -1,0 +1,190 @@
+import json
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ranker.data.beir import parse_passage, write_material
+from ranker.data.dataset import Dataset
+from ranker.data.files import open_text_lines
+from ranker.data.imports.formats import FORMATS
+from ranker.data.imports.sources import Imported
+from ranker.data.records import Judgment, Passage, Query
+from ranker.errors import DataError
+
+
+def context(
+    doc_id: object, text: str = "Some words.", title: str | None = "Title", key: str = "passage_id"
+) -> dict[str, Any]:
+    return {"title": title, "text": text, "score": 12.5, key: doc_id}
+
+
+def record(
+    text: str,
+    positive: list[dict[str, Any]],
+    hard: list[dict[str, Any]] | None = None,
+    negative: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    lists = {"positive_ctxs": positive, "hard_negative_ctxs": hard or [], "negative_ctxs": negative or []}
+    return {"dataset": "nq", "question": text, "answers": ["x"], **lists}
+
+
+def written(path: Path, *records: object) -> Path:
+    path.write_text(json.dumps(records, indent=4))
+    return path
+
+
+def imported(*words: object) -> Imported:
+    return FORMATS["dpr"].read(FORMATS["dpr"].sources(map(str, words)))
+
+
+def passages_in(folder: Path) -> dict[str, Passage]:
+    path = folder / "corpus.jsonl"
+    found = [parse_passage(line, path, number) for number, line in open_text_lines(path)]
+    assert len({passage.doc_id for passage in found}) == len(found)
+    return {passage.doc_id: passage for passage in found}
+
+
+def refusal(path: Path, content: str) -> str:
+    path.write_text(content)
+    with pytest.raises(DataError) as caught:
+        list(imported(path).passages)
+    return str(caught.value).removeprefix(str(path))
+
+
+def test_positives_are_judged_and_negatives_only_enter_the_collection(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "a.json",
+        record("who?", [context("1", "One."), context("2", "Two.")], [context("3", "Three.")], [context("4", "Four.")]),
+    )
+    material = imported(f"train={path}")
+    assert list(material.passages) == [
+        Passage("1", "Title", "One."),
+        Passage("2", "Title", "Two."),
+        Passage("3", "Title", "Three."),
+        Passage("4", "Title", "Four."),
+    ]
+    assert material.queries == [Query("train-0", "who?")]
+    assert material.judgments == [Judgment("train", "train-0", "1", 1), Judgment("train", "train-0", "2", 1)]
+    assert material.skipped == Counter()
+
+
+def test_a_passage_of_several_questions_comes_once_as_it_came_first(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "a.json",
+        record("a?", [context("1", "first")], [context("2")]),
+        record("b?", [context("2"), context("2")], [context("1", "second")]),
+    )
+    material = imported(path)
+    assert [passage[::2] for passage in material.passages] == [("1", "first"), ("2", "Some words.")]
+    assert material.judgments == [Judgment("test", "test-0", "1", 1), Judgment("test", "test-1", "2", 1)]
+
+
+@pytest.mark.parametrize("key", ["passage_id", "psg_id"])
+@pytest.mark.parametrize("doc_id", ["17", 17])
+def test_an_id_is_read_under_either_name_as_text_or_number(tmp_path: Path, key: str, doc_id: object) -> None:
+    material = imported(written(tmp_path / "a.json", record("a?", [context(doc_id, key=key)])))
+    assert [passage.doc_id for passage in material.passages] == ["17"]
+
+
+def test_a_question_without_a_positive_is_counted_and_its_number_is_not_given_to_another(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", record("a?", [], [context("1")]), record("b?", [context("2")]))
+    material = imported(path)
+    assert [passage.doc_id for passage in material.passages] == ["1", "2"]
+    assert material.queries == [Query("test-1", "b?")]
+    assert material.skipped == {"questions without a positive passage": 1}
+
+
+def test_a_passage_without_text_is_counted_and_judges_nothing(tmp_path: Path) -> None:
+    material = imported(written(tmp_path / "a.json", record("a?", [context("1", " "), context("2")])))
+    assert [passage.doc_id for passage in material.passages] == ["2"]
+    assert material.judgments == [Judgment("test", "test-0", "2", 1)]
+    assert material.skipped == {"passages without text": 1}
+
+
+def test_numbers_run_on_over_the_files_of_one_split(tmp_path: Path) -> None:
+    one = written(tmp_path / "a.json", record("a?", [context("1")]))
+    two = written(tmp_path / "b.json", record("b?", [context("2")]))
+    material = imported(f"dev={one}", f"train={one}", f"dev={two}")
+    assert [passage.doc_id for passage in material.passages] == ["1", "2"]
+    assert [query.query_id for query in material.queries] == ["dev-0", "train-0", "dev-1"]
+
+
+def test_a_list_or_a_title_may_be_absent(tmp_path: Path) -> None:
+    bare = {"question": "a?", "positive_ctxs": [{"text": "x", "psg_id": "1"}, context("2", title=None)]}
+    assert list(imported(written(tmp_path / "a.json", bare)).passages) == [
+        Passage("1", "", "x"),
+        Passage("2", "", "Some words."),
+    ]
+
+
+def test_what_is_imported_opens_as_a_dataset(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", record("wer?", [context("1", "Jörg.")], [context("2")]))
+    write_material(imported(f"dev={path}"), tmp_path / "nq")
+    dataset = Dataset("nq", tmp_path / "nq")
+    assert dataset.splits == ("dev",)
+    assert dataset.qrels("dev") == {"dev-0": {"1": 1}}
+    assert dataset.queries("dev")["dev-0"].text == "wer?"
+    assert passages_in(dataset.folder)["1"].text == "Jörg."
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", ": cannot be read as JSON after 0 records: found '', expected '['."),
+        ("[]", ": has no records, expected a list of objects."),
+        ('{"question": "a"}', ": cannot be read as JSON after 0 records: found '{', expected '['."),
+        ('[{"question": "a"}\n{"question"', ": cannot be read as JSON after 1 records: found '{', expected ','."),
+        ('[["a"]]', ": record 1: is ['a'], expected an object."),
+        ("[{}]", ": record 1: 'question' is None, expected a string."),
+        ('[{"question": " "}]', ": record 1: 'question' is empty, expected a question."),
+        (
+            '[{"question": "a", "positive_ctxs": null}]',
+            ": record 1: 'positive_ctxs' is None, expected a list.",
+        ),
+        (
+            '[{"question": "a", "negative_ctxs": [{"text": "b"}]}]',
+            ": record 1, negative_ctxs 1: has no id, expected passage_id or psg_id.",
+        ),
+        (
+            '[{"question": "a", "positive_ctxs": [{"text": "b", "psg_id": "1 2"}]}]',
+            ": record 1, positive_ctxs 1: the passage id is '1 2', expected one word without spaces.",
+        ),
+        (
+            '[{"question": "a", "positive_ctxs": [{"psg_id": "1", "text": 5}]}]',
+            ": record 1, positive_ctxs 1: 'text' is 5, expected a string.",
+        ),
+        (
+            '[{"question": "a", "positive_ctxs": [{"psg_id": "1", "text": "b", "title": ["c"]}]}]',
+            ": record 1, positive_ctxs 1: 'title' is ['c'], expected a string.",
+        ),
+        ('[{"question": "a", "x": 1' + "0" * 5000 + "}]", ": cannot be read as JSON after 0 records: "),
+    ],
+)
+def test_a_malformed_file_is_refused_in_one_sentence(tmp_path: Path, content: str, problem: str) -> None:
+    said = refusal(tmp_path / "a.json", content)
+    assert said.startswith(problem)
+    assert said.endswith(".")
+    assert "\n" not in said
+
+
+def test_a_large_file_passes_through_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with path.open("w") as file:
+        for number in range(400):
+            contexts = [context(str(number * 100 + i), "word " * 100) for i in range(60)]
+            file.write(
+                ("[" if not number else ",") + json.dumps(record(f"question {number}", contexts[:1], contexts[1:]))
+            )
+        file.write("]")
+    assert path.stat().st_size > 13 * 2**20
+    tracemalloc.start()
+    try:
+        material = imported(path)
+        assert sum(1 for _ in material.passages) == 24_000
+        assert tracemalloc.get_traced_memory()[1] < 9 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert len(list(material.queries)) == 400

