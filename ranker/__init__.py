@@ -1,3 +1,80 @@
-"""Train, run and compare BERT rankers of question-passage pairs."""
+"""Train, run and compare BERT rankers of question-passage pairs.
+
+What stands in ``__all__`` is imported when it is first asked for, so that a command loads no more than it needs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ranker.comparison import compare
+    from ranker.data.catalogue import open_dataset
+    from ranker.data.collection import Collection
+    from ranker.data.dataset import Dataset
+    from ranker.data.records import Passage, Query
+    from ranker.data.run import Ranking, Run
+    from ranker.data.trec import read_qrels, read_run, write_qrels, write_run
+    from ranker.errors import RankerError
+    from ranker.evaluation import evaluate, parse_measures
+    from ranker.model.loading import load_model
+    from ranker.reranking import rerank
+    from ranker.scoring.scorer import Scorer
+    from ranker.scoring.speed import Speed
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Collection",
+    "Dataset",
+    "Passage",
+    "Query",
+    "RankerError",
+    "Ranking",
+    "Run",
+    "Scorer",
+    "Speed",
+    "compare",
+    "evaluate",
+    "load_model",
+    "open_dataset",
+    "parse_measures",
+    "read_qrels",
+    "read_run",
+    "rerank",
+    "write_qrels",
+    "write_run",
+]
+
+_HOMES: Final = {
+    "Collection": "ranker.data.collection",
+    "Dataset": "ranker.data.dataset",
+    "Passage": "ranker.data.records",
+    "Query": "ranker.data.records",
+    "RankerError": "ranker.errors",
+    "Ranking": "ranker.data.run",
+    "Run": "ranker.data.run",
+    "Scorer": "ranker.scoring.scorer",
+    "Speed": "ranker.scoring.speed",
+    "compare": "ranker.comparison",
+    "evaluate": "ranker.evaluation",
+    "load_model": "ranker.model.loading",
+    "open_dataset": "ranker.data.catalogue",
+    "parse_measures": "ranker.evaluation",
+    "read_qrels": "ranker.data.trec",
+    "read_run": "ranker.data.trec",
+    "rerank": "ranker.reranking",
+    "write_qrels": "ranker.data.trec",
+    "write_run": "ranker.data.trec",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  # PEP 562; type checkers read the imports above
+    """What ``__all__`` names, from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What is here to be used."""
+    return [*__all__, "__version__"]

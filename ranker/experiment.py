@@ -20,10 +20,10 @@ from ranker.training.negatives import find_candidates
 DEV_MEASURE = "RR@10"
 """By which validations choose the weights that are kept."""
 
-DEV_QUERIES = 200
+DEV_QUERIES = 100
 """Queries of dev that a validation scores: enough to choose among a few checkpoints, few enough to be quick."""
 
-DEV_DEPTH = 30
+DEV_DEPTH = 20
 """Candidates for each of them."""
 
 

@@ -122,7 +122,7 @@ class _Job:
             learning_rate=config.learning_rate,
             epochs=1_000,
             max_minutes=config.minutes_each,
-            validations=3,
+            validations=2,
             seed=config.seed,
         )
         with self.progress(mode) as on_step:

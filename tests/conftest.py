@@ -15,9 +15,50 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from t
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 WORDS = (
-    "what which how where is the a of in to and capital river city old large small red green blue stone water "
-    "paris london rome cairo lies by on france england italy egypt seine thames tiber nile ##s ##ing ##ed x y z"
-).split()
+    "what",
+    "which",
+    "how",
+    "where",
+    "is",
+    "the",
+    "a",
+    "of",
+    "in",
+    "to",
+    "and",
+    "capital",
+    "river",
+    "city",
+    "old",
+    "large",
+    "small",
+    "red",
+    "green",
+    "blue",
+    "stone",
+    "water",
+    "paris",
+    "london",
+    "rome",
+    "cairo",
+    "lies",
+    "by",
+    "on",
+    "france",
+    "england",
+    "italy",
+    "egypt",
+    "seine",
+    "thames",
+    "tiber",
+    "nile",
+    "##s",
+    "##ing",
+    "##ed",
+    "x",
+    "y",
+    "z",
+)
 
 _SIZES = {
     "hidden_size": 32,
@@ -30,7 +71,7 @@ _SIZES = {
 _OWN_SETTINGS: dict[str, dict[str, Any]] = {
     "bert": {},
     "electra": {"embedding_size": 32},
-    "roberta": {"max_position_embeddings": 66, "type_vocab_size": 1, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
+    "roberta": {"max_position_embeddings": 66, "type_vocab_size": 1, "pad_token_id": 0},
     "distilbert": {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48},
     "mpnet": {"max_position_embeddings": 66},
     "deberta-v2": {"type_vocab_size": 0, "pooler_hidden_size": 32},

@@ -108,10 +108,10 @@ def train_command(
     check_output(output, force)
     config = settings_of(context, TrainingConfig)
     data = open_dataset(dataset)
-    model = create_model(settings_of(context, RankerConfig, {"mode": mode}), backbone, config.seed)
-    scorer = Scorer(model, settings_of(context, Speed))
     splits = [name for name in (split, dev) if name == split or name in data.splits]
     found = _merged(runs) if runs else bm25_run(data, splits, negative_depth)
+    model = create_model(settings_of(context, RankerConfig, {"mode": mode}), backbone, config.seed)
+    scorer = Scorer(model, settings_of(context, Speed))
     training = judged(data, split, found)
     validation = judged(data, dev, found) if dev in splits else None
     with training_progress(mode) as on_step:

@@ -16,7 +16,7 @@ Value = tuple[str, ...]
 """One or more codes, ids or digits: ``("OMR",)``, ``("de", "fr", "it")``, ``("1972",)``."""
 
 _MAX_OFFICIAL: Final = 3
-"""Languages in one sentence; South Africa has twelve."""
+"""Languages in one sentence; Bosnia and Herzegovina has three in five ways of writing."""
 
 _MIN_FACTS: Final = 12
 """Properties of a territory that is written about. Below are the uninhabited ones and what is no territory at all."""

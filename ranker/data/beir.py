@@ -85,7 +85,10 @@ def _judgment_line(judgment: Judgment) -> str:
 
 
 def _write(file: IO[str], record: dict[str, str]) -> None:
-    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    try:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{record['_id']!r}: holds half a surrogate pair, expected Unicode text.") from error
 
 
 def _record(line: str, path: Path, number: int) -> dict[str, Any]:

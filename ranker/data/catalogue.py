@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -33,19 +34,18 @@ def open_dataset(name: str) -> Dataset:
     A folder; ``irds:<id>``; or ``almanac`` and ``pydoc``, which take settings: ``almanac:size=10000,locale=zh``.
     Raises: DataError for a name that is none of these, and a folder that is not in BEIR layout.
     """
+    if os.path.isdir(name):  # noqa: PTH112  # Path.is_dir raises where a folder above may not be read
+        return Dataset(Path(name).resolve().name, Path(name))
     kind, _, rest = name.partition(":")
     if kind == "irds":
         return Dataset(name, _materialised(kind, {"id": rest}, lambda: irds(rest)))
-    if kind in EMBEDDED and not Path(name).is_dir():
+    if kind in EMBEDDED:
         config_class, make = EMBEDDED[kind]
         config = _settings(name, config_class, rest)
         return Dataset(kind, _materialised(kind, asdict(config), lambda: make(config)))
-    folder = Path(name)
-    if not folder.is_dir():
-        raise DataError(
-            f"{name}: is no dataset; expected a folder in BEIR layout, irds:<id>, or one of {', '.join(EMBEDDED)}."
-        )
-    return Dataset(folder.resolve().name, folder)
+    raise DataError(
+        f"{name}: is no dataset; expected a folder in BEIR layout, irds:<id>, or one of {', '.join(EMBEDDED)}."
+    )
 
 
 def _materialised(kind: str, settings: dict[str, Any], make: Callable[[], Material]) -> Path:

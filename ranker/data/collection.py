@@ -2,18 +2,18 @@
 
 import hashlib
 import json
+import os
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranker.data.beir import parse_passage
 from ranker.data.cache import cache_folder
-from ranker.data.files import open_binary, open_text_lines, read_lines, reason, written_folder
+from ranker.data.files import decode_line, open_text_lines, read_lines, reason, written_folder
 from ranker.data.records import Passage
 from ranker.errors import DataError
 
@@ -22,6 +22,9 @@ _BUCKETS = 64
 
 _BATCH = 65_536
 """Passages whose places are held before they go to their buckets on disk."""
+
+_READ_BYTES = 8_192
+"""What is read of a passage at once; most are shorter."""
 
 _FORMAT = 1
 
@@ -47,7 +50,6 @@ class Collection:
         self.digest = table.digest
         self._plain = plain
         self._table = table
-        self._file: IO[bytes] = open_binary(plain)
 
     @classmethod
     def open(cls, path: Path) -> "Collection":
@@ -60,8 +62,8 @@ class Collection:
             with written_folder(folder, force=True) as beside:
                 _build(path, beside)
         meta = json.loads((folder / "meta.json").read_text())
-        hashes = np.memmap(folder / "hashes", dtype=np.uint64, mode="r")
-        offsets = np.memmap(folder / "offsets", dtype=np.uint64, mode="r")
+        hashes = np.asarray(np.memmap(folder / "hashes", dtype=np.uint64, mode="r"))
+        offsets = np.asarray(np.memmap(folder / "offsets", dtype=np.uint64, mode="r"))
         table = _Table(hashes, offsets, meta["digest"])
         return cls(path, folder / "corpus.jsonl" if path.suffix == ".gz" else path, table)
 
@@ -92,12 +94,36 @@ class Collection:
         wanted = _hash(doc_id)
         place = int(np.searchsorted(self._table.hashes, wanted))
         while place < len(self) and self._table.hashes[place] == wanted:
-            self._file.seek(int(self._table.offsets[place]))
-            passage = parse_passage(self._file.readline().decode(), self.path, 0)
+            passage = self._passage_at(int(self._table.offsets[place]))
             if passage.doc_id == doc_id:
                 return passage
             place += 1
         return None
+
+    def _passage_at(self, offset: int) -> Passage:
+        line = _line_at(self._plain, offset)
+        try:
+            return parse_passage(_text(line, self.path, 1 if offset == 0 else 0), self.path, 0)
+        except DataError as error:
+            raise DataError(f"{self.path}: has changed since it was opened; open it again.") from error
+
+
+def _line_at(path: Path, offset: int) -> bytes:
+    """Opens and closes, and seeks nothing, so that threads and forked processes may look up at once."""
+    line = b""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            while block := os.pread(descriptor, _READ_BYTES, offset + len(line)):
+                head, newline, _ = block.partition(b"\n")
+                line += head
+                if newline:
+                    break
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}.") from error
+    return line
 
 
 def _hash(doc_id: str) -> np.uint64:
@@ -134,7 +160,7 @@ def _scan(path: Path, plain: Path, buckets: list[Path]) -> tuple[str, int]:
     total, offset, count = hashlib.sha256(), 0, 0
     hashes, offsets = array("Q"), array("Q")
     for number, line in read_lines(plain):
-        passage = parse_passage(_decoded(line, path, number), path, number)
+        passage = parse_passage(_text(line, path, number), path, number)
         total.update(line)
         hashes.append(int(_hash(passage.doc_id)))
         offsets.append(offset)
@@ -142,18 +168,16 @@ def _scan(path: Path, plain: Path, buckets: list[Path]) -> tuple[str, int]:
         if len(hashes) == _BATCH:
             _distribute(hashes, offsets, buckets)
             del hashes[:], offsets[:]
-    _distribute(hashes, offsets, buckets)
     if not count:
         raise DataError(f"{path}: has no passages, expected one JSON object a line.")
+    _distribute(hashes, offsets, buckets)
     return total.hexdigest(), count
 
 
-def _decoded(line: bytes, path: Path, number: int) -> str:
-    try:
-        return line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        value = line[error.start : error.start + 4]
-        raise DataError(f"{path}:{number}: byte {error.start + 1} is not UTF-8: found {value!r}.") from error
+def _text(line: bytes, path: Path, number: int) -> str:
+    """A line as ``open_text_lines`` gives it."""
+    text = decode_line(path, number, line.rstrip(b"\r\n"))
+    return text.removeprefix("\ufeff") if number == 1 else text
 
 
 def _distribute(hashes: "array[int]", offsets: "array[int]", buckets: list[Path]) -> None:
@@ -185,7 +209,7 @@ def _refuse_repeats(path: Path, plain: Path, rows: NDArray[np.uint64]) -> None:
     offset = 0
     for number, line in read_lines(plain):
         if offset in suspicious:
-            doc_id = parse_passage(_decoded(line, path, number), path, number).doc_id
+            doc_id = parse_passage(_text(line, path, number), path, number).doc_id
             if doc_id in lines:
                 raise DataError(f"{path}:{number}: doc id {doc_id} stands twice, first in line {lines[doc_id]}.")
             lines[doc_id] = number

@@ -63,8 +63,9 @@ class Block:
         """A column of decimal numbers, each as ``float`` reads it; NaN for what is none."""
         cells, lengths = self._windows(column, _PLAIN_WIDTH)
         values, plain = _plain_numbers(np.ascontiguousarray(cells.T), lengths)
-        for line in np.flatnonzero(~plain):
-            values[line] = _number(self.word(int(line), column))
+        if not plain.all():
+            others = self._padded(column, fill=ord(" "))[~plain].tobytes().split()
+            values[~plain] = [_number(word) for word in others]
         return values
 
     def _padded(self, column: int, fill: int) -> Bytes:
@@ -73,8 +74,11 @@ class Block:
         Shape: (LINES, WIDTH).
         """
         cells, lengths = self._windows(column, MAX_ID_BYTES + 1)
-        _, WIDTH = cells.shape
-        return np.where(np.arange(WIDTH, dtype=np.int16) < lengths[:, None], cells, np.uint8(fill))
+        width = cells.shape[1]
+        if lengths.min() == lengths.max():
+            cells[:, -1] = fill
+            return cells
+        return np.where(np.arange(width, dtype=np.int16) < lengths[:, None], cells, np.uint8(fill))
 
     def _windows(self, column: int, widest: int) -> tuple[Bytes, Lengths]:
         """As many bytes from the start of each word as the longest has and one more, and the words' lengths.
@@ -110,16 +114,17 @@ def read_blocks(path: Path, chunks: Iterable[bytes], columns: tuple[str, ...], f
 def _block(text: bytes, first: int, columns: int) -> Block | None:
     """The block of a text with one blank behind each word, as most files have it; None for any other."""
     raw = np.frombuffer(text, dtype=np.uint8)
-    blanks = np.flatnonzero(raw <= ord(" "))
-    if len(blanks) % columns or not _is_utf8(text):
+    blank = raw <= ord(" ")
+    places = np.flatnonzero(blank)
+    if len(places) % columns or blank[0] or (blank[1:] & blank[:-1]).any() or not _is_utf8(text):
         return None
-    spans = np.diff(blanks, prepend=-1)
-    if spans.min() == 1 or spans.max() > MAX_ID_BYTES + 1:
+    block = Block(text, first, places.reshape(-1, columns))
+    line_ends = block.blanks[:, -1]
+    others = np.count_nonzero(raw < ord(" ")) - len(block)
+    if (raw[line_ends] != ord("\n")).any() or (others and others != text.count(b"\t")):
         return None
-    block = Block(text, first, blanks.reshape(-1, columns))
-    controls = np.count_nonzero(raw < ord(" ")) - text.count(b"\t")
-    at_ends = raw[block.blanks[:, -1]] == ord("\n")
-    return block if controls == len(block) and at_ends.all() else None
+    long_lines = np.diff(line_ends, prepend=-1).max() > MAX_ID_BYTES
+    return None if long_lines and np.diff(places, prepend=-1).max() > MAX_ID_BYTES + 1 else block
 
 
 def _block_of_lines(path: Path, text: bytes, first: int, columns: tuple[str, ...]) -> Block:
@@ -159,14 +164,14 @@ def _plain_numbers(cells: Bytes, lengths: Lengths) -> tuple[NDArray[np.float64],
     Exact as ``float``: digits and power of ten are exact in float64, and a division rounds once (Clinger 1990).
     Shape: cells (WIDTH, LINES); what stands behind a word's length is not read.
     """
-    WIDTH, LINES = cells.shape
-    inside = np.arange(WIDTH, dtype=np.int16)[:, None] < lengths
+    width, lines = cells.shape
+    inside = np.arange(width, dtype=np.int16)[:, None] < lengths
     digits = cells - np.uint8(ord("0"))
     is_digit, is_point, negative = (digits < 10) & inside, (cells == ord(".")) & inside, cells[0] == ord("-")
     digits *= is_digit
     factors = is_digit * np.uint8(9) + np.uint8(1)
-    whole, decimals, behind_point = np.zeros(LINES), np.zeros(LINES, np.uint8), np.zeros(LINES, np.bool_)
-    for place in range(WIDTH):
+    whole, decimals, behind_point = np.zeros(lines), np.zeros(lines, np.uint8), np.zeros(lines, np.bool_)
+    for place in range(width):
         whole *= factors[place]
         whole += digits[place]
         decimals += is_digit[place] & behind_point

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ranker.data.beir import read_queries
 from ranker.data.collection import Collection
-from ranker.data.files import digest
+from ranker.data.files import digest, reason
 from ranker.data.records import Qrels, Query
 from ranker.data.trec import read_qrels
 from ranker.errors import DataError
@@ -28,9 +28,16 @@ class Dataset:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have judgments."""
-        files = (self.folder / "qrels").glob("*.tsv*")
-        return tuple(sorted({file.name.removesuffix(".gz").removesuffix(".tsv") for file in files}))
+        """The splits that have judgments.
+
+        Raises: DataError where their folder cannot be read.
+        """
+        folder = self.folder / "qrels"
+        try:
+            names = [file.name.removesuffix(".gz") for file in folder.iterdir()] if folder.is_dir() else []
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be read: {reason(error)}.") from error
+        return tuple(sorted({name.removesuffix(".tsv") for name in names if name.endswith(".tsv")}))
 
     def qrels_path(self, split: str) -> Path:
         """The file of a split's judgments.
@@ -38,7 +45,8 @@ class Dataset:
         Raises: DataError where there is no such split.
         """
         if split not in self.splits:
-            raise DataError(f"{self.folder}: has no split {split!r}, only {', '.join(self.splits) or 'no judgments'}.")
+            given = f"expected one of {', '.join(self.splits)}" if self.splits else "nor any other in qrels/"
+            raise DataError(f"{self.folder}: has no split {split!r}, {given}.")
         return _existing(self.folder / "qrels", f"{split}.tsv")
 
     def qrels(self, split: str) -> Qrels:
@@ -71,6 +79,9 @@ class Dataset:
 
 def _existing(folder: Path, name: str) -> Path:
     for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {reason(error)}.") from error
     raise DataError(f"{folder}: has no {name} or {name}.gz, which a folder in BEIR layout must have.")

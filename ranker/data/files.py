@@ -121,6 +121,8 @@ def check_output(path: Path, force: bool) -> None:
 
     Raises: OutputError where it exists and ``force`` is false.
     """
+    if not path.name:
+        raise OutputError(f"{path}: is no place to write to; give another --output.")
     if not force and os.path.lexists(path):
         raise OutputError(f"{path}: exists already; give --force to replace it, or another --output.")
 
@@ -135,6 +137,8 @@ def written(path: Path, force: bool = False) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with _said_as_output_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path}: is not a file, so a file cannot replace it; give another --output.")
         try:
             yield beside
             _flush(beside)
@@ -179,7 +183,11 @@ def _replace_folder(new: Path, old: Path) -> None:
         )
     aside = old.with_name(f".{old.name}.{os.getpid()}.old")
     old.rename(aside)
-    new.rename(old)
+    try:
+        new.rename(old)
+    except BaseException:
+        aside.rename(old)
+        raise
     shutil.rmtree(aside)
 
 

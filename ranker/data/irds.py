@@ -1,10 +1,13 @@
 """Any dataset of ir_datasets, by its id, through the extra ``irds``."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+from ranker.data.files import reason
 from ranker.data.records import Judgment, Material, Passage, Query
 from ranker.errors import DataError, SetupError
+
+Record = TypeVar("Record", Passage, Query, Judgment)
 
 _TITLE = "title"
 _SPLIT = "test"
@@ -14,7 +17,8 @@ _SPLIT = "test"
 def irds(dataset_id: str) -> Material:
     """The passages, queries and judgments of an ir_datasets id, which may download them.
 
-    Raises: SetupError where ir-datasets is not installed; DataError for an unknown id, or one without all three parts.
+    Raises: SetupError where ir-datasets is not installed; DataError for an unknown id, one without all three parts, and
+    a download that fails.
     """
     try:
         import ir_datasets  # noqa: PLC0415  # an extra
@@ -27,7 +31,20 @@ def irds(dataset_id: str) -> Material:
     for part in ("docs", "queries", "qrels"):
         if not getattr(dataset, f"has_{part}")():
             raise DataError(f"irds:{dataset_id}: has no {part}, expected an id with docs, queries and qrels.")
-    return Material(_passages(dataset), _queries(dataset), _judgments(dataset))
+    return Material(
+        _fetched(dataset_id, _passages(dataset)),
+        _fetched(dataset_id, _queries(dataset)),
+        _fetched(dataset_id, _judgments(dataset)),
+    )
+
+
+def _fetched(dataset_id: str, records: Iterator[Record]) -> Iterator[Record]:
+    """The records; ir_datasets downloads when the first is asked for."""
+    try:
+        yield from records
+    except (OSError, RuntimeError) as error:
+        cause = error.args[0] if error.args and isinstance(error.args[0], str) else reason(error)
+        raise DataError(f"irds:{dataset_id}: cannot be fetched: {cause}.") from error
 
 
 def _passages(dataset: Any) -> Iterator[Passage]:  # noqa: ANN401  # ir_datasets makes its classes at run time

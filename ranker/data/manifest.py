@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -25,12 +26,14 @@ def write_manifest(run_path: Path, facts: dict[str, Any]) -> None:
     """
     record = {"ranker": __version__, "command": command(), **facts, "versions": versions()}
     with written(manifest_path(run_path), force=True) as beside:
-        beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        # bytes of a file's name that are not UTF-8 become escapes, as JSON writes them
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def command() -> str:
-    """The command line as it was typed."""
-    return " ".join(["ranker", *sys.argv[1:]])
+    """The command line, as it can be typed again."""
+    return shlex.join(["ranker", *sys.argv[1:]])
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ class Query(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """A passage of a collection; ``title`` may be empty, ``text`` never is."""
+    """A passage of a collection; ``title`` or ``text`` may be empty, never both."""
 
     doc_id: str
     title: str
@@ -22,7 +22,7 @@ class Passage(NamedTuple):
     @property
     def contents(self) -> str:
         """Title and text as one string: what is indexed and what a model reads."""
-        return f"{self.title} {self.text}" if self.title else self.text
+        return f"{self.title} {self.text}" if self.title and self.text else self.title or self.text
 
 
 class Judgment(NamedTuple):

@@ -43,7 +43,7 @@ class Ranking:
         """Equal where passages and scores are, to the bit."""
         if not isinstance(other, Ranking):
             return NotImplemented
-        return self.doc_ids == other.doc_ids and bool(np.array_equal(self.scores, other.scores))
+        return self.doc_ids == other.doc_ids and self.scores.tobytes() == other.scores.tobytes()
 
     __hash__ = None  # type: ignore[assignment]  # the scores are an array
 
@@ -96,8 +96,11 @@ class Run(Mapping[str, Ranking]):
 
 def to_float32(scores: ArrayLike) -> Scores:
     """Scores as trec_eval holds them; what exceeds float32 becomes infinite, and is refused later."""
+    values = np.asarray(scores)
+    if values.dtype == np.float32:
+        return np.ascontiguousarray(values)
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(np.asarray(scores), dtype=np.float32)
+        return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def check_scores(scores: Scores) -> None:

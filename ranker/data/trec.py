@@ -23,7 +23,7 @@ _TREC_QRELS_COLUMNS = ("query_id", "0", "doc_id", "relevance")
 _BEIR_QRELS_COLUMNS = ("query_id", "doc_id", "relevance")
 _BEIR_HEADER = [b"query-id", b"corpus-id", b"score"]
 
-_Part = tuple[list[str], Scores]
+_Part = tuple[tuple[str, ...], Scores]
 
 
 def read_run(path: Path) -> Run:
@@ -36,7 +36,7 @@ def read_run(path: Path) -> Run:
     name = ""
     for block in read_blocks(path, read_chunks(path), _RUN_COLUMNS):
         name = name or block.word(0, _NAME).decode()
-        doc_ids, scores = block.words(_RUN_DOC_ID), _scores(path, block)
+        doc_ids, scores = tuple(block.words(_RUN_DOC_ID)), _scores(path, block)
         for start, end in pairwise(block.stretches(_QUERY_ID)):
             query_id = block.word(start, _QUERY_ID).decode()
             parts.setdefault(query_id, []).append((doc_ids[start:end], scores[start:end]))
@@ -108,7 +108,8 @@ def _scores(path: Path, block: Block) -> Scores:
 def _ranking(path: Path, query_id: str, parts: list[_Part]) -> Ranking:
     """The ranking of a query whose lines stood together, or in several parts."""
     if len(parts) > 1:
-        parts = [([doc_id for ids, _ in parts for doc_id in ids], np.concatenate([scores for _, scores in parts]))]
+        all_ids = tuple(chain.from_iterable(ids for ids, _ in parts))
+        parts = [(all_ids, np.concatenate([scores for _, scores in parts]))]
     try:
         return Ranking.ordered(*parts[0])
     except DataError as error:
@@ -176,7 +177,7 @@ def _opened(path: Path, force: bool) -> Iterator[IO[bytes]]:
             yield plain
             return
         with gzip.GzipFile("", "wb", compresslevel=6, fileobj=plain, mtime=0) as packed:
-            yield packed
+            yield packed  # type: ignore[misc]  # typeshed's GzipFile is no IO
 
 
 def _check_words(path: Path, words: Sequence[str]) -> None:

