@@ -64,7 +64,7 @@ MIN_ALMANAC_SIZE: Final = 100
 """Passages of almanac. Below this, some split has hardly a question."""
 
 MAX_ALMANAC_SIZE: Final = 100_000_000
-"""Passages of almanac, ten times MS MARCO: the number in a doc_id must be read as a slip of the keyboard somewhere."""
+"""Passages of almanac, ten times those of MS MARCO. A larger number is a slip of the keyboard."""
 
 MIN_ALMANAC_FACTS: Final = 2
 """Facts in a passage of almanac. One fact alone cannot be told of the wrong territory."""

@@ -13,7 +13,7 @@ from itertools import chain, count, islice
 from random import Random
 from typing import Final, NamedTuple
 
-from ranker.data.almanac_words import LOCALES, words_of, worded_facts
+from ranker.data.almanac_words import WORDS, worded_facts
 from ranker.data.records import Judgment, Material, Passage, Query
 from ranker.errors import DataError
 from ranker.limits import MAX_ALMANAC_FACTS, MAX_ALMANAC_SIZE, MIN_ALMANAC_FACTS, MIN_ALMANAC_SIZE
@@ -50,8 +50,8 @@ class AlmanacConfig:
         _within("facts_per_passage", self.facts_per_passage, MIN_ALMANAC_FACTS, MAX_ALMANAC_FACTS)
         if self.seed < 0:
             raise DataError(f"almanac: seed is {self.seed}, expected 0 or more.")
-        if self.locale not in LOCALES:
-            raise DataError(f"almanac: locale is {self.locale!r}, expected {' or '.join(LOCALES)}.")
+        if self.locale not in WORDS:
+            raise DataError(f"almanac: locale is {self.locale!r}, expected {' or '.join(WORDS)}.")
 
 
 def _within(name: str, value: int, lowest: int, highest: int) -> None:
@@ -70,7 +70,7 @@ def almanac(config: AlmanacConfig) -> Material:
 
 def _passages(config: AlmanacConfig) -> Iterator[Passage]:
     random = Random(f"{config.seed}/wording")  # noqa: S311  # a seed must give the same passages again
-    words, facts = words_of(config.locale), worded_facts(config.locale)
+    words, facts = WORDS[config.locale], worded_facts(config.locale)
     for doc_id, told in _told(config):
         clauses = [
             random.choice(words.passages[name]).format(t=words.territory(territory), v=facts[territory][name])
@@ -80,7 +80,7 @@ def _passages(config: AlmanacConfig) -> Iterator[Passage]:
 
 
 def _queries(config: AlmanacConfig) -> Iterator[Query]:
-    words = words_of(config.locale)
+    words = WORDS[config.locale]
     for fact in sorted(set(chain.from_iterable(told for _, told in _told(config)))):
         query_id = _query_id(fact)
         random = Random(f"{config.seed}/{query_id}")  # noqa: S311  # a question must not change with the size

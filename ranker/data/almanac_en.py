@@ -3,6 +3,7 @@
 A clause starts with a small letter and ends without a mark, so that clauses can be joined into sentences.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 THE: Final = (
@@ -11,7 +12,7 @@ THE: Final = (
 )
 """Ends of names (or a whole name) that take the article."""
 
-WORDS: Final = {
+WORDS: Final[Mapping[str, str]] = {
     "0": "no",
     "2": "two",
     "3": "three",
@@ -29,7 +30,7 @@ WORDS: Final = {
 
 JOINTS: Final = (". ", "; ", ", while ", ", and ", ", whereas ")
 
-PASSAGES: Final = {
+PASSAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "alpha2": (
         "the two-letter code of {t} is {v}",
         "{v} stands for {t} in the list of two-letter codes",

@@ -1,9 +1,12 @@
-"""English questions, three in the words of some passage, the others in none of theirs; ``{t}`` is the territory."""
+"""English questions, five in the words of some passage, the others mostly in their own; ``{t}`` is the territory."""
 
+from collections.abc import Mapping
 from typing import Final
 
-QUESTIONS: Final = {
+QUESTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "alpha2": (
+        "Which code of two letters does {t} carry?",
+        "What does {t} become in two letters?",
         "What is the two-letter code for {t}?",
         "Which two letters stand for {t}?",
         "How is {t} abbreviated when there is room for two letters?",
@@ -15,6 +18,8 @@ QUESTIONS: Final = {
         "What does a language tag meant for {t} end in?",
     ),
     "alpha3": (
+        "Which code of three letters does {t} carry?",
+        "What does {t} become in three letters?",
         "What is the three-letter code for {t}?",
         "Which three letters stand for {t}?",
         "How is {t} abbreviated when there is room for three letters?",
@@ -26,6 +31,8 @@ QUESTIONS: Final = {
         "What triple of characters is short for {t}?",
     ),
     "currency": (
+        "What is the official currency of {t}?",
+        "Which money circulates in {t}?",
         "What currency do I pay with in {t}?",
         "Which money do shops in {t} accept?",
         "What is legal tender in {t}?",
@@ -38,6 +45,8 @@ QUESTIONS: Final = {
         "How would I buy an ice cream in {t}?",
     ),
     "currency_digits": (
+        "How many decimals do sums of money in {t} carry?",
+        "Do bills in {t} show decimals, and how many?",
         "How many decimals do prices in {t} have?",
         "How many decimal places belong to an amount of money in {t}?",
         "With what number of decimals is the money of {t} written?",
@@ -49,6 +58,8 @@ QUESTIONS: Final = {
         "What precision do accounts kept in {t} have?",
     ),
     "currency_year": (
+        "When did the currency of {t} become legal tender?",
+        "When was the present currency of {t} introduced?",
         "In which year did {t} introduce the currency it has today?",
         "Since which year has the present money of {t} been legal tender?",
         "What year does the current currency of {t} date from?",
@@ -60,6 +71,8 @@ QUESTIONS: Final = {
         "At what time in history did {t} get the cash it still has?",
     ),
     "date_order": (
+        "What order do short dates follow in {t}?",
+        "Is a date in {t} written with the day, the month or the year first?",
         "In what order are day, month and year written in {t}?",
         "What pattern do short dates have in {t}?",
         "How are numeric dates written in {t}?",
@@ -71,6 +84,8 @@ QUESTIONS: Final = {
         "In what sequence are the parts of a deadline noted in {t}?",
     ),
     "decimal_sign": (
+        "Is the decimal sign in {t} a point or a comma?",
+        "What do numbers in {t} have before the decimals?",
         "Which decimal sign is used in {t}?",
         "What separates the decimals of a number in {t}?",
         "How are decimal fractions written in {t}?",
@@ -82,6 +97,8 @@ QUESTIONS: Final = {
         "Which key do I press between units and hundredths in {t}?",
     ),
     "first_day": (
+        "With which day does a new week start in {t}?",
+        "From which day does {t} count its weeks?",
         "On which day does the week begin in {t}?",
         "Which day do calendars in {t} start the week with?",
         "What is the first day of the week in {t}?",
@@ -93,6 +110,8 @@ QUESTIONS: Final = {
         "On which day do seven-day schedules commence in {t}?",
     ),
     "former_currency": (
+        "Which currency did {t} give up?",
+        "Which currency has been withdrawn in {t}?",
         "What was the old currency of {t}?",
         "Which currency was formerly legal tender in {t}?",
         "What did people in {t} use to pay with before the present money?",
@@ -104,6 +123,8 @@ QUESTIONS: Final = {
         "What did cash machines in {t} hand out in the past?",
     ),
     "grouping_sign": (
+        "What stands between the groups of digits in {t}?",
+        "What breaks up large numbers in {t}?",
         "How are the thousands in large numbers separated in {t}?",
         "Which sign groups the digits of long numbers in {t}?",
         "How are digits grouped in {t}?",
@@ -115,6 +136,8 @@ QUESTIONS: Final = {
         "What goes between the blocks of a lengthy numeral in {t}?",
     ),
     "hour_cycle": (
+        "Which clock is customary in {t}, that of 12 or of 24 hours?",
+        "How is the clock read in {t}?",
         "Is the time of day in {t} given on a clock of 12 or 24 hours?",
         "Which kind of clock do timetables in {t} use?",
         "How are clock times written in {t}?",
@@ -126,6 +149,8 @@ QUESTIONS: Final = {
         "How would an invitation from {t} state seven in the evening?",
     ),
     "language_count": (
+        "How many entries does the list of languages of {t} have?",
+        "How many languages is {t} listed with?",
         "How many languages are recorded in {t}?",
         "What is the number of languages in {t}?",
         "How long is the list of languages of {t}?",
@@ -137,6 +162,8 @@ QUESTIONS: Final = {
         "How large is the variety of speech in {t}?",
     ),
     "local_name": (
+        "What is the native name of {t}?",
+        "Which name does {t} have at home?",
         "What is {t} called locally?",
         "What is the local name for {t}?",
         "By what name does {t} go in its own language?",
@@ -148,6 +175,8 @@ QUESTIONS: Final = {
         "How would somebody from {t} spell their homeland?",
     ),
     "main_language": (
+        "Which language does the largest share of the population of {t} use?",
+        "Which language ranks first in {t}?",
         "Which language do most people in {t} know?",
         "What is the most widespread language in {t}?",
         "Which language has the most users in {t}?",
@@ -159,6 +188,8 @@ QUESTIONS: Final = {
         "What is the commonest speech in {t}?",
     ),
     "numeric": (
+        "Which number is the code of {t}?",
+        "What is the region number of {t}?",
         "What is the numeric code for {t}?",
         "Which number stands for {t} in code lists?",
         "Under which number is {t} listed?",
@@ -170,6 +201,8 @@ QUESTIONS: Final = {
         "What do I enter for {t} in a field for digits only?",
     ),
     "official_language": (
+        "What is the official language of {t}?",
+        "To which language has {t} given official status?",
         "Which language is official in {t}?",
         "What has official status as a language in {t}?",
         "Which languages does {t} officially use?",
@@ -181,6 +214,8 @@ QUESTIONS: Final = {
         "What is spoken by the administration of {t}?",
     ),
     "script": (
+        "What is the usual script in {t}?",
+        "Which script prevails in {t}?",
         "Which script do people in {t} write in?",
         "What script are texts from {t} usually in?",
         "In which script is writing done in {t}?",
@@ -192,6 +227,8 @@ QUESTIONS: Final = {
         "In which characters do schoolchildren in {t} learn to spell?",
     ),
     "second_language": (
+        "Which language ranks second in {t}?",
+        "What is the runner-up among the languages of {t}?",
         "What is the second language of {t} by number of users?",
         "Which language comes second in {t}?",
         "What is the second most widespread language in {t}?",
@@ -203,6 +240,8 @@ QUESTIONS: Final = {
         "What else might many people in {t} talk to me in?",
     ),
     "standard_time": (
+        "Which time is standard in {t}?",
+        "What standard time do clocks in {t} run on?",
         "What is the standard time in {t} called?",
         "Which standard time does {t} keep?",
         "What is the name of the time observed in {t} as standard?",
@@ -214,6 +253,8 @@ QUESTIONS: Final = {
         "What do broadcasters in {t} say after announcing the hour?",
     ),
     "weekend": (
+        "Which days make up the weekend in {t}?",
+        "Is the weekend in {t} on Friday, Saturday or Sunday?",
         "When is the weekend in {t}?",
         "On which days of the week does the weekend fall in {t}?",
         "What does {t} take as its weekend?",
@@ -225,6 +266,8 @@ QUESTIONS: Final = {
         "When do working people in {t} recover from their jobs?",
     ),
     "zone_name": (
+        "Under which zone is {t} filed in the time zone database?",
+        "Which zone governs the clocks of {t}?",
         "Which time zone identifier belongs to {t}?",
         "What is the zone of {t} in the time zone database?",
         "To which zone are clocks on computers in {t} set?",

@@ -13,8 +13,6 @@ from babel.lists import format_list
 from ranker.data import almanac_en, almanac_en_questions, almanac_zh, almanac_zh_questions
 from ranker.data.almanac_facts import Value, territory_facts
 
-LOCALES: Final = ("en", "zh")
-
 
 @dataclass(frozen=True)
 class Words:
@@ -30,8 +28,7 @@ class Words:
         """The value of a property in words; empty where CLDR has no name for it in this locale."""
         if name == "script":
             return self._script(value[0])
-        named = [_NAMES[name](self.locale, code) if name in _NAMES else code for code in value]
-        words = [self.names.get(word, word) if name in _OWN_WORDS else word for word in named]
+        words = [self._word(name, code) for code in value]
         return format_list(words, locale=self.locale) if all(words) else ""
 
     def territory(self, territory: str) -> str:
@@ -52,6 +49,11 @@ class Words:
             text += random.choice(self.joints) if inside else self.joints[0]
         return text.strip()
 
+    def _word(self, name: str, code: str) -> str:
+        if name in _NAMES:
+            return _NAMES[name](self.locale, code)
+        return self.names[code] if name in _OWN_WORDS else code
+
     def _script(self, code: str) -> str:
         """With its kind where the name is only an adjective: Simplified, namely Han."""
         names = self.locale.scripts
@@ -63,19 +65,23 @@ _OWN_WORDS: Final = frozenset({"currency_digits", "date_order", "decimal_sign", 
 
 
 def _currency(locale: Locale, code: str) -> str:
-    return locale.currencies.get(code, "")
+    name: str = locale.currencies.get(code, "")
+    return name
 
 
 def _language(locale: Locale, code: str) -> str:
-    return locale.languages.get(code, "")
+    name: str = locale.languages.get(code, "")
+    return name
 
 
 def _day(locale: Locale, code: str) -> str:
-    return locale.days["stand-alone"]["wide"][int(code)]
+    name: str = locale.days["stand-alone"]["wide"][int(code)]
+    return name
 
 
 def _standard_time(locale: Locale, code: str) -> str:
-    return locale.meta_zones.get(code, {}).get("long", {}).get("standard", "")
+    name: str = locale.meta_zones.get(code, {}).get("long", {}).get("standard", "")
+    return name
 
 
 _NAMES: Final[Mapping[str, Callable[[Locale, str], str]]] = {
@@ -90,20 +96,29 @@ _NAMES: Final[Mapping[str, Callable[[Locale, str], str]]] = {
 }
 
 
-@cache
-def words_of(locale: str) -> Words:
-    """The words of one of ``LOCALES``."""
-    if locale == "zh":
-        texts = (almanac_zh.WORDS, almanac_zh.JOINTS, almanac_zh.PASSAGES, almanac_zh_questions.QUESTIONS)
-    else:
-        texts = (almanac_en.WORDS, almanac_en.JOINTS, almanac_en.PASSAGES, almanac_en_questions.QUESTIONS)
-    return Words(Locale(locale), *texts)
+WORDS: Final[Mapping[str, Words]] = {
+    "en": Words(
+        locale=Locale("en"),
+        names=almanac_en.WORDS,
+        joints=almanac_en.JOINTS,
+        passages=almanac_en.PASSAGES,
+        questions=almanac_en_questions.QUESTIONS,
+    ),
+    "zh": Words(
+        locale=Locale("zh"),
+        names=almanac_zh.WORDS,
+        joints=almanac_zh.JOINTS,
+        passages=almanac_zh.PASSAGES,
+        questions=almanac_zh_questions.QUESTIONS,
+    ),
+}
+"""By locale."""
 
 
 @cache
 def worded_facts(locale: str) -> dict[str, dict[str, str]]:
     """By territory and property, the value in words; what the locale has no name for is absent."""
-    words = words_of(locale)
+    words = WORDS[locale]
     worded = {}
     for territory, facts in territory_facts().items():
         named = {name: words.value(name, value) for name, value in facts.items()}

@@ -1,9 +1,10 @@
 # ruff: noqa: RUF001  # the full-width marks are Chinese punctuation
 """Chinese clauses that state a fact: ``{t}`` is the territory, ``{v}`` the value."""
 
+from collections.abc import Mapping
 from typing import Final
 
-WORDS: Final = {
+WORDS: Final[Mapping[str, str]] = {
     "0": "0",
     "2": "2",
     "3": "3",
@@ -21,7 +22,7 @@ WORDS: Final = {
 
 JOINTS: Final = ("。", "；", "，而", "，")
 
-PASSAGES: Final = {
+PASSAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "alpha2": (
         "{t}的两字母代码是{v}",
         "在两字母代码表里，{v}代表{t}",

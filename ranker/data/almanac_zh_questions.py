@@ -1,9 +1,10 @@
 # ruff: noqa: RUF001  # the full-width marks are Chinese punctuation
-"""Chinese questions, three in the words of some passage, the others in none of theirs; ``{t}`` is the territory."""
+"""Chinese questions, three in the words of some passage, the others mostly in their own; ``{t}`` is the territory."""
 
+from collections.abc import Mapping
 from typing import Final
 
-QUESTIONS: Final = {
+QUESTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "alpha2": (
         "{t}的两字母代码是什么？",
         "哪两个字母代表{t}？",

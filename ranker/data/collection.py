@@ -185,7 +185,7 @@ def _distribute(hashes: "array[int]", offsets: "array[int]", buckets: list[Path]
     owner = rows[:, 0] >> np.uint64(64 - (_BUCKETS - 1).bit_length())
     for number, bucket in enumerate(buckets):
         with bucket.open("ab") as file:
-            rows[owner == number].tofile(file)
+            file.write(rows[owner == number].tobytes())  # unlike tofile, it notices a full disk
 
 
 def _sort(path: Path, plain: Path, buckets: list[Path], folder: Path) -> None:
@@ -194,8 +194,8 @@ def _sort(path: Path, plain: Path, buckets: list[Path], folder: Path) -> None:
             rows = np.fromfile(bucket, dtype=np.uint64).reshape(-1, 2)
             rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
             _refuse_repeats(path, plain, rows)
-            rows[:, 0].tofile(hashes)
-            rows[:, 1].tofile(offsets)
+            hashes.write(rows[:, 0].tobytes())
+            offsets.write(rows[:, 1].tobytes())
             bucket.unlink()
 
 

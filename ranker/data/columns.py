@@ -1,6 +1,7 @@
 """Words in columns, a chunk of lines at a time: a run has millions of lines, too many for steps of Python at each."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ranker.errors import DataError
 from ranker.limits import MAX_ID_BYTES
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_CONTROLS = frozenset(range(ord(" "))) - frozenset(b"\t\n\r")
+_CONTROLS = bytes(sorted(set(range(ord(" "))) - set(b"\t\n\r")))
 
 _EXACT_DIGITS = 15
 """Digits of a whole number that a float64 always holds exactly."""
@@ -65,7 +66,7 @@ class Block:
         values, plain = _plain_numbers(np.ascontiguousarray(cells.T), lengths)
         if not plain.all():
             others = self._padded(column, fill=ord(" "))[~plain].tobytes().split()
-            values[~plain] = [_number(word) for word in others]
+            values[~plain] = _numbers(others)
         return values
 
     def _padded(self, column: int, fill: int) -> Bytes:
@@ -101,7 +102,7 @@ def read_blocks(path: Path, chunks: Iterable[bytes], columns: tuple[str, ...], f
     and words above ``MAX_ID_BYTES``.
     """
     for chunk in chunks:
-        text = chunk.removeprefix(BYTE_ORDER_MARK) if first == 1 else chunk
+        text = (chunk.removeprefix(BYTE_ORDER_MARK) if first == 1 else chunk).replace(b"\r\n", b"\n")
         if not text:
             continue
         block = _block(text if text.endswith(b"\n") else text + b"\n", first, len(columns))
@@ -139,15 +140,15 @@ def _block_of_lines(path: Path, text: bytes, first: int, columns: tuple[str, ...
 
 def _checked(path: Path, number: int, line: bytes, columns: tuple[str, ...]) -> list[bytes]:
     decode_line(path, number, line)
-    control = next((byte for byte in line if byte in _CONTROLS), None)
-    if control is not None:
-        raise DataError(f"{path}:{number}: holds the control character {chr(control)!r}, expected text.")
+    if len(line.translate(None, _CONTROLS)) != len(line):
+        control = next(chr(byte) for byte in line if byte in _CONTROLS)
+        raise DataError(f"{path}:{number}: holds the control character {control!r}, expected text.")
     words = line.split()
     if len(words) != len(columns):
         raise DataError(f"{path}:{number}: expected {len(columns)} columns ({' '.join(columns)}), found {len(words)}.")
-    for word, column in zip(words, columns, strict=True):
-        if len(word) > MAX_ID_BYTES:
-            raise DataError(f"{path}:{number}: the {column} has {len(word)} bytes, at most {MAX_ID_BYTES} are allowed.")
+    if max(map(len, words)) > MAX_ID_BYTES:
+        size, column = max(zip(map(len, words), columns, strict=True))
+        raise DataError(f"{path}:{number}: the {column} has {size} bytes, at most {MAX_ID_BYTES} are allowed.")
     return words
 
 
@@ -180,6 +181,13 @@ def _plain_numbers(cells: Bytes, lengths: Lengths) -> tuple[NDArray[np.float64],
     plain = (count >= 1) & (count <= _EXACT_DIGITS) & (points <= 1) & (count + points + negative == lengths)
     values = whole / _POWERS[np.minimum(decimals, _EXACT_DIGITS)]
     return np.where(negative, -values, values), plain
+
+
+def _numbers(words: list[bytes]) -> list[float]:
+    with suppress(ValueError):
+        if b"_" not in b"".join(words):
+            return list(map(float, words))
+    return [_number(word) for word in words]
 
 
 def _number(word: bytes) -> float:

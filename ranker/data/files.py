@@ -82,25 +82,25 @@ def read_chunks(path: Path) -> Iterator[bytes]:
 
     Raises: DataError as ``read_lines``.
     """
-    rest = b""
+    rest: list[bytes] = []
     with open_binary(path) as file:
-        while True:
-            try:
-                block = file.read(_CHUNK_BYTES)
-            except (*_BROKEN_GZIP, OSError) as error:
-                raise DataError(f"{path}: cannot be read to its end: {reason(error)}.") from error
-            if not block:
-                break
+        while block := _next_block(path, file):
             head, newline, tail = block.rpartition(b"\n")
             if newline:
-                yield rest + head + newline
-                rest = tail
-            else:
-                rest += block
-            if len(rest) > MAX_LINE_BYTES:
+                yield b"".join([*rest, head, newline])
+                rest = []
+            rest.append(tail)
+            if sum(map(len, rest)) > MAX_LINE_BYTES:
                 raise DataError(f"{path}: has a line longer than the {MAX_LINE_BYTES} bytes allowed.")
-    if rest:
-        yield rest
+    if any(rest):
+        yield b"".join(rest)
+
+
+def _next_block(path: Path, file: IO[bytes]) -> bytes:
+    try:
+        return file.read(_CHUNK_BYTES)
+    except (*_BROKEN_GZIP, OSError) as error:
+        raise DataError(f"{path}: cannot be read to its end: {reason(error)}.") from error
 
 
 def digest(path: Path) -> str:

@@ -50,10 +50,9 @@ def _fetched(dataset_id: str, records: Iterator[Record]) -> Iterator[Record]:
 def _passages(dataset: Any) -> Iterator[Passage]:  # noqa: ANN401  # ir_datasets makes its classes at run time
     has_title = _TITLE in dataset.docs_cls()._fields
     for doc in dataset.docs_iter():
-        title = doc.title if has_title else ""
-        text = doc.default_text()
+        title = (doc.title or "") if has_title else ""
         # ir_datasets' default text of a titled passage begins with its title
-        yield Passage(doc.doc_id, title, text.removeprefix(title).strip() if title else text)
+        yield Passage(doc.doc_id, title, doc.default_text().removeprefix(title).strip())
 
 
 def _queries(dataset: Any) -> Iterator[Query]:  # noqa: ANN401

@@ -25,9 +25,14 @@ class Ranking:
 
     def __post_init__(self) -> None:
         """Holds what every reader of a ranking relies on."""
-        check_scores(self.scores)
         if len(self.doc_ids) != len(self.scores):
             raise DataError(f"a ranking has {len(self.doc_ids)} passages but {len(self.scores)} scores.")
+        finite = np.isfinite(self.scores)
+        if not finite.all():
+            place = int(np.argmin(finite))
+            raise DataError(
+                f"passage {self.doc_ids[place]!r} has the score {self.scores[place]}, expected a finite number."
+            )
         if len(self.doc_ids) > MAX_DEPTH:
             raise DataError(f"a ranking has {len(self.doc_ids)} passages, at most {MAX_DEPTH} are allowed.")
         if len(set(self.doc_ids)) != len(self.doc_ids):
@@ -101,17 +106,6 @@ def to_float32(scores: ArrayLike) -> Scores:
         return np.ascontiguousarray(values)
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, dtype=np.float32)
-
-
-def check_scores(scores: Scores) -> None:
-    """Refuses what cannot be ranked.
-
-    Raises: DataError for NaN and infinite scores.
-    """
-    finite = np.isfinite(scores)
-    if not finite.all():
-        place = int(np.argmin(finite))
-        raise DataError(f"score {place + 1} of a ranking is {scores[place]}, expected a finite number.")
 
 
 def _is_ordered(doc_ids: tuple[str, ...], scores: Scores) -> bool:

@@ -117,7 +117,7 @@ def cores() -> int:
 
 def open_reader(folder: Path) -> Any:  # noqa: ANN401  # Java's objects have no types here
     """Lucene's reader of the index in ``folder``."""
-    path = java_class("java.nio.file.Paths").get(str(folder / LUCENE))
+    path = java_class("java.nio.file.Paths").get(java_path(folder / LUCENE))
     directory = java_class("org.apache.lucene.store.FSDirectory").open(path)
     return java_class("org.apache.lucene.index.DirectoryReader").open(directory)
 
@@ -136,10 +136,15 @@ def open_analyzer(language: str) -> Any:  # noqa: ANN401
     return java_class("io.anserini.analysis.AnalyzerMap").getLanguageSpecificAnalyzer(language)
 
 
+def java_path(path: Path) -> str:
+    """A path as Java must have it: its working directory is the one that the process had when the JVM started."""
+    return str(path.resolve())
+
+
 def _arguments(config: LexicalConfig, lucene: Path, threads: int) -> Any:  # noqa: ANN401
     """Anserini's own settings of an indexing: term vectors only where RM3 will read them, texts and positions never."""
     arguments = java_class("io.anserini.index.IndexCollection$Args")()
-    arguments.index = str(lucene)
+    arguments.index = java_path(lucene)
     arguments.language = config.language
     arguments.storeDocvectors = config.rm3
     arguments.threads = threads

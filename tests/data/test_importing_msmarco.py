@@ -113,7 +113,7 @@ def test_passages_without_text_are_left_out_and_counted(tmp_path: Path) -> None:
         ("queries", "1\ta\n2\tb\n1\tc\n", ":3: query id 1 stands twice, expected each id once."),
         ("queries", "300\n", ":1: expected 2 columns (id text) with a tab between them, found no tab."),
         ("qrels", "300\t0\t7\n300\t0\t7\t1\n", ":2: expected 3 columns (query_id doc_id relevance), found 4."),
-        ("qrels", "300\t0\t7\tyes\n", ":1: the relevance is 'yes', expected a whole number up to 32768."),
+        ("qrels", "300\t0\t7\tyes\n", ":1: the relevance is 'yes', expected a whole number from -32768 to 32768."),
         ("qrels", "9\t0\t7\t1\n", ": judges query 9, which is in none of the queries given."),
     ],
 )
@@ -127,7 +127,7 @@ def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     words = files(tmp_path)
     (tmp_path / "collection.tsv").write_bytes(b"0\ta\n1\tcaf\xe9\n")
     assert refusal(words, "passages") == (
-        f"{tmp_path}/collection.tsv:2: byte 6 is not UTF-8: found b'\\xe9\\n', expected UTF-8 text."
+        f"{tmp_path}/collection.tsv:2: byte 6 is not UTF-8: found b'\\xe9', expected UTF-8 text."
     )
 
 

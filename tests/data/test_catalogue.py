@@ -1,0 +1,154 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ranker.data import catalogue
+from ranker.data.beir import write_material
+from ranker.data.catalogue import EMBEDDED, open_dataset
+from ranker.data.records import Judgment, Material, Passage, Query
+from ranker.errors import DataError, OutputError
+
+SMALL = "almanac:size=400"
+
+
+def refused(message: str) -> pytest.RaisesExc[DataError]:
+    return pytest.raises(DataError, match=f"^{re.escape(message)}$")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "cache"
+
+
+def made(folder: Path) -> Path:
+    judgments = [Judgment("test", "q", "d", 1)]
+    write_material(Material([Passage("d", "", "x")], [Query("q", "why")], judgments), folder)
+    return folder
+
+
+def cached(cache: Path) -> list[Path]:
+    return sorted((cache / "datasets").glob("*"))
+
+
+def test_a_folder_is_a_dataset_called_by_its_name(tmp_path: Path) -> None:
+    made(tmp_path / "mine")
+    for name in (str(tmp_path / "mine"), "mine", "mine/", "./mine"):
+        dataset = open_dataset(name)
+        assert (dataset.name, dataset.qrels("test")) == ("mine", {"q": {"d": 1}})
+
+
+def test_the_folder_that_one_stands_in_is_called_by_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made(tmp_path / "mine"))
+    assert open_dataset(".").name == "mine"
+
+
+@pytest.mark.parametrize("name", ["almanac", "irds", "irds:vaswani"])
+def test_a_folder_goes_before_a_name(tmp_path: Path, name: str) -> None:
+    made(tmp_path / name)
+    assert len(open_dataset(name).collection) == 1
+
+
+@pytest.mark.parametrize("name", ["nothing", "none/such", "Almanac", "", "\x00", "x" * 300, "almanac2:size=3", "a:b"])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    expected = "expected a folder in BEIR layout, irds:<id>, or one of almanac, pydoc."
+    with refused(f"{name}: is no dataset; {expected}"):
+        open_dataset(name)
+
+
+def test_a_file_is_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text("{}")
+    with pytest.raises(DataError, match=r"^corpus\.jsonl: is no dataset; expected a folder in BEIR layout"):
+        open_dataset("corpus.jsonl")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with refused("empty: has no corpus.jsonl or corpus.jsonl.gz, which a folder in BEIR layout must have."):
+        open_dataset("empty")
+
+
+def test_an_embedded_dataset_is_made_once_and_the_same_again(cache: Path) -> None:
+    dataset = open_dataset(SMALL)
+    (folder,) = cached(cache)
+    assert dataset.name == "almanac"
+    assert dataset.splits == ("dev", "test", "train")
+    assert len(dataset.collection) == 400
+    digests, made_at = dataset.digests("test"), folder.stat().st_mtime_ns
+    again = open_dataset(SMALL)
+    assert (again.digests("test"), folder.stat().st_mtime_ns) == (digests, made_at)
+    assert cached(cache) == [folder]
+
+
+def test_settings_spelt_out_are_those_left_out(cache: Path) -> None:
+    one = open_dataset(SMALL)
+    other = open_dataset("almanac:seed=1,size=400,locale=en,")
+    assert one.folder == other.folder
+
+
+def test_other_settings_make_another_dataset(cache: Path) -> None:
+    names = [SMALL, SMALL + ",seed=2", SMALL + ",locale=zh"]
+    digests = {open_dataset(name).collection.digest for name in names}
+    assert len(digests) == len(cached(cache)) == 3
+
+
+def test_what_is_embedded_has_settings_with_defaults() -> None:
+    assert list(EMBEDDED) == ["almanac", "pydoc"]
+    for config_class, _ in EMBEDDED.values():
+        assert config_class() == config_class()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "almanac:colour=red",
+            "almanac:colour=red: has no setting 'colour', only size, seed, locale, facts_per_passage.",
+        ),
+        ("almanac:size", "almanac:size: size is '', expected int."),
+        ("almanac:size=many", "almanac:size=many: size is 'many', expected int."),
+        ("almanac:size=4.5", "almanac:size=4.5: size is '4.5', expected int."),
+        ("pydoc:words=x", "pydoc:words=x: words is 'x', expected int."),
+        ("almanac:locale=xx", "almanac: locale is 'xx', expected en or zh."),
+        ("pydoc:words=2", "pydoc: words is 2, expected 16 to 512."),
+    ],
+)
+def test_a_setting_that_is_none_is_refused(cache: Path, name: str, message: str) -> None:
+    with refused(message):
+        open_dataset(name)
+    assert cached(cache) == []
+
+
+def test_making_that_is_stopped_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def passages() -> Iterator[Passage]:
+        yield Passage("d", "", "x")
+        raise KeyboardInterrupt
+
+    config_class, _ = EMBEDDED["almanac"]
+    monkeypatch.setitem(EMBEDDED, "almanac", (config_class, lambda _: Material(passages(), [], [])))
+    with pytest.raises(KeyboardInterrupt):
+        open_dataset(SMALL)
+    assert cached(cache) == []
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(cache: Path) -> None:
+    cache.write_text("a file is in the way")
+    with pytest.raises(
+        OutputError, match=r"/almanac-[0-9a-f]+: cannot be written: Not a directory; nothing was written\.$"
+    ):
+        open_dataset(SMALL)
+
+
+def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    where = catalogue.cache_folder
+    assert where() == tmp_path / "cache"
+    monkeypatch.delenv("RANKER_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert where() == Path("/somewhere/ranker")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert where() == Path("~/.cache/ranker").expanduser()

@@ -1,0 +1,180 @@
+import gzip
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ranker.data.beir import write_material
+from ranker.data.dataset import Dataset
+from ranker.data.records import Judgment, Material, Passage, Query
+from ranker.errors import DataError
+
+NOBODY = 65_534
+PASSAGES = [Passage("d1", "", "one"), Passage("d2", "T", "two")]
+QUERIES = [Query("q2", "second"), Query("q1", "first"), Query("q3", "unjudged")]
+JUDGMENTS = [Judgment("test", "q1", "d1", 1), Judgment("test", "q2", "d2", 0), Judgment("dev", "q2", "d1", 2)]
+
+
+def refused(message: str) -> pytest.RaisesExc[DataError]:
+    return pytest.raises(DataError, match=f"^{re.escape(message)}$")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_material(Material(PASSAGES, QUERIES, JUDGMENTS), tmp_path / "set")
+    return tmp_path / "set"
+
+
+@contextmanager
+def unreadable(folder: Path) -> Iterator[None]:
+    """Root may read everything; nobody may not."""
+    mode = folder.stat().st_mode
+    folder.chmod(0)
+    privileged = os.geteuid() == 0
+    if privileged:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if privileged:
+            os.seteuid(0)
+        folder.chmod(mode)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A dataset in a folder that nobody can reach, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        write_material(Material(PASSAGES, QUERIES, JUDGMENTS), Path(name, "set"))
+        yield Path(name, "set")
+
+
+def pack(path: Path) -> None:
+    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
+def test_a_dataset_is_passages_queries_and_judgments_by_split(folder: Path) -> None:
+    dataset = Dataset("mine", folder)
+    assert dataset.name == "mine"
+    assert list(dataset.collection) == PASSAGES
+    assert dataset.splits == ("dev", "test")
+    assert dataset.qrels("test") == {"q1": {"d1": 1}, "q2": {"d2": 0}}
+    assert dataset.qrels("dev") == {"q2": {"d1": 2}}
+
+
+def test_the_queries_of_a_split_are_those_it_judges_in_file_order(folder: Path) -> None:
+    dataset = Dataset("mine", folder)
+    assert list(dataset.queries("test").items()) == [("q2", Query("q2", "second")), ("q1", Query("q1", "first"))]
+    assert list(dataset.queries("dev")) == ["q2"]
+
+
+def test_every_file_may_be_compressed(folder: Path) -> None:
+    for path in (folder / "corpus.jsonl", folder / "queries.jsonl", folder / "qrels" / "test.tsv"):
+        pack(path)
+    dataset = Dataset("mine", folder)
+    assert list(dataset.collection) == PASSAGES
+    assert dataset.collection["d2"] == PASSAGES[1]
+    assert dataset.splits == ("dev", "test")
+    assert list(dataset.queries("test")) == ["q2", "q1"]
+
+
+def test_the_collection_is_opened_once(folder: Path) -> None:
+    dataset = Dataset("mine", folder)
+    assert dataset.collection is dataset.collection
+
+
+def test_only_tsv_files_are_splits(folder: Path) -> None:
+    for name in ("test.tsv.bak", "notes.txt", "README"):
+        (folder / "qrels" / name).write_text("x")
+    assert Dataset("mine", folder).splits == ("dev", "test")
+
+
+def test_a_split_that_is_not_there_is_refused(folder: Path) -> None:
+    with refused(f"{folder}: has no split 'train', expected one of dev, test."):
+        Dataset("mine", folder).qrels("train")
+    with refused(f"{folder}: has no split '../qrels/test', expected one of dev, test."):
+        Dataset("mine", folder).queries("../qrels/test")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_dataset_without_judgments_can_be_searched_but_not_judged(folder: Path, kept: bool) -> None:
+    for path in (folder / "qrels").iterdir():
+        path.unlink()
+    if not kept:
+        (folder / "qrels").rmdir()
+    dataset = Dataset("mine", folder)
+    assert dataset.splits == ()
+    assert len(dataset.collection) == 2
+    with refused(f"{folder}: has no split 'test', nor any other in qrels/."):
+        dataset.qrels("test")
+
+
+def test_a_judged_query_without_a_text_is_refused(folder: Path) -> None:
+    (folder / "queries.jsonl").write_text('{"_id": "q2", "text": "second"}\n')
+    judging = folder / "qrels" / "test.tsv"
+    with refused(f"{folder / 'queries.jsonl'}: has no query q1, which {judging} judges."):
+        Dataset("mine", folder).queries("test")
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_a_folder_that_lacks_a_file_is_refused_when_it_is_opened(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with refused(f"{folder}: has no {name} or {name}.gz, which a folder in BEIR layout must have."):
+        Dataset("mine", folder)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    message = f"{tmp_path}: has no corpus.jsonl or corpus.jsonl.gz, which a folder in BEIR layout must have."
+    with refused(message):
+        Dataset("mine", tmp_path)
+
+
+def test_an_unreadable_folder_is_refused(public: Path) -> None:
+    with unreadable(public), refused(f"{public / 'corpus.jsonl'}: cannot be read: Permission denied."):
+        Dataset("mine", public)
+
+
+def test_an_unreadable_folder_of_judgments_is_refused(public: Path) -> None:
+    dataset = Dataset("mine", public)
+    with unreadable(public / "qrels"), refused(f"{public / 'qrels'}: cannot be read: Permission denied."):
+        dataset.qrels("test")
+
+
+def test_an_unreadable_file_is_refused(public: Path) -> None:
+    dataset = Dataset("mine", public)
+    path = public / "qrels" / "test.tsv"
+    with unreadable(path), refused(f"{path}: cannot be read: Permission denied."):
+        dataset.qrels("test")
+
+
+def test_digests_are_of_what_a_result_was_made_from(folder: Path) -> None:
+    def sha(*names: str) -> str:
+        return hashlib.sha256(folder.joinpath(*names).read_bytes()).hexdigest()
+
+    digests = Dataset("mine", folder).digests("test")
+    assert digests == {
+        "collection": sha("corpus.jsonl"),
+        "queries": sha("queries.jsonl"),
+        "qrels": sha("qrels", "test.tsv"),
+    }
+    pack(folder / "queries.jsonl")
+    assert Dataset("mine", folder).digests("test") == digests
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "judgments", "passages"),
+    [("squad", "test", 10_570, 2_067), ("trec-dl", "dl19", 9_260, 24_884), ("medquad", "dev", 849, 15_809)],
+)
+def test_real_datasets_are_whole(shared_data: Path, name: str, split: str, judgments: int, passages: int) -> None:
+    dataset = Dataset(name, shared_data / name)
+    qrels = dataset.qrels(split)
+    assert len(dataset.collection) == passages
+    assert sum(map(len, qrels.values())) == judgments
+    assert dataset.queries(split).keys() == qrels.keys()
