@@ -100,7 +100,8 @@ def test_a_depth_that_no_run_has_is_refused(scorer, collection, depth):
 
 
 @given(
-    head=hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(-(2.0**100), 2.0**100, width=32)), tail=st.integers(0, 200)
+    head=hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(-(2.0**100), 2.0**100, width=32)),
+    tail=st.integers(0, 200),
 )
 def test_a_tail_stays_beneath_and_apart_at_any_magnitude(head, tail):
     ids = tuple(f"d{number:03}" for number in range(len(head) + tail))

@@ -102,7 +102,9 @@ def read_blocks(path: Path, chunks: Iterable[bytes], columns: tuple[str, ...], f
     and words above ``MAX_ID_BYTES``.
     """
     for chunk in chunks:
-        text = (chunk.removeprefix(BYTE_ORDER_MARK) if first == 1 else chunk).replace(b"\r\n", b"\n")
+        text = chunk.removeprefix(BYTE_ORDER_MARK) if first == 1 else chunk
+        if b"\r" in text:
+            text = text.replace(b"\r\n", b"\n")
         if not text:
             continue
         block = _block(text if text.endswith(b"\n") else text + b"\n", first, len(columns))

