@@ -114,7 +114,7 @@ def encode_collection(scorer: Scorer, collection: Collection, folder: Path, adva
     with (folder / _VECTORS).open("wb") as vectors, (folder / _DOC_IDS).open("w", encoding="utf-8") as doc_ids:
         while chunk := list(islice(passages, _PASSAGES_AT_ONCE)):
             texts = scorer.passages(passage.contents for passage in chunk)
-            scorer.vectors(texts, advance).tofile(vectors)
+            vectors.write(scorer.vectors(texts, advance).tobytes())  # numpy's own tofile hides a full disk
             doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
 
 

@@ -86,7 +86,7 @@ def train(
     config = config.resolved(model.config.apart)
     _check_trainable(model, config)
     torch.manual_seed(config.seed)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
     keeper = _Keeper(model, validate if config.validations else None)
     losses: list[float] = []
     groups_seen, total, started = 0, _total_steps(data, config), time.monotonic()
