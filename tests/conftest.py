@@ -68,10 +68,13 @@ _SIZES = {
     "max_position_embeddings": 64,
 }
 
+_ROBERTA = {"max_position_embeddings": 66, "type_vocab_size": 1, "pad_token_id": 0}
 _OWN_SETTINGS: dict[str, dict[str, Any]] = {
     "bert": {},
-    "electra": {"embedding_size": 32},
-    "roberta": {"max_position_embeddings": 66, "type_vocab_size": 1, "pad_token_id": 0},
+    "electra": {"embedding_size": 16},
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
     "distilbert": {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48},
     "mpnet": {"max_position_embeddings": 66},
     "deberta-v2": {"type_vocab_size": 0, "pooler_hidden_size": 32},

@@ -42,6 +42,8 @@ _TRAINING = {
     "max_minutes": "Stop after so long, the learning rate falling to 0 by then; 0 is no limit",
     "validations": "Times that dev is evaluated; the best weights are kept",
     "seed": "Seed of the new head, the groups and dropout",
+    "frozen_layers": "Lowest layers that keep their weights: 1 is the embeddings, 3 these and two layers",
+    "dropout": "Drop units as the backbone was trained to; without, a step is faster and overfits sooner",
 }
 _CHOICES = {"pooling": POOLINGS, "similarity": SIMILARITIES, "loss": LOSSES}
 
@@ -114,6 +116,9 @@ def train_command(
     scorer = Scorer(model, settings_of(context, Speed))
     training = judged(data, split, found)
     validation = judged(data, dev, found) if dev in splits else None
+    if validation is None or not validation.run:
+        validation = None
+        say(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
     with training_progress(mode) as on_step:
         trained = fit(scorer, data.collection, (training, validation), config, negative_depth, on_step)
     with written_folder(output, force) as beside:

@@ -60,7 +60,10 @@ def _option(
         context.meta.setdefault(_key(settings), {})[field.name] = value
 
     if isinstance(field.default, bool):
-        return click.option(name, is_flag=True, expose_value=False, callback=keep, help=meaning + ".")
+        switch = f"{name}/--no-{name[2:]}" if field.default else name
+        return click.option(
+            switch, default=field.default, is_flag=True, expose_value=False, callback=keep, help=meaning + "."
+        )
     kind = click.Choice(tuple(choices[field.name])) if field.name in choices else type(field.default)
     return click.option(
         name, type=kind, default=field.default, show_default=True, expose_value=False, callback=keep, help=meaning + "."

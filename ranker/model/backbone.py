@@ -92,3 +92,25 @@ def freeze(module: nn.Module) -> None:
     """Takes a module out of training: no gradients, no dropout."""
     module.requires_grad_(False)
     module.eval()
+
+
+def layers_of(backbone: Any) -> int:  # noqa: ANN401
+    """How many transformer layers it has."""
+    return int(backbone.config.num_hidden_layers)
+
+
+def lowest_layers(backbone: Any, number: int) -> list[nn.Module]:  # noqa: ANN401
+    """The first layers as hidden states are counted: the embeddings, then the transformer's own.
+
+    Raises: ModelError where the backbone has fewer.
+    """
+    own = layers_of(backbone)
+    if number > own + 1:
+        raise ModelError(
+            f"{number} layers to freeze, but the backbone has {own} and the embeddings: at most {own + 1}."
+        )
+    stacks = (module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) == own)
+    embeddings = nn.ModuleList(
+        module for name, module in backbone.named_children() if name in ("embeddings", "embeddings_project")
+    )
+    return [embeddings, *next(stacks)][:number]

@@ -22,6 +22,8 @@ class TrainingConfig:
     ``max_minutes`` 0 sets no limit but ``epochs``; with one, the learning rate falls to zero at whichever comes first.
     ``temperature`` divides the scores that the loss sees; 0 is 0.05 for modes that read apart, else 1.
     ``validations`` is how often dev is evaluated, the last time at the end.
+    ``frozen_layers`` counts the embeddings as the first; the layers keep their weights (Lee et al. 2019).
+    Without ``dropout`` a step is faster, and what is learned by heart is taken for what was learned.
     Raises: TrainingError for a value outside its bounds.
     """
 
@@ -37,6 +39,8 @@ class TrainingConfig:
     max_minutes: float = 0.0
     validations: int = 4
     seed: int = 1
+    frozen_layers: int = 0
+    dropout: bool = True
 
     def __post_init__(self) -> None:
         """Refuses what cannot train."""
@@ -67,4 +71,5 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "max_minutes": (0.0, 100_000.0),
     "validations": (0, 1_000),
     "seed": (0, 2**32 - 1),
+    "frozen_layers": (0, 1_000),
 }

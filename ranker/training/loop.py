@@ -1,5 +1,6 @@
 """The training loop, to be read from top to bottom."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -9,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from ranker.errors import TrainingError
+from ranker.model.backbone import layers_of, lowest_layers
 from ranker.model.batch import TokenBatch, pad
 from ranker.model.reranker import Reranker
-from ranker.scoring.device import running_in
+from ranker.scoring.device import learning_in
 from ranker.scoring.schedule import batches
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.tokens import Input, Texts
@@ -80,14 +82,22 @@ def train(
 ) -> Trained:
     """Trains the scorer's model in place; where ``validate`` is given (higher is better), the best weights are kept.
 
-    Raises: TrainingError where the loss is no longer a number, or does not fit the mode.
+    Raises: TrainingError where the loss is no longer a number, or does not fit the mode; ModelError where more layers
+    are to be frozen than there are.
     """
     model = scorer.model
     config = config.resolved(model.config.apart)
     _check_trainable(model, config)
+    with _frozen(lowest_layers(model.encoder.backbone, config.frozen_layers)):
+        return _train(scorer, data, config, _Keeper(model, validate if config.validations else None), on_step)
+
+
+def _train(
+    scorer: Scorer, data: TrainingSet, config: TrainingConfig, keeper: "_Keeper", on_step: Callable[[Step], object]
+) -> Trained:
+    model = scorer.model
     torch.manual_seed(config.seed)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
-    keeper = _Keeper(model, validate if config.validations else None)
     losses: list[float] = []
     groups_seen, total, started = 0, _total_steps(data, config), time.monotonic()
     for groups in _steps(data, config):
@@ -98,7 +108,7 @@ def train(
             keeper.consider(len(losses))
         for part in optimizer.param_groups:
             part["lr"] = config.learning_rate * _warm_up_then_decay(progress, config.warmup)
-        model.train()
+        model.train(config.dropout)
         optimizer.zero_grad(set_to_none=True)
         loss = _loss(scorer, data, groups, config)
         if not torch.isfinite(loss):
@@ -117,7 +127,7 @@ def train(
 
 
 def _loss(scorer: Scorer, data: TrainingSet, groups: list[Group], config: TrainingConfig) -> Tensor:
-    with running_in(scorer.precision, scorer.device):
+    with learning_in(scorer.precision, scorer.device):
         if not scorer.model.config.apart:
             scores = _scores_together(scorer, data, groups)
             return GROUP_LOSSES[config.loss](scores / config.temperature)
@@ -177,10 +187,24 @@ def _check_trainable(model: Reranker, config: TrainingConfig) -> None:
     mode = model.config.mode
     if config.loss == "contrastive" and not model.config.apart:
         raise TrainingError(f"loss contrastive needs a mode that reads apart, but the mode is {mode!r}.")
-    if not any(parameter.requires_grad for parameter in model.head_parameters()) and model.config.frozen:
+    every_layer = model.config.frozen or config.frozen_layers > layers_of(model.encoder.backbone)
+    if every_layer and not any(parameter.requires_grad for parameter in model.head_parameters()):
         raise TrainingError(
             f"mode {mode!r} frozen has nothing to learn, since its head has no weights; use it as it is."
         )
+
+
+@contextlib.contextmanager
+def _frozen(layers: list[nn.Module]) -> Iterator[None]:
+    """Their weights get no gradients inside."""
+    weights = [weight for layer in layers for weight in layer.parameters() if weight.requires_grad]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
 
 
 def _parameter_groups(model: Reranker, weight_decay: float) -> list[dict[str, object]]:

@@ -7,12 +7,13 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ranker.errors import ModelError, SetupError
+from ranker.model.backbone import BACKBONES
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.scorer import Pairs, Scorer
 from ranker.scoring.speed import Speed
 
-TYPES = ("bert", "roberta", "distilbert", "electra", "mpnet", "deberta-v2", "modernbert")
+TYPES = sorted(BACKBONES)
 FLOAT32 = Speed(precision="float32", device="cpu")
 QUERIES = ["what is the capital of france", "which river", "how old is the stone"]
 PASSAGES = ["paris is the capital of france", "the nile lies in egypt and the thames in england", "rome"]

@@ -2,11 +2,14 @@
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from ranker.errors import TrainingError
+from ranker.errors import ModelError, TrainingError
+from ranker.model.backbone import BACKBONES, lowest_layers
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Pairs, Scorer
@@ -169,3 +172,48 @@ def test_training_in_bfloat16_learns_too(tiny):
 
 def test_before_training_the_answers_are_not_first(tiny):
     assert best_passages(scorer_of(tiny())) != [0] * len(COLOURS)
+
+
+def test_without_dropout_the_same_groups_have_the_same_loss(tiny):
+    still = replace(FAST, learning_rate=1e-9, negatives=len(PASSAGES) - 1, epochs=2, loss="listwise")
+    for dropout in (True, False):
+        scorer = scorer_of(tiny())
+        first, second = fit(scorer, replace(still, dropout=dropout))[0].losses
+        assert (abs(first - second) < 1e-5) is not dropout
+
+
+def weights_of(model):
+    return {name: weight.detach().clone() for name, weight in model.encoder.backbone.named_parameters()}
+
+
+@pytest.mark.parametrize("model_type", sorted(BACKBONES))
+@pytest.mark.parametrize("number", [0, 1, 2, 4])
+def test_the_lowest_layers_keep_their_weights_and_the_others_learn(tiny, model_type, number):
+    scorer = scorer_of(tiny(model_type))
+    before = weights_of(scorer.model)
+    fit(scorer, replace(FAST, epochs=1, frozen_layers=number))
+    after = weights_of(scorer.model)
+    layers = lowest_layers(scorer.model.encoder.backbone, 4)
+    names = {id(weight): name for name, weight in scorer.model.encoder.backbone.named_parameters()}
+    for height, layer in enumerate(layers):
+        own = [names[id(weight)] for weight in layer.parameters()]
+        changed = [name for name in own if not torch.equal(before[name], after[name])]
+        assert bool(changed) is (height >= number), (model_type, height)
+    assert all(weight.requires_grad for weight in scorer.model.parameters())
+
+
+def test_a_frozen_backbone_stays_frozen_after_a_training_with_frozen_layers(tiny):
+    scorer = scorer_of(tiny(), frozen=True)
+    fit(scorer, replace(FAST, epochs=1, frozen_layers=2))
+    backbone = scorer.model.encoder.backbone
+    assert not any(weight.requires_grad for weight in backbone.embeddings.parameters())
+
+
+def test_more_layers_than_there_are_cannot_be_frozen(tiny):
+    with pytest.raises(ModelError, match=r"^5 layers to freeze, but the backbone has 3 and the embeddings: at most 4"):
+        fit(scorer_of(tiny()), replace(FAST, frozen_layers=5))
+
+
+def test_a_dual_encoder_with_every_layer_frozen_has_nothing_to_learn(tiny):
+    with pytest.raises(TrainingError, match="has nothing to learn"):
+        fit(scorer_of(tiny(), mode="dual"), replace(FAST, frozen_layers=4))
