@@ -1,8 +1,8 @@
 """The embedded dataset ``almanac``: which property belongs to which territory, in short passages of true facts.
 
-Four passages at a time state the same four properties of the same four territories, each time matched otherwise. Their
-words are the same, and only what is read together tells the passage that answers from its decoys. All of it is true:
-a passage tells four of the sixteen facts.
+Three passages at a time state the same three properties of the same three territories, each time matched otherwise.
+Their words are the same, and only what is read together tells the passage that answers from its decoys. All of it is
+true: a passage tells three of the nine facts.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class AlmanacConfig:
     size: int = 4_000
     seed: int = 1
     locale: str = "en"
-    facts_per_passage: int = 4
+    facts_per_passage: int = 3
 
     def __post_init__(self) -> None:
         _within("size", self.size, MIN_ALMANAC_SIZE, MAX_ALMANAC_SIZE)

@@ -25,7 +25,7 @@ EMBEDDED: dict[str, tuple[type[Any], Callable[[Any], Material]]] = {
 }
 """Datasets that need no file and no network: their settings, and the function that makes them."""
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def open_dataset(name: str) -> Dataset:

@@ -71,18 +71,16 @@ def either(request: pytest.FixtureRequest, made: Contents, chinese: Contents) ->
 
 PINNED = {
     "almanac-en-000000": (
-        "Prices in St. Vincent and Grenadines show two decimals, whereas the short region code of Tuvalu reads TV. "
-        "The US Dollar circulates in the Caribbean Netherlands, and the region number of Taiwan reads 158."
+        "Taiwan is abbreviated to TW in two letters, whereas the region number of St. Vincent and Grenadines reads"
+        " 670. The long region code of Tuvalu reads TUV."
     ),
     "almanac-en-002000": (
-        "Saturday heads the calendar week in Djibouti. In three letters Bulgaria becomes BGR, and amounts of money in "
-        "the Dominican Republic are written with two decimals. 140 stands for the Central African Republic in the "
-        "list of numeric codes."
+        "In Botswana dates follow the pattern day, month, year, whereas the region number of Andorra reads 020. "
+        "Wallis and Futuna has given official status to French."
     ),
     "almanac-en-003999": (
-        "The Peruvian Sol circulates in Peru. In Bosnia and Herzegovina dates follow the pattern day, month, year, "
-        "and the zone entry for Seychelles reads Indian/Mahe. The standard time of Svalbard and Jan Mayen goes by the "
-        "name Central European Standard Time."
+        "Vanuatu officially works in Bislama, English, and French; in Jersey Monday opens the week. The region "
+        "number of Honduras reads 340."
     ),
 }
 
@@ -94,8 +92,8 @@ def test_the_default_is_pinned_by_its_counts_and_three_passages(made: Contents) 
     splits = Counter(query_id.partition("-")[0] for query_id in made.queries)
     assert (len(made.passages), len(made.judgments), dict(splits)) == (
         4_000,
-        16_000,
-        {"train": 3_208, "dev": 323, "test": 519},
+        12_000,
+        {"train": 3_138, "dev": 335, "test": 498},
     )
     assert {doc_id: made.passages[doc_id].text for doc_id in PINNED} == PINNED
 
@@ -322,22 +320,24 @@ def test_a_question_names_its_territory_and_not_its_answer_unless_it_offers_a_ch
             assert not re.search(rf"\b{re.escape(facts[territory][name])}\b", rest), query.text
 
 
-def test_a_passage_tells_four_properties_of_four_territories(made: Contents) -> None:
+def test_a_passage_tells_three_properties_of_three_territories(made: Contents) -> None:
     for told in made.told.values():
-        assert len({territory for territory, _ in told}) == len({name for _, name in told}) == len(told) == 4
+        assert len({territory for territory, _ in told}) == len({name for _, name in told}) == len(told) == 3
 
 
 def test_every_question_has_decoys_with_its_territory_and_its_property_but_not_together(either: Contents) -> None:
+    """The last passages may be the beginning of three whose end the size cuts off."""
     by_territory: dict[str, list[set[Told]]] = {}
-    for told in either.told.values():
+    whole = len(either.told) - len(either.told) % 3
+    for told in list(either.told.values())[:whole]:
         for territory, _ in told:
             by_territory.setdefault(territory, []).append(told)
     for query_id in either.queries:
         _, territory, name = query_id.split("-")
-        held = by_territory[territory]
+        held = by_territory.get(territory, [])
         decoys = [told for told in held if (territory, name) not in told and name in {other for _, other in told}]
         relevant = [told for told in held if (territory, name) in told]
-        assert len(decoys) >= 3 * len(relevant)
+        assert len(decoys) >= 2 * len(relevant)
 
 
 def test_the_splits_share_no_territory_in_questions_or_passages(either: Contents) -> None:
@@ -460,7 +460,7 @@ def test_a_hundred_thousand_passages_stream_in_constant_memory() -> None:
     worded_facts("en")
     tracemalloc.start()
     try:
-        assert sum(1 for _ in material.judgments) == 400_000
+        assert sum(1 for _ in material.judgments) == 300_000
         assert sum(1 for _ in islice(material.passages, 5_000)) == 5_000
         assert tracemalloc.get_traced_memory()[1] < 2 * 2**20
     finally:
