@@ -17,6 +17,7 @@ from ranker.experiment import fit, judged
 from ranker.index.dense import build_faiss, encode_collection, open_faiss
 from ranker.index.dense_config import DenseConfig
 from ranker.index.firststage import bm25_run
+from ranker.model.backbone import layers_of
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.reranking import rerank
@@ -36,16 +37,18 @@ Progress = Callable[[str], AbstractContextManager[OnStep]]
 class ReproductionConfig:
     """The same for every arm: groups, their order, and ``minutes_each`` of training.
 
-    ``depth`` is how many of BM25's passages are reranked, and how deep negatives are drawn.
+    ``depth`` is how many of BM25's passages are reranked, and how deep negatives are drawn. ``frozen_layers`` keep the
+    backbone's weights, the embeddings among them, so that names that no training passage holds still mean something.
     """
 
     seed: int = 1
     minutes_each: float = 4.5
-    depth: int = 50
+    depth: int = 30
     length: int = 160
-    negatives: int = 7
-    groups_per_step: int = 8
-    learning_rate: float = 1e-4
+    negatives: int = 3
+    groups_per_step: int = 16
+    learning_rate: float = 2e-4
+    frozen_layers: int = 3
 
 
 class Arm(NamedTuple):
@@ -122,8 +125,10 @@ class _Job:
             learning_rate=config.learning_rate,
             epochs=1_000,
             max_minutes=config.minutes_each,
-            validations=2,
+            validations=1,
             seed=config.seed,
+            frozen_layers=min(config.frozen_layers, layers_of(scorer.model.encoder.backbone)),
+            dropout=False,
         )
         with self.progress(mode) as on_step:
             splits = (self.train, self.dev)

@@ -2,11 +2,15 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from ranker.cli.main import cli, main
+from ranker.data.trec import read_qrels, read_run
+from ranker.evaluation import evaluate, parse_measures
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -40,3 +44,23 @@ def test_the_commands_of_the_readme_run_as_printed(tmp_path, monkeypatch, capsys
 def test_every_link_in_the_readme_leads_somewhere():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text(encoding="utf-8")):
         assert (README.parent / target).is_file(), target
+
+
+def test_the_table_of_the_readme_is_what_the_runs_say():
+    folder, git = README.parent, shutil.which("git")
+    if (
+        git is None
+        or subprocess.run([git, "diff", "--quiet", "HEAD", "runs", "qrels"], cwd=folder, check=False).returncode
+    ):
+        pytest.skip("runs/almanac is not as it was published: made anew, or not in a git checkout")
+    qrels = read_qrels(folder / "qrels" / "almanac.test.qrels")
+    measures = parse_measures(["RR@10", "nDCG@10"])
+    rows = re.findall(r"^\| `([a-z0-9-]+)`, .*?\|(.+)\|$", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(rows) == 6
+    for arm, cells in rows:
+        runs = sorted((folder / "runs" / "almanac").glob(f"{arm}.seed*.run")) or [folder / f"runs/almanac/{arm}.run"]
+        found = [evaluate(read_run(run), qrels, measures) for run in runs]
+        seeds = [one.mean("RR@10") for one in found]
+        ndcg = sum(one.mean("nDCG@10") for one in found) / len(found)
+        expected = [*seeds, *[None] * (3 - len(seeds)), sum(seeds) / len(seeds), ndcg]
+        assert [cell.strip() for cell in cells.split("|")] == ["" if one is None else f"{one:.4f}" for one in expected]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ranker.cli.options import PATH, force_option
-from ranker.cli.records import scoring_record, training_facts, training_progress, write_named
+from ranker.cli.records import counts, scoring_record, training_facts, training_progress, write_named
 from ranker.cli.settings import settings_of, speed_options
 from ranker.scoring.speed import Speed
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @click.option("--model", "backbone", default="offline", show_default=True, help="The backbone of every arm.")
 @click.option("--seed", default=1, show_default=True, help="Seed of new heads, groups and dropout.")
 @click.option("--minutes-each", default=4.5, show_default=True, help="Minutes of training for each trained arm.")
-@click.option("--depth", default=50, show_default=True, help="Passages of BM25 to rerank, and to draw negatives from.")
+@click.option("--depth", default=30, show_default=True, help="Passages of BM25 to rerank, and to draw negatives from.")
+@click.option("--length", default=160, show_default=True, help="Tokens of a pair, or of a passage read apart.")
 @click.option(
     "--output",
     "-o",
@@ -44,6 +45,7 @@ def reproduce_command(
     seed: int,
     minutes_each: float,
     depth: int,
+    length: int,
     output: Path,
     force: bool,
 ) -> None:
@@ -57,9 +59,9 @@ def reproduce_command(
     from ranker.report import render_evaluations, verdict
     from ranker.reproduction import HEADLINE, ReproductionConfig, arm_names, reproduce
 
-    config = ReproductionConfig(seed=seed, minutes_each=minutes_each, depth=depth)
+    config = ReproductionConfig(seed=seed, minutes_each=minutes_each, depth=depth, length=length)
     dataset = open_dataset(name)
-    runs = {arm: output / "runs" / dataset.name / f"{arm}.run" for arm in arm_names(config)}
+    runs = {arm: output / "runs" / _file_name(dataset) / f"{arm}.run" for arm in arm_names(config)}
     for path in runs.values():
         check_output(path, force)
     result = reproduce(dataset, backbone, config, settings_of(context, Speed), training_progress)
@@ -71,6 +73,11 @@ def reproduce_command(
         click.echo(verdict(comparison.of(f"cross.seed{seed}", HEADLINE), baseline))
 
 
+def _file_name(dataset: Dataset) -> str:
+    """``irds:beir/scifact`` as ``irds-beir-scifact``: one folder, on any file system."""
+    return re.sub(r"[^\w.+-]+", "-", dataset.name)
+
+
 def _facts(arm: Arm, dataset: Dataset, config: ReproductionConfig) -> dict[str, Any]:
     """What the manifest of an arm's run says beside command and versions."""
     facts: dict[str, Any] = {
@@ -80,7 +87,7 @@ def _facts(arm: Arm, dataset: Dataset, config: ReproductionConfig) -> dict[str, 
         "seconds": round(arm.seconds, 1),
     }
     if arm.scorer is not None:
-        facts |= {**scoring_record(arm.scorer), "pairs": arm.pairs, **asdict(arm.cut)}
+        facts |= {**scoring_record(arm.scorer), **counts(arm.pairs, arm.cut)}
         facts["pairs_per_second"] = round(arm.pairs / arm.seconds, 1)
     if arm.trained is not None:
         facts["training"] = training_facts(arm.trained)
@@ -92,8 +99,8 @@ def _write_shared(result: Reproduction, dataset: Dataset, output: Path) -> None:
     from ranker.data.files import written_folder
     from ranker.data.trec import write_qrels
 
-    write_qrels(result.qrels, output / "qrels" / f"{dataset.name}.test.qrels", force=True)
+    write_qrels(result.qrels, output / "qrels" / f"{_file_name(dataset)}.test.qrels", force=True)
     for name, arm in result.arms.items():
         if arm.trained is not None and arm.scorer is not None:
-            with written_folder(output / "models" / dataset.name / name, force=True) as beside:
+            with written_folder(output / "models" / _file_name(dataset) / name, force=True) as beside:
                 arm.scorer.model.save(beside)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
     from ranker.data.run import Run
     from ranker.reranking import Reranked
-    from ranker.scoring.scorer import Scorer
+    from ranker.scoring.scorer import Cut, Scorer
     from ranker.training.config import TrainingConfig
     from ranker.training.loop import Step, Trained
 
@@ -33,12 +33,16 @@ def write_named(run: Run, output: Path, force: bool, facts: dict[str, Any]) -> N
 def write_result(reranked: Reranked, output: Path, force: bool, facts: dict[str, Any]) -> None:
     """Writes a reranked run with its manifest, and says in a line what was done and what was cut."""
     cut = reranked.cut
-    counts = {"pairs": reranked.pairs, "queries_cut": cut.queries, "pairs_cut": cut.pairs, "tokens_cut": cut.tokens}
-    write_named(reranked.run, output, force, {**facts, **counts})
+    write_named(reranked.run, output, force, {**facts, **counts(reranked.pairs, cut)})
     lost = f"; {cut.pairs} passages cut, {cut.tokens} tokens lost" if cut.pairs else ""
     lost += f"; {cut.queries} queries cut" if cut.queries else ""
     speed = f"{facts['pairs_per_second']} pairs/s in {facts['precision']}"
     say(f"{output}: {len(reranked.run)} queries, {reranked.pairs} pairs at {speed}{lost}.")
+
+
+def counts(pairs: int, cut: Cut) -> dict[str, int]:
+    """How many pairs were scored, and how much of them the model could not read."""
+    return {"pairs": pairs, "queries_cut": cut.queries, "pairs_cut": cut.pairs, "tokens_cut": cut.tokens}
 
 
 def scoring_record(scorer: Scorer) -> dict[str, Any]:
@@ -70,7 +74,6 @@ def training_record(
         "dataset": {"name": dataset.name, "split": splits[0], "dev": splits[1], **dataset.digests(splits[0])},
         "training": asdict(config.resolved(scorer.model.config.apart)),
         **training_facts(trained),
-        "losses": [round(loss, 5) for loss in trained.losses],
         "device": device_name(scorer),
         "precision": scorer.precision,
         "versions": versions(),
@@ -85,6 +88,7 @@ def training_facts(trained: Trained) -> dict[str, Any]:
         "seconds": round(trained.seconds, 1),
         "validations": [validation._asdict() for validation in trained.validations],
         "kept": trained.best._asdict() if trained.best else None,
+        "losses": [round(loss, 5) for loss in trained.losses],
     }
 
 

@@ -286,3 +286,38 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(dataset, first_run, cros
     assert done.stderr.startswith(f"Error: {output}: ")
     assert done.stderr.count("\n") == 1
     assert list(output.parent.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_cacm_by_the_importer_is_within_0_005_of_what_anserini_publishes(ranker, shared_data, tmp_path):
+    source = shared_data / "cacm"
+    files = {"collection": "cacm.tar.gz", "topics": "topics.cacm.txt", "qrels": "qrels.cacm.txt"}
+    sources = [f"{role}={source / name}" for role, name in files.items()]
+    data, runs = tmp_path / "cacm", [tmp_path / "bm25.run", tmp_path / "rm3.run"]
+    assert ranker("import", "trec-html", *sources, "--output", data).status == 0
+    for run, more in zip(runs, ([], ["--rm3"]), strict=True):
+        index = run.with_suffix(".index")
+        assert ranker("index", data, *more, "--output", index).status == 0
+        assert ranker("retrieve", data, "--index", index, "--depth", 1_000, "-o", run).status == 0
+    said = ranker("evaluate", data, *runs, "-m", "AP", "-m", "P@30", "--format", "json")
+    assert said.status == 0, said.err
+    found = [entry["measures"] for entry in json.loads(said.out)["runs"]]
+    for measured, published in zip(found, ((0.3123, 0.1942), (0.3648, 0.2224)), strict=True):
+        assert [measured["AP"], measured["P@30"]] == pytest.approx(published, abs=0.005)
+
+
+@pytest.mark.parametrize("dev", ["validation", "dev"], ids=["no such split", "not in the run"])
+def test_training_without_candidates_for_dev_says_that_the_last_weights_are_kept(
+    ranker, dataset, first_run, tiny, tmp_path, dev
+):
+    train_only = tmp_path / "train.run"
+    questions = {f"q{number}" for number in range(40) if number % 5 < 3}
+    lines = [line for line in first_run.read_text().splitlines(keepends=True) if line.split()[0] in questions]
+    train_only.write_text("".join(lines))
+    said = ranker(
+        "train", dataset, "--mode", "cross", "--model", tiny(), "--run", train_only, "--dev", dev, "--length", 40,
+        "--query-length", 12, "--negatives", 2, "--precision", "float32", "-o", tmp_path / "cross",
+    )  # fmt: skip
+    assert said.status == 0, said.err
+    assert f"no candidates for a split {dev!r}, so no validation: the last weights are kept." in said.err
+    assert json.loads((tmp_path / "cross" / "training.json").read_text())["kept"] is None

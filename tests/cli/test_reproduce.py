@@ -1,0 +1,64 @@
+"""The main job on a dataset of forty passages and a tiny BERT: everything it writes, and what it says at the end."""
+
+import json
+
+from ranker.data.trec import read_qrels, read_run
+
+ARMS = ("bm25", "dual-frozen-cls", "dual-frozen-mean", "dual.seed4", "dual-faiss.seed4", "cross.seed4")
+
+
+def reproduce(ranker, dataset, tiny, output, *more):
+    return ranker(
+        "reproduce", "--dataset", dataset, "--model", tiny(), "--seed", 4, "--minutes-each", 0.02, "--depth", 5,
+        "--length", 40, "--precision", "float32", "--output", output, *more,
+    )  # fmt: skip
+
+
+def test_it_writes_every_run_with_its_manifest_the_judgments_and_the_models(ranker, dataset, tiny, tmp_path):
+    said = reproduce(ranker, dataset, tiny, tmp_path)
+    assert said.status == 0, said.err
+    qrels = read_qrels(tmp_path / "qrels" / "toy.test.qrels")
+    for arm in ARMS:
+        run = read_run(tmp_path / "runs" / "toy" / f"{arm}.run")
+        assert set(run) == set(qrels)
+        manifest = json.loads((tmp_path / "runs" / "toy" / f"{arm}.run.json").read_text())
+        assert manifest["dataset"]["split"] == "test"
+        if "pairs" in manifest:
+            assert manifest["pairs"] == sum(map(len, run.values()))
+        assert ("training" in manifest) is arm.startswith(("dual.", "cross."))
+    assert sorted(path.name for path in (tmp_path / "models" / "toy").iterdir()) == ["cross.seed4", "dual.seed4"]
+
+
+def test_it_ends_with_a_sentence_on_who_won_against_each_rival(ranker, dataset, tiny, tmp_path):
+    said = reproduce(ranker, dataset, tiny, tmp_path)
+    last = said.out.strip().splitlines()[-2:]
+    for line, rival in zip(last, ("bm25", "dual.seed4"), strict=True):
+        assert line.startswith((f"cross.seed4 beats {rival}", f"cross.seed4 loses to {rival}", "cross.seed4 and"))
+        assert rival in line
+        assert "RR@10" in line
+        assert "p " in line
+
+
+def test_every_reranking_arm_orders_the_same_candidates(ranker, dataset, tiny, tmp_path):
+    assert reproduce(ranker, dataset, tiny, tmp_path).status == 0
+    runs = {arm: read_run(tmp_path / "runs" / "toy" / f"{arm}.run") for arm in ARMS}
+    for arm in ("dual-frozen-cls", "dual-frozen-mean", "dual.seed4", "cross.seed4"):
+        for query_id, ranking in runs["bm25"].items():
+            assert sorted(runs[arm][query_id].doc_ids) == sorted(ranking.doc_ids)
+
+
+def test_what_it_wrote_before_is_kept_without_force(ranker, dataset, tiny, tmp_path):
+    kept = tmp_path / "runs" / "toy" / "cross.seed4.run"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("precious\n")
+    said = reproduce(ranker, dataset, tiny, tmp_path)
+    assert said.status == 1
+    assert "cross.seed4.run" in said.err
+    assert kept.read_text() == "precious\n"
+
+
+def test_a_backbone_that_cannot_read_so_much_is_refused_before_anything_is_written(ranker, dataset, tiny, tmp_path):
+    said = reproduce(ranker, dataset, tiny, tmp_path, "--length", 1_000)
+    assert said.status == 1
+    assert "1000" in said.err
+    assert list(tmp_path.iterdir()) == []
