@@ -1,0 +1,88 @@
+#!/bin/sh
+# The tables of docs/results.md: trained on qa, tested on squad-sentences, medquad and trec-dl, none of which is trained on.
+#
+#   benchmarks/results.sh DATA WORK [MINUTES] > table.md
+#
+# DATA holds the four datasets in BEIR layout. What WORK already holds is not done again, so a run that was stopped goes on.
+set -eu
+
+data=$1 work=$2 minutes=${3:-18}
+models="$work/models" runs="$work/runs"
+mkdir -p "$models" "$runs"
+
+# Every tenth and every fourth judgment: two cores score no half a million pairs in an hour.
+sample() { # name source step
+    folder="$work/$1"
+    [ -e "$folder" ] && return
+    mkdir -p "$folder.part/qrels"
+    ln -s "$(realpath "$data/$2/corpus.jsonl")" "$(realpath "$data/$2/queries.jsonl")" "$folder.part/"
+    awk -v step="$3" 'NR == 1 || NR % step == 0' "$data/$2/qrels/test.tsv" > "$folder.part/qrels/test.tsv"
+    mv "$folder.part" "$folder"
+}
+
+once() { # output, then a command that writes it
+    output=$1
+    shift
+    [ -e "$output" ] || ranker "$@" --output "$output"
+}
+
+bm25() { # dataset index run split depth
+    once "$work/$2.bm25" index "$1"
+    once "$runs/$3.run" retrieve "$1" --index "$work/$2.bm25" --split "$4" --depth "$5"
+}
+
+train() { # mode
+    once "$models/$1" train "$data/qa" --mode "$1" --run "$runs/qa.train.run" --run "$runs/qa.dev.run" \
+        --negative-depth 50 --negatives 4 --groups-per-step 16 --learning-rate 1e-4 --length 256 \
+        --frozen-layers 1 --no-dropout --epochs 100 --max-minutes "$minutes" --validations 3
+}
+
+arms() { # dataset split name depth; the first-stage run is $runs/NAME.bm25.run
+    for mode in dual cross; do
+        once "$runs/$3.$mode.run" rerank "$1" --split "$2" --run "$runs/$3.bm25.run" --depth "$4" \
+            --mode "$mode" --model "$models/$mode"
+    done
+    for pooling in cls mean; do
+        once "$runs/$3.dual-frozen-$pooling.run" rerank "$1" --split "$2" --run "$runs/$3.bm25.run" --depth "$4" \
+            --mode dual --model offline --pooling "$pooling"
+    done
+}
+
+searched() { # dataset dense-index split name depth
+    once "$work/$2.dense" index "$1" --kind dense --model "$models/dual"
+    once "$runs/$4.dual-faiss.run" retrieve "$1" --index "$work/$2.dense" --split "$3" --depth "$5"
+}
+
+tell() { # dataset split name first-measure second-measure
+    set -- "$1" "$2" "$4" "$5" "$runs/$3.bm25.run" "$runs/$3.dual-frozen-cls.run" "$runs/$3.dual-frozen-mean.run" \
+        "$runs/$3.dual-faiss.run" "$runs/$3.dual.run" "$runs/$3.cross.run" "$3"
+    printf '\n## %s\n\n' "${11}"
+    ranker evaluate "$1" --split "$2" -m "$3" -m "$4" --format markdown "$5" "$6" "$7" "$8" "$9" "${10}"
+    for baseline in bm25 dual; do
+        printf '\n'
+        ranker compare "$1" --split "$2" -m "$3" -m "$4" --format markdown --missing zero --baseline "${11}.$baseline" \
+            "$5" "$6" "$7" "$8" "$9" "${10}"
+    done
+}
+
+sample squad-sentences.sample squad-sentences 10
+sample medquad.sample medquad 4
+bm25 "$data/qa" qa qa.train train 50
+bm25 "$data/qa" qa qa.dev dev 50
+bm25 "$work/squad-sentences.sample" squad-sentences squad-sentences.bm25 test 50
+bm25 "$work/medquad.sample" medquad medquad.bm25 test 50
+for split in dl19 dl20; do
+    [ -e "$runs/$split.bm25.run" ] || cp "$data/trec-dl/runs/$split.bm25.run" "$runs/"
+done
+train dual
+train cross
+for name in squad-sentences medquad; do
+    arms "$work/$name.sample" test "$name" 50
+    searched "$work/$name.sample" "$name" test "$name" 50
+    tell "$work/$name.sample" test "$name" nDCG@10 RR@10
+done
+for split in dl19 dl20; do
+    arms "$data/trec-dl" "$split" "$split" 100
+    searched "$data/trec-dl" trec-dl "$split" "$split" 100
+    tell "$data/trec-dl" "$split" "$split" nDCG@10 'RR(rel=2)@10'
+done
