@@ -1,12 +1,16 @@
 """What every test may use: the shared data where it is at hand, a cache of its own, and tiny models made in memory."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# a shell starts jobs in the background with Ctrl-C ignored, and what these start inherits that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("RANKER_CACHE", tempfile.mkdtemp(prefix="ranker-tests-"))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
