@@ -15,7 +15,7 @@ from ranker.limits import BOOTSTRAP_SAMPLES, MIN_COMPARED_QUERIES, RANDOMISATION
 ALPHA: Final = 0.05
 """A difference with a smaller corrected p counts as won or lost; intervals cover 1 - ALPHA."""
 
-_TIE: Final = 1e-9
+TIE: Final = 1e-9
 """Values of one query closer than this are equal: evaluators sum in floating point."""
 
 _CELLS: Final = 4_000_000
@@ -134,7 +134,7 @@ def randomisation_test(columns: Floats, samples: int, seed: int) -> Floats:
     *Shape*: columns (queries, comparisons); result (comparisons,).
     """
     exceeding = np.zeros(columns.shape[1])
-    limits = np.abs(columns.sum(axis=0)) - _TIE * np.abs(columns).sum(axis=0)
+    limits = np.abs(columns.sum(axis=0)) - TIE * np.abs(columns).sum(axis=0)
     generator = np.random.default_rng([seed, 0])
     for rows in _chunks(samples, len(columns)):
         packed = generator.integers(0, 256, size=(rows, -(-len(columns) // 8)), dtype=np.uint8)
@@ -156,7 +156,7 @@ def t_test(columns: Floats) -> Floats:
     queries = len(columns)
     error = columns.std(axis=0, ddof=1) / np.sqrt(queries)
     mean = np.abs(columns.mean(axis=0))
-    certain = error <= _TIE * mean
+    certain = error <= TIE * mean
     statistic = np.divide(mean, error, out=np.zeros_like(mean), where=~certain)
     p_values: Floats = np.where(certain, np.where(mean > 0, 0.0, 1.0), 2 * stdtr(queries - 1, -statistic))
     return p_values
@@ -183,7 +183,7 @@ def _exact(differing: Floats) -> float:
     sums = np.zeros(1)
     for value in differing:
         sums = np.concatenate([sums + value, sums - value])
-    limit = abs(differing.sum()) - _TIE * np.abs(differing).sum()
+    limit = abs(differing.sum()) - TIE * np.abs(differing).sum()
     return float((np.abs(sums) >= limit).mean())
 
 
@@ -220,7 +220,7 @@ def _row(measure: str, run: Evaluation, base: Evaluation, statistics: dict[str, 
 
 def _difference(run: Evaluation, base: Evaluation, measure: str) -> Floats:
     values = run.values[measure] - base.values[measure]
-    return np.where(np.abs(values) < _TIE, 0.0, values)
+    return np.where(np.abs(values) < TIE, 0.0, values)
 
 
 def _find(evaluations: Sequence[Evaluation], name: str) -> Evaluation:
@@ -256,3 +256,9 @@ def _check_complete(lacking: Mapping[str, tuple[str, ...]], queries: int) -> Non
             f"run {name} lacks {len(query_ids)} of {queries} judged queries ({some}); complete it, "
             "or give --missing zero to count each as 0."
         )
+
+
+def mean_interval(evaluation: Evaluation, measure: str, seed: int = 0) -> tuple[float, float]:
+    """Between what the mean over queries lies, by a percentile bootstrap."""
+    low, high = bootstrap_interval(evaluation.values[measure][:, None], BOOTSTRAP_SAMPLES, seed)
+    return float(low[0]), float(high[0])

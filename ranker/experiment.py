@@ -1,6 +1,6 @@
 """A training from a dataset's judgments: candidates by BM25, groups, validation on dev, the best weights kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,7 +14,9 @@ from ranker.reranking import candidates, check_run, reordered
 from ranker.scoring.scorer import Scorer
 from ranker.training.config import TrainingConfig
 from ranker.training.fitting import training_set
-from ranker.training.loop import Step, Trained, train
+from ranker.training.frozen import train_heads
+from ranker.training.learner import Step, Trained
+from ranker.training.loop import TrainingSet, train
 from ranker.training.negatives import find_candidates
 
 DEV_MEASURE = "RR@10"
@@ -56,11 +58,33 @@ def fit(
     Raises: TrainingError where the split gives no group, or training goes wrong.
     """
     training, dev = splits
+    data = _training_set(scorer, collection, training, negative_depth)
+    validate = validator(scorer, collection, dev) if dev is not None else None
+    if scorer.model.config.frozen:
+        return train_heads([scorer], data, config, [validate], on_step)[0]
+    return train(scorer, data, config, validate, on_step)
+
+
+def fit_heads(
+    scorers: Sequence[Scorer],
+    collection: Collection,
+    training: Judged,
+    config: TrainingConfig,
+    negative_depth: int,
+    on_step: Callable[[Step], object],
+) -> list[Trained]:
+    """Trains the heads of models that share one frozen backbone, which reads every pair once for all of them.
+
+    Raises: as ``fit``.
+    """
+    data = _training_set(scorers[0], collection, training, negative_depth)
+    return train_heads(scorers, data, config, [None] * len(scorers), on_step)
+
+
+def _training_set(scorer: Scorer, collection: Collection, training: Judged, negative_depth: int) -> TrainingSet:
     check_run(training.run, training.queries, collection, negative_depth)
     found = find_candidates(training.run, training.queries, training.qrels, collection, negative_depth)
-    data = training_set(scorer, found, training.queries, collection)
-    validate = validator(scorer, collection, dev) if dev is not None else None
-    return train(scorer, data, config, validate, on_step)
+    return training_set(scorer, found, training.queries, collection)
 
 
 def validator(scorer: Scorer, collection: Collection, dev: Judged) -> Callable[[], float]:

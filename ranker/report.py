@@ -68,8 +68,8 @@ def verdict(difference: Difference, baseline: str) -> str:
         d.outcome, f"{d.run} and {baseline} are not told apart"
     )
     return (
-        f"{outcome}: {d.measure} {d.mean:.4f} against {d.baseline_mean:.4f}, difference {_signed(d.difference)} "
-        f"({_COVERAGE} interval {_signed(d.low)} to {_signed(d.high)}), {_p_said(d.p_randomisation_holm)}."
+        f"{outcome}: {d.measure} {d.mean:.4f} against {d.baseline_mean:.4f}, difference {signed(d.difference)} "
+        f"({_COVERAGE} interval {signed(d.low)} to {signed(d.high)}), {_p_said(d.p_randomisation_holm)}."
     )
 
 
@@ -124,9 +124,16 @@ _COMPARISON_HEADER = ["measure", "run", "mean", "difference", f"{_COVERAGE} inte
 
 
 def _comparison_row(d: Difference) -> list[str]:
-    interval = f"[{_signed(d.low)}, {_signed(d.high)}]"
-    sizes = [f"{d.mean:.4f}", _signed(d.difference), interval]
-    return [d.measure, d.run, *sizes, _p(d.p_randomisation_holm), _p(d.p_t_holm), f"{d.wins}/{d.ties}/{d.losses}"]
+    interval = f"[{signed(d.low)}, {signed(d.high)}]"
+    sizes = [f"{d.mean:.4f}", signed(d.difference), interval]
+    return [
+        d.measure,
+        d.run,
+        *sizes,
+        p_value(d.p_randomisation_holm),
+        p_value(d.p_t_holm),
+        f"{d.wins}/{d.ties}/{d.losses}",
+    ]
 
 
 def _comparison_notes(comparison: Comparison) -> list[str]:
@@ -203,8 +210,8 @@ def _number(measure: Measure, value: float) -> str:
     return f"{value:.0f}" if measure.counts else f"{value:.4f}"
 
 
-def _signed(value: float) -> str:
-    """Adding 0 turns the -0.0 of rounding into 0.0."""
+def signed(value: float) -> str:
+    """With its sign and four digits; adding 0 turns the -0.0 of rounding into 0.0."""
     return f"{round(value, 4) + 0.0:+.4f}"
 
 
@@ -212,7 +219,8 @@ def _exact(value: str | float) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def _p(p: float) -> str:
+def p_value(p: float) -> str:
+    """Four digits, or that it is below them."""
     return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 

@@ -24,7 +24,7 @@ from ranker.reranking import rerank
 from ranker.scoring.scorer import Cut, Scorer
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
-from ranker.training.loop import Step, Trained
+from ranker.training.learner import Step, Trained
 
 HEADLINE: Final = "RR@10"
 """The measure that the verdict is about: MS MARCO's own, for questions that one passage answers."""

@@ -9,6 +9,7 @@ from ranker.cli.data import import_command, index_command, retrieve_command
 from ranker.cli.jobs import reproduce_command
 from ranker.cli.models import rerank_command, train_command
 from ranker.cli.results import compare_command, evaluate_command
+from ranker.cli.study import study_command
 from ranker.errors import RankerError
 
 
@@ -30,6 +31,7 @@ for command in (
     rerank_command,
     evaluate_command,
     compare_command,
+    study_command,
     reproduce_command,
 ):
     cli.add_command(command)

@@ -9,43 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ranker.cli.model_options import MODEL_HELP, reading_options, training_options
 from ranker.cli.options import PATH, force_option, output_option, pooling_option, progress, run_name, say, split_option
 from ranker.cli.records import scoring_record, training_progress, training_record, write_result
-from ranker.cli.settings import settings_of, settings_options, speed_options
+from ranker.cli.settings import settings_of, speed_options
 from ranker.errors import DataError
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
-from ranker.model.config import MODES, POOLINGS, SIMILARITIES, RankerConfig
+from ranker.model.config import MODES, RankerConfig
 from ranker.scoring.speed import Speed
-from ranker.training.config import LOSSES, TrainingConfig
+from ranker.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from ranker.data.run import Ranking, Run
-
-_MODEL_HELP = "A model directory, a hub name, or 'offline' for the embedded MiniLM."
-_READING = {
-    "pooling": "What a dual encoder takes for a text's vector: its first token's, or the mean of all",
-    "similarity": "How a dual encoder compares two vectors",
-    "query_length": "Tokens of a query that are read",
-    "length": "Tokens of a pair, or of a passage read apart, markers included",
-    "frozen": "Leave the backbone as it is and train the head alone",
-}
-_TRAINING = {
-    "loss": "; ".join(f"{name}: {meaning}" for name, meaning in LOSSES.items()),
-    "negatives": "Negatives in a group, beside one positive",
-    "groups_per_step": "Groups in a step",
-    "learning_rate": "The highest learning rate",
-    "weight_decay": "Decay of matrices, not of biases and norms",
-    "warmup": "Share of the training in which the learning rate rises",
-    "clip": "Largest norm of a step's gradient",
-    "temperature": "Divides the scores that the loss sees; 0 is 0.05 for dual, else 1",
-    "epochs": "Times each query gives a group",
-    "max_minutes": "Stop after so long, the learning rate falling to 0 by then; 0 is no limit",
-    "validations": "Times that dev is evaluated; the best weights are kept",
-    "seed": "Seed of the new head, the groups and dropout",
-    "frozen_layers": "Lowest layers that keep their weights: 1 is the embeddings, 3 these and two layers",
-    "dropout": "Drop units as the backbone was trained to; without, a step is faster and overfits sooner",
-}
-_CHOICES = {"pooling": POOLINGS, "similarity": SIMILARITIES, "loss": LOSSES}
 
 mode_option = click.option(
     "--mode",
@@ -65,7 +40,7 @@ mode_option = click.option(
     multiple=True,
     help="A run with candidates for the split, and for dev; without any, BM25 finds them.",
 )
-@click.option("--model", "backbone", default="offline", show_default=True, help=_MODEL_HELP)
+@click.option("--model", "backbone", default="offline", show_default=True, help=MODEL_HELP)
 @click.option(
     "--negative-depth",
     default=100,
@@ -77,8 +52,8 @@ mode_option = click.option(
 @click.option(
     "--dev", default="dev", show_default=True, help="The split that chooses the weights kept, if the DATASET has it."
 )
-@settings_options(RankerConfig, _READING, _CHOICES)
-@settings_options(TrainingConfig, _TRAINING, _CHOICES)
+@reading_options
+@training_options
 @speed_options
 @output_option("MODEL")
 @force_option
@@ -133,7 +108,7 @@ def train_command(
 @click.argument("dataset")
 @click.option("--run", "run_path", type=PATH, required=True, help="The run to rerank.")
 @mode_option
-@click.option("--model", "source", required=True, help=_MODEL_HELP)
+@click.option("--model", "source", required=True, help=MODEL_HELP)
 @click.option(
     "--depth",
     type=click.IntRange(1, MAX_DEPTH),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ranker.reranking import Reranked
     from ranker.scoring.scorer import Cut, Scorer
     from ranker.training.config import TrainingConfig
-    from ranker.training.loop import Step, Trained
+    from ranker.training.learner import Step, Trained
 
 
 def write_named(run: Run, output: Path, force: bool, facts: dict[str, Any]) -> None:
@@ -72,7 +72,7 @@ def training_record(
     return {
         "command": command(),
         "dataset": {"name": dataset.name, "split": splits[0], "dev": splits[1], **dataset.digests(splits[0])},
-        "training": asdict(config.resolved(scorer.model.config.apart)),
+        "training": asdict(config.resolved(scorer.model.config)),
         **training_facts(trained),
         "device": device_name(scorer),
         "precision": scorer.precision,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -11,34 +12,55 @@ from torch import Tensor
 Ids = NDArray[np.int32]
 
 
+MARKER: Final = 0
+QUERY: Final = 1
+PASSAGE: Final = 2
+"""What part of an input a token is; a text read alone is all markers and ``QUERY``."""
+
+
+class Input(NamedTuple):
+    """What a backbone reads of one text or pair.
+
+    Shape: ids (L,), segments (L,), parts (L,), int32.
+    """
+
+    ids: Ids
+    segments: Ids
+    parts: Ids
+
+
 @dataclass(frozen=True)
 class TokenBatch:
     """N inputs of at most L tokens.
 
-    Shape: ids (N, L) int64, segments (N, L) int64, mask (N, L) bool, True at tokens.
+    Shape: ids (N, L) int64, segments (N, L) int64, parts (N, L) int64, mask (N, L) bool, True at tokens.
     """
 
     ids: Tensor
     segments: Tensor
+    parts: Tensor
     mask: Tensor
 
     def to(self, device: torch.device) -> "TokenBatch":
         """The same batch on another device."""
-        return TokenBatch(*(part.to(device, non_blocking=True) for part in (self.ids, self.segments, self.mask)))
+        tensors = (self.ids, self.segments, self.parts, self.mask)
+        return TokenBatch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
 
 
-def pad(inputs: Sequence[tuple[Ids, Ids]], pad_id: int) -> TokenBatch:
-    """Inputs, each ids and segments of equal length, as one batch.
+def pad(inputs: Sequence[Input], pad_id: int) -> TokenBatch:
+    """Inputs as one batch.
 
     The ids behind the end are ``pad_id``, which some backbones (RoBERTa) count positions by.
     """
-    rows, width = len(inputs), max(len(ids) for ids, _ in inputs)
+    rows, width = len(inputs), max(len(one.ids) for one in inputs)
     ids = np.full((rows, width), pad_id, dtype=np.int64)
     segments = np.zeros((rows, width), dtype=np.int64)
+    parts = np.full((rows, width), MARKER, dtype=np.int64)
     lengths = np.empty(rows, dtype=np.int64)
-    for row, (row_ids, row_segments) in enumerate(inputs):
-        ids[row, : len(row_ids)] = row_ids
-        segments[row, : len(row_ids)] = row_segments
-        lengths[row] = len(row_ids)
+    for row, one in enumerate(inputs):
+        lengths[row] = length = len(one.ids)
+        ids[row, :length] = one.ids
+        segments[row, :length] = one.segments
+        parts[row, :length] = one.parts
     mask = np.arange(width) < lengths[:, None]
-    return TokenBatch(torch.from_numpy(ids), torch.from_numpy(segments), torch.from_numpy(mask))
+    return TokenBatch(*(torch.from_numpy(array) for array in (ids, segments, parts, mask)))

@@ -14,6 +14,14 @@ _FORMAT: Final = 1
 MODES: Final = {
     "dual": "reads question and passage apart; similarity of their two vectors (BERT-Rep)",
     "cross": "reads question and passage together; linear on the last layer's [CLS] (Last-Int)",
+    "mult-int": "together; the sum over layers of a linear on each layer's [CLS]",
+    "term-trans": "together; by layer the mean cosine of projected words, then linear over layers",
+    "token-pool": "together; linear on the mean of the last layer's words",
+    "layer-mean": "together; linear on the mean of all layers' [CLS]",
+    "layer-attention": "together; linear on the layers' [CLS] by attention of several heads",
+    "knrm": "kernels on the cosines of word embeddings (K-NRM)",
+    "conv-knrm": "kernels on the cosines of n-grams of word embeddings (Conv-KNRM)",
+    "cedr-knrm": "together; kernels on every layer's words beside the last [CLS] (CEDR-KNRM)",
 }
 """Every mode, and what it does in one line."""
 
@@ -22,10 +30,20 @@ POOLINGS: Final = {
     "mean": "the mean over all tokens, as sentence-transformers' backbones are trained",
 }
 
+STOPWORDS: Final = {
+    "keep": "every word is read",
+    "drop": "none of them is read",
+    "random": "as many of them are left out, at random, as a pair has markers",
+}
+"""What becomes of stopwords: the ablations of Qiao et al. 2019, section 4."""
+
 SIMILARITIES: Final = {
     "cosine": "inner product of the vectors at length one",
     "dot": "inner product of the vectors as they are",
 }
+
+
+_CHOICES: Final = {"mode": MODES, "pooling": POOLINGS, "similarity": SIMILARITIES, "stopwords": STOPWORDS}
 
 
 @dataclass(frozen=True)
@@ -33,7 +51,8 @@ class RankerConfig:
     """How a model reads and scores.
 
     ``query_length`` and ``length`` are in tokens; ``length`` counts the whole pair and its markers for modes that read
-    together, and the passage with its markers for ``dual``. Raises: ModelError for a value that is not allowed.
+    together, and the passage with its markers for ``dual``.
+    Without ``markers`` no [CLS] or [SEP] is put in. Raises: ModelError for a value that is not allowed.
     """
 
     mode: str
@@ -42,18 +61,21 @@ class RankerConfig:
     query_length: int = 64
     length: int = 256
     frozen: bool = False
+    markers: bool = True
+    stopwords: str = "keep"
 
     def __post_init__(self) -> None:
         """Refuses values that no model has."""
-        for key, allowed in (("mode", MODES), ("pooling", POOLINGS), ("similarity", SIMILARITIES)):
+        for key, allowed in _CHOICES.items():
             if getattr(self, key) not in allowed:
                 raise ModelError(f"{key} is {getattr(self, key)!r}, expected one of {', '.join(allowed)}.")
         for key in ("query_length", "length"):
             value = getattr(self, key)
             if type(value) is not int or not MIN_TOKENS <= value <= MAX_TOKENS:
                 raise ModelError(f"{key} is {value!r}, expected {MIN_TOKENS} to {MAX_TOKENS} tokens.")
-        if type(self.frozen) is not bool:
-            raise ModelError(f"frozen is {self.frozen!r}, expected true or false.")
+        for key in ("frozen", "markers"):
+            if type(getattr(self, key)) is not bool:
+                raise ModelError(f"{key} is {getattr(self, key)!r}, expected true or false.")
         if self.query_length >= self.length:
             raise ModelError(f"query_length is {self.query_length}, expected less than the length of {self.length}.")
 

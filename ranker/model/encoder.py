@@ -1,12 +1,13 @@
 """A backbone that answers in views."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ranker.model.backbone import has_segments, pool
-from ranker.model.batch import TokenBatch
+from ranker.model.batch import PASSAGE, QUERY, TokenBatch
 from ranker.model.views import Reads, Views
 
 
@@ -30,12 +31,16 @@ class Encoder(nn.Module):
 
     def together(self, batch: TokenBatch, reads: Reads) -> Views:
         """The views of pairs that were put together into one input each."""
-        output = self._run(batch, every_layer=reads.layers == "all")
-        layers = output.hidden_states[1:] if reads.layers == "all" else (output.last_hidden_state,)
+        layers = self._layers(batch, reads)
         cls = torch.stack([pool(layer, batch.mask, self.pooling) for layer in layers], dim=1).float()
-        PAIRS, LAYERS, WIDTH = cls.shape  # noqa: N806  # axes are named in capitals
-        no_tokens, no_mask = cls.new_empty(PAIRS, LAYERS, 0, WIDTH), batch.mask.new_empty(PAIRS, 0)
-        return Views(no_tokens, no_tokens, no_mask, no_mask, cls)
+        if not reads.tokens:
+            PAIRS, LAYERS, WIDTH = cls.shape  # noqa: N806  # axes are named in capitals
+            no_tokens, no_mask = cls.new_empty(PAIRS, LAYERS, 0, WIDTH), batch.mask.new_empty(PAIRS, 0)
+            return Views(no_tokens, no_tokens, no_mask, no_mask, cls)
+        tokens = torch.stack(layers, dim=1).float()
+        query, query_mask = _part(tokens, batch.parts == QUERY)
+        passage, passage_mask = _part(tokens, batch.parts == PASSAGE)
+        return Views(query, passage, query_mask, passage_mask, cls)
 
     def apart(self, batch: TokenBatch) -> Tensor:
         """One vector per text, read alone.
@@ -44,12 +49,36 @@ class Encoder(nn.Module):
         """
         return pool(self._run(batch, every_layer=False).last_hidden_state.float(), batch.mask, self.pooling)
 
+    def _layers(self, batch: TokenBatch, reads: Reads) -> tuple[Tensor, ...]:
+        """Shape: (P, L, H) each."""
+        if reads.layers == "words":
+            with self._gradients():
+                return (self.backbone.get_input_embeddings()(batch.ids),)  # type: ignore[operator]
+        output = self._run(batch, every_layer=reads.layers == "all")
+        return output.hidden_states[1:] if reads.layers == "all" else (output.last_hidden_state,)
+
     def _run(self, batch: TokenBatch, every_layer: bool) -> Any:  # noqa: ANN401
         inputs = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
         if self._segments:
             inputs["token_type_ids"] = batch.segments
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with self._gradients():
             return self.backbone(**inputs, output_hidden_states=every_layer)
+
+    def _gradients(self) -> AbstractContextManager[None]:
+        return torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen)
+
+
+def _part(tokens: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens of one of the two texts, moved to the front, and the mask of those that are there.
+
+    Shape: tokens (P, V, L, H), where (P, L), results (P, V, Lt, H) and (P, Lt), with Lt at least 1.
+    """
+    PAIRS, LAYERS, _, WIDTH = tokens.shape  # noqa: N806
+    lengths = where.sum(dim=1)
+    most = max(1, int(lengths.max()))
+    order = where.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    index = order.view(PAIRS, 1, most, 1).expand(PAIRS, LAYERS, most, WIDTH)
+    return tokens.gather(2, index), torch.arange(most, device=where.device) < lengths.unsqueeze(1)
 
 
 def pair_views(query: Tensor, passage: Tensor) -> Views:

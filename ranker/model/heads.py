@@ -1,20 +1,14 @@
-"""Heads: each turns views into one score per pair, ``forward(views) -> (P,)``."""
+"""Every head by its mode; the two that need nothing of their own are here."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from ranker.model.backbone import Classify
-from ranker.model.config import RankerConfig
+from ranker.model.head import Head, Parts
+from ranker.model.kernel_heads import CedrKernelHead, ConvKernelHead, KernelHead
+from ranker.model.layer_heads import LayerAttentionHead, LayerMeanHead, MultiLayerHead, TermTransHead, TokenPoolHead
 from ranker.model.views import Reads, Views
-
-
-class Head(nn.Module):
-    """What every head has: a declaration of what it reads."""
-
-    reads: ClassVar[Reads]
 
 
 class DualHead(Head):
@@ -22,9 +16,9 @@ class DualHead(Head):
 
     reads = Reads(layers="last")
 
-    def __init__(self, config: RankerConfig) -> None:
-        super().__init__()
-        self._cosine = config.similarity == "cosine"
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._cosine = parts.config.similarity == "cosine"
 
     def forward(self, views: Views) -> Tensor:
         """Shape: (P,)."""
@@ -46,12 +40,13 @@ class CrossHead(Head):
     """
 
     reads = Reads(layers="last")
+    classifies = True
 
-    def __init__(self, stock: nn.Module, classify: Classify) -> None:
-        super().__init__()
-        self._classify = classify
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._classify = parts.classify
         # a tuple, so that the parameters stay registered once, where the stock model has them
-        self._stock: tuple[Any] = (stock,)
+        self._stock: tuple[Any] = (parts.stock,)
 
     def forward(self, views: Views) -> Tensor:
         """Shape: (P,)."""
@@ -59,8 +54,16 @@ class CrossHead(Head):
         return logits[:, 0] if logits.shape[-1] == 1 else logits[:, 1] - logits[:, 0]
 
 
-HEADS: dict[str, Callable[[RankerConfig, nn.Module, Classify], Head]] = {
-    "dual": lambda config, _stock, _classify: DualHead(config),
-    "cross": lambda _config, stock, classify: CrossHead(stock, classify),
+HEADS: dict[str, type[Head]] = {
+    "dual": DualHead,
+    "cross": CrossHead,
+    "mult-int": MultiLayerHead,
+    "term-trans": TermTransHead,
+    "token-pool": TokenPoolHead,
+    "layer-mean": LayerMeanHead,
+    "layer-attention": LayerAttentionHead,
+    "knrm": KernelHead,
+    "conv-knrm": ConvKernelHead,
+    "cedr-knrm": CedrKernelHead,
 }
-"""The head of each mode, made from the settings, the stock model, and its way from [CLS] to classes."""
+"""The head of each mode."""

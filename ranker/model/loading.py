@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from ranker.errors import ModelError, SetupError
 from ranker.model.backbone import longest_input
 from ranker.model.config import CONFIG_NAME, RankerConfig, read_config
+from ranker.model.heads import HEADS
 from ranker.model.quiet import quiet
 from ranker.model.reranker import Reranker
 
@@ -35,7 +36,9 @@ def load_model(source: str, mode: str | None = None, pooling: str = "cls") -> Re
     if (Path(place) / CONFIG_NAME).is_file():
         config = read_config(Path(place))
         _check_mode(source, config.mode, mode)
-        return _fitted(config, place, source, seed=0)
+        model = _fitted(config, place, source, seed=0)
+        model.load_head(Path(place))
+        return model
     settings = _settings(place, source)
     is_classifier = _is_classifier(settings)
     _check_mode(source, "cross" if is_classifier else "dual", mode)
@@ -64,7 +67,7 @@ def _fitted(config: RankerConfig, place: str, source: str, seed: int) -> Reranke
     settings = _settings(place, source)
     torch.manual_seed(seed)
     with _said_as_model_error(source), quiet():
-        if config.apart:
+        if not HEADS[config.mode].classifies:
             stock = AutoModel.from_pretrained(place, use_safetensors=True, dtype=torch.float32)
         else:
             labels = settings.num_labels if _is_classifier(settings) and settings.num_labels in (1, 2) else 1

@@ -3,18 +3,25 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ranker.model.backbone import freeze, summary_pooling, traits
+from ranker.errors import ModelError
+from ranker.model.backbone import freeze, layers_of, summary_pooling, traits
 from ranker.model.batch import TokenBatch
 from ranker.model.config import RankerConfig, write_config
 from ranker.model.encoder import Encoder, pair_views
-from ranker.model.heads import HEADS, DualHead, Head
+from ranker.model.head import Parts, Shape
+from ranker.model.heads import HEADS, DualHead
 from ranker.model.quiet import quiet
 from ranker.model.views import Views
+
+HEAD_NAME: Final = "head.safetensors"
+"""What a model directory holds beside a Hugging Face one, where the head has weights of its own."""
 
 
 class Reranker(nn.Module):
@@ -33,7 +40,8 @@ class Reranker(nn.Module):
         self.stock = stock
         self.width = int(backbone.config.hidden_size)
         self.encoder = Encoder(backbone, pooling, config.frozen)
-        self.head: Head = HEADS[config.mode](config, stock, traits(backbone.config, source).classify)
+        shape = Shape(self.width, layers_of(backbone))
+        self.head = HEADS[config.mode](Parts(config, shape, stock, traits(backbone.config, source).classify))
         if config.frozen:
             freeze(backbone)
             for parameter in self.head_parameters():
@@ -48,7 +56,7 @@ class Reranker(nn.Module):
         """What learns even where the backbone is frozen."""
         backbone = {id(parameter) for parameter in self.encoder.backbone.parameters()}
         pooler = getattr(self.encoder.backbone, "pooler", None)
-        if pooler is not None and not self.config.apart:
+        if pooler is not None and self.head.classifies:
             backbone -= {id(parameter) for parameter in pooler.parameters()}
         return (parameter for parameter in self.parameters() if id(parameter) not in backbone)
 
@@ -83,14 +91,32 @@ class Reranker(nn.Module):
     def digest(self) -> str:
         """SHA-256 of the weights, by name, in float32."""
         total = hashlib.sha256()
-        for name, tensor in sorted(self.stock.state_dict().items()):
+        for name, tensor in sorted((self.stock.state_dict() | self.head.state_dict(prefix="head.")).items()):
             total.update(name.encode())
             total.update(tensor.detach().float().cpu().contiguous().numpy())
         return total.hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Writes a Hugging Face directory with ``ranker.json``; a ``cross`` loads as a stock sequence classifier."""
+        """Writes a Hugging Face directory with ``ranker.json``; a ``cross`` loads as a stock sequence classifier.
+
+        A head that has weights of its own has them in ``head.safetensors``.
+        """
         with quiet():
             self.stock.save_pretrained(folder)  # type: ignore[operator]
             self.tokenizer.save_pretrained(folder)
+        if self.head.state_dict():
+            save_file(self.head.state_dict(), folder / HEAD_NAME)
         write_config(self.config, folder)
+
+    def load_head(self, folder: Path) -> None:
+        """Takes the head's own weights, where it has any, from a directory that ``save`` wrote.
+
+        Raises: ModelError where they are not there or do not fit.
+        """
+        if not self.head.state_dict():
+            return
+        try:
+            self.head.load_state_dict(load_file(folder / HEAD_NAME))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(f"{folder / HEAD_NAME}: gives no head of mode {self.config.mode!r}: {reason}.") from error

@@ -1,5 +1,6 @@
 """What an encoder answers and a head reads."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -7,9 +8,14 @@ from torch import Tensor
 
 
 class Reads(NamedTuple):
-    """What a head declares it reads; the encoder computes and keeps no more than that."""
+    """What a head declares it reads; the encoder computes and keeps no more than that.
 
-    layers: Literal["last", "all"]
+    ``layers``: the word embeddings before any layer, the last layer, or all of them; ``tokens``: every token's vector
+    beside [CLS].
+    """
+
+    layers: Literal["words", "last", "all"]
+    tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -17,8 +23,8 @@ class Views:
     """P pairs as V layers see them, shallow to deep; what was not asked for has no tokens or no layers.
 
     Shape: query (P, V, Lq, H), passage (P, V, Lp, H), query_mask (P, Lq), passage_mask (P, Lp), cls (P, V, H).
-    Masks are True at tokens. Where question and passage are read apart there is no joint ``cls`` (V = 0), and
-    ``query`` and ``passage`` hold one vector each, their pooled ones (Lq = Lp = 1).
+    Masks are True at tokens; markers are in neither text. Where question and passage are read apart there is no joint
+    ``cls`` (V = 0), and ``query`` and ``passage`` hold one vector each, their pooled ones (Lq = Lp = 1).
     """
 
     query: Tensor
@@ -26,3 +32,10 @@ class Views:
     query_mask: Tensor
     passage_mask: Tensor
     cls: Tensor
+
+
+def joint_reads(reads: Iterable[Reads]) -> Reads:
+    """What several heads read together; ``words`` goes with nothing else, since no head tells it from a layer."""
+    wanted = list(reads)
+    layers = {one.layers for one in wanted}
+    return Reads("all" if "all" in layers else wanted[0].layers, any(one.tokens for one in wanted))

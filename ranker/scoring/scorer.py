@@ -1,6 +1,6 @@
 """A model at work: vectors of texts and scores of pairs, the same whatever the batch."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -8,15 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ranker.model.batch import Ids, TokenBatch, pad
+from ranker.model.batch import Ids, Input, TokenBatch, pad
 from ranker.model.reranker import Reranker
 from ranker.scoring.device import choose_device, choose_precision, running_in
-from ranker.scoring.schedule import TOKENS_PER_BATCH, batches
+from ranker.scoring.schedule import TOKENS_PER_BATCH, Order, batches
 from ranker.scoring.speed import Speed
-from ranker.scoring.tokens import Input, Template, Texts, tokenize
+from ranker.scoring.stopwords import without_all, without_some
+from ranker.scoring.tokens import Template, Texts, tokenize
 
 Matrix = NDArray[np.float32]
 Advance = Callable[[int], object]
+
+_AT_RANDOM = 3
+"""Stopwords left out of a text where they are left out at random: as many as a pair of BERT's has markers."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +51,18 @@ class Scorer:
         self.device = choose_device(speed.device)
         self.precision = choose_precision(speed.precision, self.device)
         self.model = model.to(self.device)
-        self.template = Template(model.tokenizer)
+        self.template = Template(model.tokenizer, model.config.markers)
         self._tokens_per_batch = speed.tokens_per_batch or TOKENS_PER_BATCH[self.device.type]
 
     def queries(self, texts: Iterable[str]) -> Texts:
         """Queries as ids, cut to the model's ``query_length``."""
         config = self.model.config
-        return tokenize(
-            self.model.tokenizer, texts, config.query_length - self._markers if config.apart else config.query_length
-        )
+        most = config.query_length - self._markers if config.apart else config.query_length
+        return tokenize(self.model.tokenizer, map(self._read, texts), most)
 
     def passages(self, texts: Iterable[str]) -> Texts:
         """Passages as ids, cut to the most that fits beside the shortest query."""
-        return tokenize(self.model.tokenizer, texts, self.model.config.length - self._markers)
+        return tokenize(self.model.tokenizer, map(self._read, texts), self.model.config.length - self._markers)
 
     def vectors(self, texts: Texts, advance: Advance) -> Matrix:
         """One vector per text, for modes that read apart.
@@ -67,7 +70,7 @@ class Scorer:
         Shape: (texts, H).
         """
         vectors = np.empty((len(texts), self.model.width), dtype=np.float32)
-        with torch.inference_mode(), self._at_work():
+        with torch.inference_mode(), self.at_work():
             for rows in batches(texts.lengths + self._markers, self._tokens_per_batch):
                 batch = self._batch(self.template.single(texts[row]) for row in rows)
                 vectors[rows] = self.model.vectors(batch).float().cpu().numpy()
@@ -87,6 +90,21 @@ class Scorer:
         lost = whole - self._kept(pairs)
         return Cut(int((pairs.queries.lost > 0).sum()), int((lost > 0).sum()), int(lost.sum()))
 
+    def batches(self, pairs: Pairs) -> Iterator[tuple[Order, TokenBatch]]:
+        """The pairs in batches on the device, each with the numbers of its pairs."""
+        lengths = pairs.queries.lengths[pairs.rows[:, 0]] + self._kept(pairs) + self._markers
+        for numbers in batches(lengths, self._tokens_per_batch):
+            rows = pairs.rows[numbers]
+            yield (
+                numbers,
+                self._batch(self.pair(pairs.queries[query], pairs.passages[passage]) for query, passage in rows),
+            )
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """Without dropout, in the precision of the scorer."""
+        self.model.eval()
+        return running_in(self.precision, self.device)
+
     def pair(self, query: Ids, passage: Ids) -> Input:
         """A pair read together, the passage cut to the room that the query leaves."""
         return self.template.pair(query, passage[: self.model.config.length - self._markers - len(query)])
@@ -94,6 +112,12 @@ class Scorer:
     def single(self, text: Ids) -> Input:
         """A text read alone."""
         return self.template.single(text)
+
+    def _read(self, text: str) -> str:
+        """The text without the stopwords that the model is not to read."""
+        if self.model.config.stopwords == "keep":
+            return text
+        return without_all(text) if self.model.config.stopwords == "drop" else without_some(text, _AT_RANDOM)
 
     @property
     def _markers(self) -> int:
@@ -107,11 +131,8 @@ class Scorer:
 
     def _scores_together(self, pairs: Pairs, advance: Advance) -> Matrix:
         scores = np.empty(len(pairs.rows), dtype=np.float32)
-        lengths = pairs.queries.lengths[pairs.rows[:, 0]] + self._kept(pairs) + self._markers
-        with torch.inference_mode(), self._at_work():
-            for numbers in batches(lengths, self._tokens_per_batch):
-                rows = pairs.rows[numbers]
-                batch = self._batch(self.pair(pairs.queries[query], pairs.passages[passage]) for query, passage in rows)
+        with torch.inference_mode(), self.at_work():
+            for numbers, batch in self.batches(pairs):
                 scores[numbers] = self.model.score(batch).float().cpu().numpy()
                 advance(len(numbers))
         return scores
@@ -131,7 +152,3 @@ class Scorer:
 
     def _batch(self, inputs: Iterable[Input]) -> TokenBatch:
         return pad(list(inputs), self.template.pad_id).to(self.device)
-
-    def _at_work(self) -> AbstractContextManager[None]:
-        self.model.eval()
-        return running_in(self.precision, self.device)

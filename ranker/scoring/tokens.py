@@ -3,25 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.model.batch import Ids
+from ranker.model.batch import MARKER, PASSAGE, QUERY, Ids, Input
 
 _TEXTS_AT_ONCE = 2_048
 """Texts handed to the tokenizer in one call, which spreads them over all cores."""
-
-
-class Input(NamedTuple):
-    """What a backbone reads of one text or pair.
-
-    Shape: ids (L,), segments (L,), int32.
-    """
-
-    ids: Ids
-    segments: Ids
 
 
 @dataclass(frozen=True)
@@ -50,13 +40,16 @@ class Texts:
 
 
 class Template:
-    """How a tokenizer marks texts and pairs, learned from its own output, so that it holds for any of them."""
+    """How a tokenizer marks texts and pairs, learned from its own output, so that it holds for any of them.
 
-    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401  # transformers' tokenizers share no annotated base
+    Without ``markers`` texts are put together as they are.
+    """
+
+    def __init__(self, tokenizer: Any, markers: bool = True) -> None:  # noqa: ANN401  # no annotated base is shared
         backend = _backend(tokenizer)
         pair, single = backend.encode("a", "b"), backend.encode("a")
-        self._pair = _markers(pair, (0, 1))
-        self._single = _markers(single, (0,))
+        self._pair = _markers(pair, (0, 1), markers)
+        self._single = _markers(single, (0,), markers)
         self._pair_segments = tuple(_segment(pair, sequence) for sequence in (0, 1))
         self._single_segment = _segment(single, 0)
         self.pad_id = int(tokenizer.pad_token_id or 0)
@@ -75,12 +68,12 @@ class Template:
         """The input of a pair read together."""
         start, middle, end = self._pair
         first, second = self._pair_segments
-        return _joined(start, _in(query, first), middle, _in(passage, second), end)
+        return _joined(start, _in(query, first, QUERY), middle, _in(passage, second, PASSAGE), end)
 
     def single(self, text: Ids) -> Input:
         """The input of a text read alone."""
         start, end = self._single
-        return _joined(start, _in(text, self._single_segment), end)
+        return _joined(start, _in(text, self._single_segment, QUERY), end)
 
 
 def tokenize(tokenizer: Any, texts: Iterable[str], most: int) -> Texts:  # noqa: ANN401
@@ -106,27 +99,30 @@ def _backend(tokenizer: Any) -> Any:  # noqa: ANN401
     return backend
 
 
-def _in(ids: Ids, segment: int) -> Input:
-    return Input(ids, np.full_like(ids, segment))
+def _in(ids: Ids, segment: int, part: int) -> Input:
+    return Input(ids, np.full_like(ids, segment), np.full_like(ids, part))
 
 
-def _joined(*parts: Input) -> Input:
-    return Input(np.concatenate([part.ids for part in parts]), np.concatenate([part.segments for part in parts]))
+def _joined(*inputs: Input) -> Input:
+    return Input(*(np.concatenate(columns) for columns in zip(*inputs, strict=True)))
 
 
 def _segment(encoding: Any, sequence: int) -> int:  # noqa: ANN401
     return int(encoding.type_ids[encoding.sequence_ids.index(sequence)])
 
 
-def _markers(encoding: Any, sequences: tuple[int, ...]) -> list[Input]:  # noqa: ANN401
-    """The markers before the first text, between two, and behind the last."""
+def _markers(encoding: Any, sequences: tuple[int, ...], wanted: bool) -> list[Input]:  # noqa: ANN401
+    """The markers before the first text, between two, and behind the last; none of them where they are not wanted."""
+    if not wanted:
+        return [Input(_ids([]), _ids([]), _ids([]))] * (len(sequences) + 1)
     owners = encoding.sequence_ids
     cuts = [0]
     for sequence in sequences:
         cuts += [owners.index(sequence), len(owners) - owners[::-1].index(sequence)]
     cuts.append(len(owners))
     bounds = zip(cuts[::2], cuts[1::2], strict=True)
-    return [
-        Input(np.array(encoding.ids[a:b], dtype=np.int32), np.array(encoding.type_ids[a:b], dtype=np.int32))
-        for a, b in bounds
-    ]
+    return [Input(_ids(encoding.ids[a:b]), _ids(encoding.type_ids[a:b]), _ids([MARKER] * (b - a))) for a, b in bounds]
+
+
+def _ids(numbers: list[int]) -> Ids:
+    return np.array(numbers, dtype=np.int32)

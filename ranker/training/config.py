@@ -4,6 +4,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from ranker.errors import TrainingError
+from ranker.model.config import RankerConfig
+
+_FROZEN_RATE: Final = 1e-3
 
 LOSSES: Final = {
     "auto": "contrastive for modes that read apart, else listwise",
@@ -21,6 +24,7 @@ class TrainingConfig:
 
     ``max_minutes`` 0 sets no limit but ``epochs``; with one, the learning rate falls to zero at whichever comes first.
     ``temperature`` divides the scores that the loss sees; 0 is 0.05 for modes that read apart, else 1.
+    ``head_learning_rate`` 0 is ``learning_rate``, or 1e-3 where the backbone is frozen.
     ``validations`` is how often dev is evaluated, the last time at the end.
     ``frozen_layers`` counts the embeddings as the first; the layers keep their weights (Lee et al. 2019).
     Without ``dropout`` a step is faster, and what is learned by heart is taken for what was learned.
@@ -39,6 +43,7 @@ class TrainingConfig:
     max_minutes: float = 0.0
     validations: int = 4
     seed: int = 1
+    head_learning_rate: float = 0.0
     frozen_layers: int = 0
     dropout: bool = True
 
@@ -52,11 +57,12 @@ class TrainingConfig:
             if field.name in _BOUNDS and not least <= value <= most:
                 raise TrainingError(f"{field.name} is {value}, expected {least} to {most}.")
 
-    def resolved(self, apart: bool) -> "TrainingConfig":
-        """The same, with what is left to choose chosen for a mode that reads apart, or together."""
-        loss = ("contrastive" if apart else "listwise") if self.loss == "auto" else self.loss
-        temperature = self.temperature or (0.05 if apart else 1.0)
-        return replace(self, loss=loss, temperature=temperature)
+    def resolved(self, model: RankerConfig) -> "TrainingConfig":
+        """The same, with what is left to choose chosen for a model that reads apart or together, frozen or not."""
+        loss = ("contrastive" if model.apart else "listwise") if self.loss == "auto" else self.loss
+        temperature = self.temperature or (0.05 if model.apart else 1.0)
+        head = self.head_learning_rate or (_FROZEN_RATE if model.frozen else self.learning_rate)
+        return replace(self, loss=loss, temperature=temperature, head_learning_rate=head)
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -71,5 +77,6 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "max_minutes": (0.0, 100_000.0),
     "validations": (0, 1_000),
     "seed": (0, 2**32 - 1),
+    "head_learning_rate": (0.0, 1.0),
     "frozen_layers": (0, 1_000),
 }

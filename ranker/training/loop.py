@@ -6,22 +6,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from ranker.errors import TrainingError
 from ranker.model.backbone import layers_of, lowest_layers
-from ranker.model.batch import TokenBatch, pad
+from ranker.model.batch import Input, TokenBatch, pad
 from ranker.model.reranker import Reranker
 from ranker.scoring.device import learning_in
 from ranker.scoring.schedule import batches
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.tokens import Input, Texts
+from ranker.scoring.tokens import Texts
 from ranker.training.config import TrainingConfig
+from ranker.training.learner import Learner, Step, Trained
 from ranker.training.losses import GROUP_LOSSES, contrastive
 from ranker.training.negatives import Candidates, Group, draw_groups
 
@@ -45,34 +44,6 @@ class TrainingSet:
         return {one.query_id: frozenset(one.positives) for one in self.candidates}
 
 
-class Step(NamedTuple):
-    """How far a training is: ``progress`` from 0 to 1, the loss of this step, and the pairs it held."""
-
-    number: int
-    progress: float
-    loss: float
-    pairs: int
-
-
-class Validation(NamedTuple):
-    """What dev said after a step."""
-
-    step: int
-    value: float
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training did: its length, and the validation whose weights the model now has."""
-
-    steps: int
-    groups: int
-    seconds: float
-    losses: tuple[float, ...]
-    validations: tuple[Validation, ...]
-    best: Validation | None
-
-
 def train(
     scorer: Scorer,
     data: TrainingSet,
@@ -86,44 +57,31 @@ def train(
     are to be frozen than there are.
     """
     model = scorer.model
-    config = config.resolved(model.config.apart)
-    _check_trainable(model, config)
-    with _frozen(lowest_layers(model.encoder.backbone, config.frozen_layers)):
-        return _train(scorer, data, config, _Keeper(model, validate if config.validations else None), on_step)
-
-
-def _train(
-    scorer: Scorer, data: TrainingSet, config: TrainingConfig, keeper: "_Keeper", on_step: Callable[[Step], object]
-) -> Trained:
-    model = scorer.model
+    config = config.resolved(model.config)
+    check_trainable(model, config)
     torch.manual_seed(config.seed)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
-    losses: list[float] = []
-    groups_seen, total, started = 0, _total_steps(data, config), time.monotonic()
-    for groups in _steps(data, config):
-        progress = _progress(len(losses) / total, time.monotonic() - started, config.max_minutes)
+    with _frozen(lowest_layers(model.encoder.backbone, config.frozen_layers)):
+        learner = Learner(model, config, validate)
+        for progress, groups in course(data, config):
+            learner.begin(progress)
+            loss = _loss(scorer, data, groups, config)
+            on_step(learner.learn(loss, progress, len(groups), sum(len(group.doc_ids) for group in groups)))
+        return learner.finish()
+
+
+def course(data: TrainingSet, config: TrainingConfig) -> Iterator[tuple[float, list[Group]]]:
+    """The groups of each step, and how far the training is before it, until epochs or minutes are over.
+
+    The groups depend on the seed alone, so every mode sees the same in the same order.
+    """
+    started = time.monotonic()
+    total = config.epochs * math.ceil(len(data.candidates) / config.groups_per_step)
+    for step, groups in enumerate(_steps(data, config)):
+        spent = (time.monotonic() - started) / (60 * config.max_minutes) if config.max_minutes else 0.0
+        progress = max(step / total, spent)
         if progress >= 1.0:
-            break
-        if progress * config.validations >= len(keeper.validations) + 1:
-            keeper.consider(len(losses))
-        for part in optimizer.param_groups:
-            part["lr"] = config.learning_rate * _warm_up_then_decay(progress, config.warmup)
-        model.train(config.dropout)
-        optimizer.zero_grad(set_to_none=True)
-        loss = _loss(scorer, data, groups, config)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"step {len(losses) + 1}: the loss is {loss.item()}; try a smaller learning rate.")
-        loss.backward()  # type: ignore[no-untyped-call]
-        clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        losses.append(loss.item())
-        groups_seen += len(groups)
-        on_step(Step(len(losses), progress, losses[-1], sum(len(group.doc_ids) for group in groups)))
-    keeper.consider(len(losses))
-    keeper.restore()
-    model.eval()
-    seconds = time.monotonic() - started
-    return Trained(len(losses), groups_seen, seconds, tuple(losses), tuple(keeper.validations), keeper.best)
+            return
+        yield progress, groups
 
 
 def _loss(scorer: Scorer, data: TrainingSet, groups: list[Group], config: TrainingConfig) -> Tensor:
@@ -183,7 +141,11 @@ def _known_positives(data: TrainingSet, groups: list[Group]) -> Tensor:
     return torch.tensor(known)
 
 
-def _check_trainable(model: Reranker, config: TrainingConfig) -> None:
+def check_trainable(model: Reranker, config: TrainingConfig) -> None:
+    """Refuses settings under which a model cannot learn.
+
+    Raises: TrainingError.
+    """
     mode = model.config.mode
     if config.loss == "contrastive" and not model.config.apart:
         raise TrainingError(f"loss contrastive needs a mode that reads apart, but the mode is {mode!r}.")
@@ -207,59 +169,9 @@ def _frozen(layers: list[nn.Module]) -> Iterator[None]:
             weight.requires_grad_(True)
 
 
-def _parameter_groups(model: Reranker, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay, biases and normalisations do not (Devlin et al. 2019, appendix A.2)."""
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [parameter for parameter in learned if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in learned if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def _steps(data: TrainingSet, config: TrainingConfig) -> Iterator[list[Group]]:
-    """The groups of each step; they depend on the seed alone, so every mode sees the same in the same order."""
     rng = np.random.default_rng(config.seed)
     for _ in range(config.epochs):
         groups = draw_groups(data.candidates, config.negatives, rng)
         for start in range(0, len(groups), config.groups_per_step):
             yield groups[start : start + config.groups_per_step]
-
-
-def _total_steps(data: TrainingSet, config: TrainingConfig) -> int:
-    return config.epochs * math.ceil(len(data.candidates) / config.groups_per_step)
-
-
-def _progress(share: float, seconds: float, max_minutes: float) -> float:
-    return max(share, seconds / (60 * max_minutes) if max_minutes else 0.0)
-
-
-def _warm_up_then_decay(progress: float, warmup: float) -> float:
-    """The share of the learning rate: rising to 1 at ``warmup``, then falling to 0 at the end."""
-    if progress < warmup:
-        return max(progress / warmup, 0.01)
-    return max((1.0 - progress) / (1.0 - warmup), 0.0) if warmup < 1.0 else 1.0
-
-
-class _Keeper:
-    """Validates, and keeps a copy of the best weights so far."""
-
-    def __init__(self, model: Reranker, validate: Callable[[], float] | None) -> None:
-        self._model = model
-        self._validate = validate
-        self._weights: dict[str, Tensor] = {}
-        self.validations: list[Validation] = []
-        self.best: Validation | None = None
-
-    def consider(self, step: int) -> None:
-        if self._validate is None:
-            return
-        self._model.eval()
-        validation = Validation(step, self._validate())
-        self.validations.append(validation)
-        if self.best is None or validation.value > self.best.value:
-            self.best = validation
-            self._weights = {key: value.detach().cpu().clone() for key, value in self._model.state_dict().items()}
-
-    def restore(self) -> None:
-        if self._weights:
-            self._model.load_state_dict(self._weights)

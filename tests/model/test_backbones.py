@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ranker.errors import ModelError, SetupError
 from ranker.model.backbone import BACKBONES
-from ranker.model.config import RankerConfig
+from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.scorer import Pairs, Scorer
 from ranker.scoring.speed import Speed
@@ -85,7 +85,7 @@ def test_a_cross_model_saved_here_loads_in_transformers_and_scores_the_same(tiny
     assert stock_scores(tmp_path / "model")[:, 0].numpy() == pytest.approx(scores(model), abs=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["cross", "dual"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_saved_model_scores_the_same_when_it_is_opened_again(tiny, tmp_path, mode):
     model = create_model(RankerConfig(mode, query_length=16, length=60), str(tiny()), seed=5)
     model.save(tmp_path / "model")

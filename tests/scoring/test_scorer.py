@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ranker.errors import SetupError
-from ranker.model.batch import pad
-from ranker.model.config import RankerConfig
+from ranker.model.batch import Input, pad
+from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.device import choose_device, choose_precision
 from ranker.scoring.schedule import batches
@@ -38,15 +38,20 @@ def scores(scorer, order=None):
     return scorer.scores(all_pairs(scorer, order), lambda _: None)
 
 
-@pytest.mark.parametrize("mode", ["cross", "dual"])
-@pytest.mark.parametrize("model_type", ["bert", "roberta", "modernbert", "deberta-v2"])
+@pytest.mark.parametrize(
+    ("mode", "model_type"),
+    [
+        *((mode, model_type) for mode in ("cross", "dual") for model_type in ("roberta", "modernbert", "deberta-v2")),
+        *((mode, "bert") for mode in MODES),
+    ],
+)
 def test_padding_and_batch_size_never_change_a_score(tiny, mode, model_type):
     alone = scores(scorer_of(tiny(model_type), mode, tokens=1))
     together = scores(scorer_of(tiny(model_type), mode, tokens=100_000))
     assert together == pytest.approx(alone, abs=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["cross", "dual"])
+@pytest.mark.parametrize("mode", MODES)
 def test_the_order_of_the_pairs_never_changes_a_score(tiny, mode):
     scorer = scorer_of(tiny(), mode)
     order = np.random.default_rng(0).permutation(len(QUERIES) * len(PASSAGES))
@@ -168,7 +173,7 @@ def test_an_input_above_the_budget_has_a_batch_of_its_own():
 
 def test_padding_fills_with_the_pad_id_behind_the_tokens_and_the_mask_says_where():
     one, three = np.array([5], np.int32), np.array([6, 7, 8], np.int32)
-    batch = pad([(one, one), (three, three)], pad_id=9)
+    batch = pad([Input(one, one, one), Input(three, three, three)], pad_id=9)
     assert batch.ids.tolist() == [[5, 9, 9], [6, 7, 8]]
     assert batch.segments.tolist() == [[5, 0, 0], [6, 7, 8]]
     assert batch.mask.tolist() == [[True, False, False], [True, True, True]]

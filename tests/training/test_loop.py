@@ -15,7 +15,8 @@ from ranker.model.loading import create_model
 from ranker.scoring.scorer import Pairs, Scorer
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
-from ranker.training.loop import Step, TrainingSet, _warm_up_then_decay, train
+from ranker.training.learner import Step, warm_up_then_decay
+from ranker.training.loop import TrainingSet, train
 from ranker.training.negatives import Candidates
 
 COLOURS = ["red", "green", "blue", "large"]
@@ -148,7 +149,7 @@ def test_every_epoch_shows_every_query_once(tiny):
 
 
 def test_the_learning_rate_rises_to_its_height_and_falls_to_nothing():
-    rates = [_warm_up_then_decay(progress / 100, 0.1) for progress in range(101)]
+    rates = [warm_up_then_decay(progress / 100, 0.1) for progress in range(101)]
     assert rates.index(max(rates)) == 10
     assert max(rates) == pytest.approx(1.0)
     assert rates[0] == pytest.approx(0.01)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ranker.errors import TrainingError
+from ranker.model.config import RankerConfig
 from ranker.training.config import LOSSES, TrainingConfig
 from ranker.training.losses import GROUP_LOSSES, contrastive, listwise, pairwise, pointwise
 
@@ -66,9 +67,12 @@ def test_every_loss_that_the_settings_name_is_there():
 
 
 def test_what_is_left_to_choose_follows_the_mode():
-    assert TrainingConfig().resolved(apart=True) == TrainingConfig(loss="contrastive", temperature=0.05)
-    assert TrainingConfig().resolved(apart=False) == TrainingConfig(loss="listwise", temperature=1.0)
-    assert TrainingConfig(loss="pairwise", temperature=2.0).resolved(apart=True).loss == "pairwise"
+    dual, cross = RankerConfig("dual"), RankerConfig("cross")
+    known = {"head_learning_rate": 5e-5}
+    assert TrainingConfig().resolved(dual) == TrainingConfig(loss="contrastive", temperature=0.05, **known)
+    assert TrainingConfig().resolved(cross) == TrainingConfig(loss="listwise", temperature=1.0, **known)
+    assert TrainingConfig(loss="pairwise", temperature=2.0).resolved(dual).loss == "pairwise"
+    assert TrainingConfig().resolved(RankerConfig("cross", frozen=True)).head_learning_rate == 1e-3
 
 
 @pytest.mark.parametrize(

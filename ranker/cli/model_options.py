@@ -1,0 +1,60 @@
+"""Options of commands that train: how a model reads, and how it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ranker.cli.settings import settings_options
+from ranker.model.config import POOLINGS, SIMILARITIES, STOPWORDS, RankerConfig
+from ranker.training.config import LOSSES, TrainingConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MODEL_HELP = "A model directory, a hub name, or 'offline' for the embedded MiniLM."
+_READING = {
+    "pooling": "What a dual encoder takes for a text's vector: its first token's, or the mean of all",
+    "similarity": "How a dual encoder compares two vectors",
+    "query_length": "Tokens of a query that are read",
+    "length": "Tokens of a pair, or of a passage read apart, markers included",
+    "frozen": "Leave the backbone as it is and train the head alone",
+    "markers": "Put [CLS] and [SEP] in, as the backbone was trained",
+    "stopwords": "; ".join(f"{name}: {meaning}" for name, meaning in STOPWORDS.items()),
+}
+_TRAINING = {
+    "loss": "; ".join(f"{name}: {meaning}" for name, meaning in LOSSES.items()),
+    "negatives": "Negatives in a group, beside one positive",
+    "groups_per_step": "Groups in a step",
+    "learning_rate": "The highest learning rate",
+    "head_learning_rate": "The same for the head; 0 is learning-rate, or 1e-3 where the backbone is frozen",
+    "weight_decay": "Decay of matrices, not of biases and norms",
+    "warmup": "Share of the training in which the learning rate rises",
+    "clip": "Largest norm of a step's gradient",
+    "temperature": "Divides the scores that the loss sees; 0 is 0.05 for dual, else 1",
+    "epochs": "Times each query gives a group",
+    "max_minutes": "Stop after so long, the learning rate falling to 0 by then; 0 is no limit",
+    "validations": "Times that dev is evaluated; the best weights are kept",
+    "seed": "Seed of the new head, the groups and dropout",
+    "frozen_layers": "Lowest layers that keep their weights: 1 is the embeddings, 3 these and two layers",
+    "dropout": "Drop units as the backbone was trained to; without, a step is faster and overfits sooner",
+}
+_CHOICES = {"pooling": POOLINGS, "similarity": SIMILARITIES, "stopwords": STOPWORDS, "loss": LOSSES}
+
+
+def reading_options(command: F) -> F:
+    """Everything that ``ranker train`` decides about how a model reads, beside its mode."""
+    return settings_options(RankerConfig, _READING, _CHOICES)(command)
+
+
+def training_options(command: F) -> F:
+    """Every setting of a training."""
+    return settings_options(TrainingConfig, _TRAINING, _CHOICES)(command)
+
+
+def shared_options(command: F) -> F:
+    """What is the same for all arms of a study: its arms decide the rest."""
+    reading = {name: _READING[name] for name in ("query_length", "length")}
+    own = ("loss", "temperature", "max_minutes", "seed")
+    training = {name: meaning for name, meaning in _TRAINING.items() if name not in own}
+    command = settings_options(TrainingConfig, training, _CHOICES)(command)
+    return settings_options(RankerConfig, reading, _CHOICES)(command)

@@ -1,0 +1,273 @@
+"""``ranker study``: every way to use the backbone, side by side, going on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ranker.cli.model_options import MODEL_HELP, shared_options
+from ranker.cli.options import PATH, say, split_option
+from ranker.cli.records import counts, scoring_record, training_facts, training_progress, write_named
+from ranker.cli.settings import settings_of, speed_options
+from ranker.errors import DataError
+from ranker.limits import MAX_DEPTH
+from ranker.model.config import MODES, RankerConfig
+from ranker.scoring.speed import Speed
+from ranker.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ranker.data.dataset import Dataset
+    from ranker.study.arms import Arm, Job, StudyConfig
+    from ranker.study.result import ArmRuns, Cost, Frame
+    from ranker.study.work import Done, StudyData
+
+_SETTINGS = "study.settings.json"
+_TUNINGS = ("fine-tuned", "frozen")
+
+
+@click.command("study")
+@click.argument("dataset")
+@click.option("--run", "run_path", type=PATH, help="The run that is reranked; without, BM25's of the split.")
+@click.option(
+    "--mode",
+    "modes",
+    type=click.Choice(tuple(MODES)),
+    multiple=True,
+    help="A mode; may be given several times.  [default: all]",
+)
+@click.option("--tuning", "tunings", type=click.Choice(_TUNINGS), multiple=True, help="Which of both.  [default: both]")
+@click.option(
+    "--seed",
+    "seeds",
+    type=click.IntRange(0),
+    multiple=True,
+    default=(1, 2, 3),
+    show_default=True,
+    help="A seed; may be given several times.",
+)
+@click.option(
+    "--ablations", is_flag=True, help="Cross also without markers, without stopwords, and without some of these."
+)
+@click.option("--minutes-each", default=5.0, show_default=True, help="Minutes of training for each arm and seed.")
+@click.option(
+    "--depth",
+    default=50,
+    show_default=True,
+    type=click.IntRange(1, MAX_DEPTH),
+    help="How far down the run is reranked.",
+)
+@click.option(
+    "--negative-depth",
+    default=50,
+    show_default=True,
+    type=click.IntRange(1, MAX_DEPTH),
+    help="How far down BM25's run negatives are drawn.",
+)
+@click.option("--train", "train_name", help="The dataset to train on.  [default: the DATASET]")
+@click.option("--model", "backbone", default="offline", show_default=True, help=MODEL_HELP)
+@split_option
+@click.option(
+    "--measure",
+    "-m",
+    "measures",
+    multiple=True,
+    default=("RR@10", "nDCG@10"),
+    show_default=True,
+    help="A measure; the first decides claims.",
+)
+@shared_options
+@speed_options
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    required=True,
+    metavar="FOLDER",
+    help="Runs and report; what is there already is not done again.",
+)
+@click.pass_context
+def study_command(
+    context: click.Context,
+    dataset: str,
+    run_path: Path | None,
+    modes: tuple[str, ...],
+    tunings: tuple[str, ...],
+    seeds: tuple[int, ...],
+    ablations: bool,
+    minutes_each: float,
+    depth: int,
+    negative_depth: int,
+    train_name: str | None,
+    backbone: str,
+    split: str,
+    measures: tuple[str, ...],
+    output: Path,
+) -> None:
+    """Compare every way to use BERT for ranking, at equal cost.
+
+    Each mode is trained fine-tuned and frozen, for the same minutes on the same groups, and reranks the same passages.
+    The report says what became of the papers' claims. A study that was stopped goes on where it stopped.
+    """
+    from ranker.data.catalogue import open_dataset
+    from ranker.evaluation import parse_measures
+    from ranker.study.arms import StudyConfig, arms_of, jobs_of
+    from ranker.study.result import Frame
+    from ranker.study.work import check_study
+
+    reading = settings_of(context, RankerConfig, {"mode": "cross"})
+    config = StudyConfig(
+        modes=modes or tuple(MODES),
+        seeds=seeds,
+        tunings=tunings or _TUNINGS,
+        ablations=ablations,
+        backbone=backbone,
+        depth=depth,
+        negative_depth=negative_depth,
+        length=reading.length,
+        query_length=reading.query_length,
+        training=replace(settings_of(context, TrainingConfig), max_minutes=minutes_each, epochs=_ENDLESS),
+    )
+    test = open_dataset(dataset)
+    train = open_dataset(train_name) if train_name else test
+    frame = Frame(f"{test.name}: ways to use BERT for ranking", {}, parse_measures(measures), measures[0], depth)
+    data = _data(test, train, split, run_path, config)
+    check_study(data, config)
+    settings = _begin(output, test, train, split, config)
+    jobs = list(jobs_of(arms_of(config), config.seeds))
+    _work(jobs, data, config, settings_of(context, Speed), output)
+    _report(jobs, data, frame._replace(settings=settings), output)
+
+
+_ENDLESS = 10_000
+"""Epochs: the minutes end a training."""
+
+
+def _data(test: Dataset, train: Dataset, split: str, run_path: Path | None, config: StudyConfig) -> StudyData:
+    from ranker.data.trec import read_run
+    from ranker.experiment import judged
+    from ranker.index.firststage import bm25_run
+    from ranker.study.work import StudyData
+
+    deepest = max(config.depth, config.negative_depth)
+    wanted = [name for name in ("train", "dev") if name in train.splits]
+    if "train" not in wanted:
+        raise DataError(f"dataset {train.name}: has no split 'train' to train on; name another one with --train.")
+    candidates = bm25_run(train, wanted, deepest)
+    found = read_run(run_path) if run_path else bm25_run(test, [split], deepest)
+    dev = judged(train, "dev", candidates) if "dev" in wanted else None
+    return StudyData(
+        judged(train, "train", candidates), dev, train.collection, judged(test, split, found), test.collection
+    )
+
+
+def _begin(output: Path, test: Dataset, train: Dataset, split: str, config: StudyConfig) -> dict[str, Any]:
+    """What every score of the study depends on, written at its beginning and the same whenever it goes on.
+
+    Raises: DataError where the folder holds a study of something else.
+    """
+    from ranker.data.files import written
+
+    path = output / _SETTINGS
+    settings = {
+        "dataset": {"name": test.name, "split": split, **test.digests(split)},
+        "train": {"name": train.name, **train.digests("train")},
+        **json.loads(json.dumps(config.record())),
+    }
+    if path.is_file():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        changed = next((key for key in settings if begun.get(key) != settings[key]), None)
+        if changed is not None:
+            raise DataError(
+                f"{output}: holds a study whose {changed} is {begun.get(changed)}, but now it is {settings[changed]}; "
+                "name another --output."
+            )
+        return settings
+    output.mkdir(parents=True, exist_ok=True)
+    with written(path) as beside:
+        beside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    return settings
+
+
+def _work(jobs: Sequence[Job], data: StudyData, config: StudyConfig, speed: Speed, output: Path) -> None:
+    from ranker.study.arms import FIRST_STAGE
+    from ranker.study.work import do
+
+    first = _path(output, FIRST_STAGE)
+    if not first.is_file():
+        write_named(data.test.run, first, False, {"depth": config.depth})
+    missing = [job for job in jobs if not all(_is_done(output, name) for name in job.names)]
+    for number, job in enumerate(missing):
+        left = (len(missing) - number) * config.training.max_minutes
+        say(f"{number + 1} of {len(missing)}: {', '.join(job.names)}; {left:.0f} minutes of training left in all.")
+        for arm, done in zip(job.arms, do(job, data, config, speed, training_progress), strict=True):
+            write_named(done.run, _path(output, done.run.name), True, _facts(arm, job, done, config))
+
+
+def _facts(arm: Arm, job: Job, done: Done, config: StudyConfig) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "arm": arm._asdict(),
+        "seed": job.seed,
+        "depth": config.depth,
+        "seconds": round(done.seconds, 3),
+        **scoring_record(done.scorer),
+        **counts(done.pairs, done.cut),
+        "pairs_per_second": round(done.pairs / done.seconds, 1),
+    }
+    return facts | ({"training": training_facts(done.trained)} if done.trained else {})
+
+
+def _path(output: Path, name: str) -> Path:
+    return output / f"{name}.run.gz"
+
+
+def _is_done(output: Path, name: str) -> bool:
+    """A run is written before its manifest, so where that is, both are whole."""
+    from ranker.data.manifest import manifest_path
+
+    return manifest_path(_path(output, name)).is_file()
+
+
+def _report(jobs: Sequence[Job], data: StudyData, frame: Frame, output: Path) -> None:
+    from ranker.data.files import written
+    from ranker.study.documents import markdown, page
+    from ranker.study.result import record, study_result
+
+    result = study_result(data.test.run, _arms(jobs, output), data.test.qrels, frame)
+    texts = {
+        "study.json": json.dumps(record(result), indent=1, ensure_ascii=False) + "\n",
+        "report.md": markdown(result),
+        "report.html": page(result),
+    }
+    for name, text in texts.items():
+        with written(output / name, force=True) as beside:
+            beside.write_text(text, encoding="utf-8")
+    click.echo(markdown(result), nl=False)
+
+
+def _arms(jobs: Sequence[Job], output: Path) -> Mapping[str, ArmRuns]:
+    from ranker.data.manifest import manifest_path
+    from ranker.data.trec import read_run
+    from ranker.study.result import ArmRuns
+
+    arms: dict[str, ArmRuns] = {}
+    for job in jobs:
+        for arm, name in zip(job.arms, job.names, strict=True):
+            run = read_run(_path(output, name))
+            facts = json.loads(manifest_path(_path(output, name)).read_text(encoding="utf-8"))
+            known = arms.setdefault(arm.name, ArmRuns({}, {}))
+            arms[arm.name] = ArmRuns({**known.runs, job.seed: run}, {**known.costs, job.seed: _cost(facts, len(run))})
+    return arms
+
+
+def _cost(facts: Mapping[str, Any], queries: int) -> Cost:
+    from ranker.study.result import Cost
+
+    training = facts.get("training", {"steps": 0, "groups": 0, "seconds": 0.0, "losses": []})
+    time = facts["seconds"] * 1_000 / queries
+    return Cost(training["steps"], training["groups"], training["seconds"], time, tuple(training["losses"]))

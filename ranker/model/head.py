@@ -1,0 +1,50 @@
+"""What every head is: views in, one score per pair out."""
+
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from ranker.model.backbone import Classify
+from ranker.model.config import RankerConfig
+from ranker.model.views import Reads, Views
+
+
+class Shape(NamedTuple):
+    """What a head has to know of the backbone before it: the ``width`` of a vector, and how many ``layers``."""
+
+    width: int
+    layers: int
+
+
+class Parts(NamedTuple):
+    """What a head may be made from: the settings, the backbone's shape, the stock model, and its way to classes."""
+
+    config: RankerConfig
+    shape: Shape
+    stock: Any
+    classify: Classify
+
+
+class Head(nn.Module):
+    """One score per pair from its views.
+
+    ``reads`` declares what of them; ``classifies`` says whether the stock model is a classifier, whose weights it uses.
+    """
+
+    reads: ClassVar[Reads]
+    classifies: ClassVar[bool] = False
+
+    def __init__(self, parts: Parts) -> None:  # noqa: ARG002  # every head is made alike
+        super().__init__()
+
+    def forward(self, views: Views) -> Tensor:
+        """Shape: (P,)."""
+        raise NotImplementedError
+
+
+def linear(width: int) -> nn.Linear:
+    """From a vector to one score, drawn as BERT draws new weights (Devlin et al. 2019: normal, 0.02)."""
+    layer = nn.Linear(width, 1)
+    nn.init.normal_(layer.weight, std=0.02)
+    nn.init.zeros_(layer.bias)
+    return layer

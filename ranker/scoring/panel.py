@@ -1,0 +1,33 @@
+"""Several heads behind one backbone: each pair is read once, whatever number of models score it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ranker.errors import ModelError
+from ranker.model.views import joint_reads
+from ranker.scoring.scorer import Advance, Matrix, Pairs, Scorer
+
+
+def panel_scores(scorers: Sequence[Scorer], pairs: Pairs, advance: Advance) -> Matrix:
+    """One logit per model and pair, of models whose backbones are one frozen one; the first one's reads for all.
+
+    Shape: (models, P). Raises: ModelError where a model is fine-tuned or reads apart.
+    """
+    for scorer in scorers:
+        config = scorer.model.config
+        if config.apart or not config.frozen:
+            raise ModelError(f"mode {config.mode!r} cannot share a backbone, expected frozen modes that read together.")
+    first = scorers[0]
+    reads = joint_reads(scorer.model.head.reads for scorer in scorers)
+    scores = np.empty((len(scorers), len(pairs.rows)), dtype=np.float32)
+    with torch.inference_mode(), first.at_work():
+        for scorer in scorers:
+            scorer.model.eval()
+        for numbers, batch in first.batches(pairs):
+            views = first.model.encoder.together(batch, reads)
+            for row, scorer in enumerate(scorers):
+                scores[row, numbers] = scorer.model.from_views(views).cpu().numpy()
+            advance(len(numbers))
+    return scores

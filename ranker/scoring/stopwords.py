@@ -1,0 +1,45 @@
+"""English stopwords: what becomes of them is an ablation, and how much attention falls on them an explanation."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+STOPWORDS: Final = frozenset(
+    """
+    a about above after again against all also am among an and any are as at be because been before being below between
+    both but by can could did do does doing down during each either few for from further had has have having he hence
+    her here hers herself him himself his how however i if in into is it its itself may me might more most must my
+    myself neither no nor not now of off on once only or other our ours ourselves out over own per same shall she should
+    since so some such than that the their theirs them themselves then there these they this those through thus to too
+    under until up upon us very was we were what when where whether which while who whom whose why will with within
+    without would yet you your yours yourself yourselves
+    """.split()  # noqa: SIM905  # a list of literals is three times as long
+)
+"""Function words: articles, pronouns, prepositions, conjunctions, auxiliaries, question words and a few adverbs."""
+
+_WORD: Final = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?\s*")
+
+
+def without(text: str, chosen: Callable[[int], set[int]]) -> str:
+    """The text without the stopwords whose numbers ``chosen`` picks of so many; a text of nothing else stays whole."""
+    found = [match for match in _WORD.finditer(text) if match.group().strip().lower() in STOPWORDS]
+    dropped = [found[number] for number in sorted(chosen(len(found)))]
+    kept, end = [], 0
+    for match in dropped:
+        kept.append(text[end : match.start()])
+        end = match.end()
+    rest = "".join((*kept, text[end:])).strip()
+    return rest or text
+
+
+def without_all(text: str) -> str:
+    """The text without its stopwords."""
+    return without(text, lambda found: set(range(found)))
+
+
+def without_some(text: str, most: int) -> str:
+    """The text without ``most`` of its stopwords, drawn by the text itself, so that it reads the same every time."""
+    random = Random(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())  # noqa: S311  # no secret
+    return without(text, lambda found: set(random.sample(range(found), min(most, found))))

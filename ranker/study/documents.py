@@ -1,0 +1,75 @@
+"""A study's report as Markdown, and as one page of HTML that needs nothing else."""
+
+import json
+from html import escape
+from importlib import resources
+from string import Template
+
+from ranker.study.plots import all_plots
+from ranker.study.result import StudyResult
+from ranker.study.rows import RANDOM
+from ranker.study.tables import Table, all_tables, summary
+
+_CLASSES = {"held": "held", "not held": "lost", "undecided": "open"}
+
+
+def markdown(result: StudyResult) -> str:
+    """The tables of the study."""
+    parts = [f"# {result.frame.title}", summary(result)]
+    for table in all_tables(result):
+        parts += [f"## {table.title}", _markdown_table(table), "\n".join(f"- {note}" for note in table.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    ruler = ["---" if place in table.words else "---:" for place in range(len(table.head))]
+    rows = [table.head, ruler, *table.rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def page(result: StudyResult) -> str:
+    """Tables and plots, each query's values of any two arms, and the settings, in one file."""
+    tables = all_tables(result)
+    figures = [f"<h2>{escape(title)}</h2>\n<figure>{svg}</figure>" for title, svg in all_plots(result).items()]
+    body = [_html_table(tables[0]), figures[0], _html_table(tables[1]), *figures[1:], *map(_html_table, tables[2:])]
+    template = Template(resources.files("ranker.study").joinpath("page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(result.frame.title),
+        summary=escape(summary(result)),
+        body="\n".join(body),
+        settings=escape(json.dumps(result.frame.settings, indent=2, ensure_ascii=False)),
+        values=_values(result),
+    )
+
+
+def _html_table(table: Table) -> str:
+    head = "".join(_cell("th", text, place in table.words) for place, text in enumerate(table.head))
+    rows = ("".join(_cell("td", text, place in table.words) for place, text in enumerate(row)) for row in table.rows)
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    notes = "<br>".join(map(escape, table.notes))
+    return (
+        f'<h2>{escape(table.title)}</h2>\n<div class="scroll"><table>\n<tr>{head}</tr>\n{body}\n</table></div>\n'
+        f"<p><small>{notes}</small></p>"
+    )
+
+
+def _cell(tag: str, text: str, words: bool) -> str:
+    name = _CLASSES.get(text) or ("words" if words else "")
+    return f'<{tag} class="{name}">{escape(text)}</{tag}>' if name else f"<{tag}>{escape(text)}</{tag}>"
+
+
+def _values(result: StudyResult) -> str:
+    """JSON that no ``</script>`` in an id can end."""
+    headline = result.frame.headline
+    best, *others = [arm.name for arm in result.arms]
+    record = {
+        "measure": headline,
+        "queries": result.rows[best].mean.query_ids,
+        "values": {
+            name: [round(value, 6) for value in row.mean.values[headline].tolist()]
+            for name, row in result.rows.items()
+            if name != RANDOM
+        },
+        "pair": [best, "bm25" if not others or "dual" not in others else "dual"],
+    }
+    return json.dumps(record, ensure_ascii=False).replace("<", "\\u003c")

@@ -1,0 +1,146 @@
+"""A study's result: every arm's values, comparisons, claims, and what it cost."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from ranker.comparison import Comparison, compare
+from ranker.data.records import Qrels
+from ranker.data.run import Run
+from ranker.evaluation import Measure, evaluate
+from ranker.study.arms import FIRST_STAGE
+from ranker.study.claims import Verdict, verdicts
+from ranker.study.rows import ORACLE, RANDOM, Row, at_depth, captured, head_of, oracle_row, random_row, row
+
+_DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1_000)
+
+
+class Cost(NamedTuple):
+    """What one run of an arm cost: training and scoring, and the loss of every step."""
+
+    steps: int
+    groups: int
+    training_seconds: float
+    milliseconds_per_query: float
+    losses: tuple[float, ...]
+
+
+class ArmRuns(NamedTuple):
+    """The runs of an arm by seed (None where there is nothing to learn), and the cost of each."""
+
+    runs: Mapping[int | None, Run]
+    costs: Mapping[int | None, Cost]
+
+
+class Frame(NamedTuple):
+    """What a result stands in: the study's settings, the measures, the one that decides, and how deep was reranked."""
+
+    title: str
+    settings: Mapping[str, Any]
+    measures: tuple[Measure, ...]
+    headline: str
+    depth: int
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """``rows`` by name: the first stage, random and oracle order of what it found, and the arms.
+
+    ``comparison`` is of every arm with the first stage; ``depths`` are the headline's means by arm and depth, from the
+    one scoring pass.
+    """
+
+    frame: Frame
+    rows: Mapping[str, Row]
+    costs: Mapping[str, Mapping[int | None, Cost]]
+    comparison: Comparison
+    verdicts: tuple[Verdict, ...]
+    depths: Mapping[str, Mapping[int, float]]
+
+    @property
+    def arms(self) -> list[Row]:
+        """The rows of the arms, the best by the headline first."""
+        arms = [one for name, one in self.rows.items() if name in self.costs]
+        return sorted(arms, key=lambda one: -one.mean.mean(self.frame.headline))
+
+    def captured(self, name: str) -> float:
+        """The share of the reachable gain that an arm captured; NaN where nothing could be gained."""
+        return captured(self.rows[name], self.rows[FIRST_STAGE], self.rows[ORACLE], self.frame.headline)
+
+
+def study_result(first: Run, arms: Mapping[str, ArmRuns], qrels: Qrels, frame: Frame) -> StudyResult:
+    """Evaluates everything a study made.
+
+    Raises: DataError where there is no arm, or a run answers none of the judged queries.
+    """
+    head = head_of(first, frame.depth)
+    rows = {
+        FIRST_STAGE: row(FIRST_STAGE, {None: first}, qrels, frame.measures),
+        RANDOM: random_row(head, qrels, frame.measures),
+        ORACLE: oracle_row(head, qrels, frame.measures),
+        **{name: row(name, arm.runs, qrels, frame.measures) for name, arm in arms.items()},
+    }
+    compared = [rows[FIRST_STAGE].mean, *(rows[name].mean for name in arms)]
+    return StudyResult(
+        frame,
+        rows=rows,
+        costs={name: arm.costs for name, arm in arms.items()},
+        comparison=compare(compared, FIRST_STAGE, missing="zero"),
+        verdicts=tuple(verdicts(rows, frame.headline)),
+        depths={name: _by_depth(first, arm.runs, qrels, frame) for name, arm in arms.items()},
+    )
+
+
+def _by_depth(first: Run, runs: Mapping[int | None, Run], qrels: Qrels, frame: Frame) -> dict[int, float]:
+    measure = [one for one in frame.measures if one.name == frame.headline]
+    depths = sorted({*(one for one in _DEPTHS if one < frame.depth), frame.depth})
+    return {
+        depth: _mean(
+            [evaluate(at_depth(first, run, depth), qrels, measure).mean(frame.headline) for run in runs.values()]
+        )
+        for depth in depths
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def record(result: StudyResult) -> dict[str, Any]:
+    """Everything, as ``study.json`` has it: with each query's value under each arm and seed."""
+    return {
+        "title": result.frame.title,
+        "settings": dict(result.frame.settings),
+        "measures": [measure.name for measure in result.frame.measures],
+        "headline": result.frame.headline,
+        "depth": result.frame.depth,
+        "query_ids": list(result.rows[FIRST_STAGE].mean.query_ids),
+        "rows": {name: _row_record(one, result) for name, one in result.rows.items()},
+        "comparison": asdict(result.comparison),
+        "claims": [
+            {
+                **one.claim._asdict(),
+                "answer": one.answer,
+                "p": None if one.difference is None else one.p,
+                "difference": one.difference and asdict(one.difference),
+            }
+            for one in result.verdicts
+        ],
+    }
+
+
+def _row_record(row: Row, result: StudyResult) -> dict[str, Any]:
+    known = row.name in result.costs
+    return {
+        "mean": {measure.name: row.mean.mean(measure.name) for measure in result.frame.measures},
+        "captured": None if math.isnan(captured := result.captured(row.name)) else captured,
+        "values": {measure.name: row.mean.values[measure.name].tolist() for measure in result.frame.measures},
+        "seeds": {
+            str(seed): {measure.name: one.values[measure.name].tolist() for measure in result.frame.measures}
+            for seed, one in row.seeds.items()
+        },
+        "missing": list(row.mean.missing),
+        "depths": {str(depth): value for depth, value in result.depths[row.name].items()} if known else {},
+        "costs": {str(seed): cost._asdict() for seed, cost in result.costs[row.name].items()} if known else {},
+    }

@@ -1,0 +1,97 @@
+"""What the judgments say of each arm, over all its seeds, beside the orders that bound it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from ranker.data.records import Qrels
+from ranker.data.run import Ranking, Run
+from ranker.evaluation import Evaluation, Measure, evaluate
+
+RANDOM: Final = "random order"
+ORACLE: Final = "oracle order"
+
+_SHUFFLES: Final = 20
+"""Random orders whose values are averaged: one alone is as good as its luck."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm: ``mean`` has each query's value over the seeds, ``seeds`` each seed's own values."""
+
+    name: str
+    mean: Evaluation
+    seeds: Mapping[int, Evaluation]
+
+    def spread(self, measure: str) -> tuple[float, float]:
+        """The lowest and the highest mean of a seed."""
+        means = [one.mean(measure) for one in self.seeds.values()] or [self.mean.mean(measure)]
+        return min(means), max(means)
+
+
+def row(name: str, runs: Mapping[int | None, Run], qrels: Qrels, measures: Sequence[Measure]) -> Row:
+    """The row of an arm from its runs by seed; one under None has no seed."""
+    found = {seed: evaluate(run, qrels, measures) for seed, run in runs.items()}
+    seeds = {seed: one for seed, one in found.items() if seed is not None}
+    return Row(name, averaged(name, list(found.values())), seeds)
+
+
+def averaged(name: str, evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Each query's mean value; a query is missing where every one of them misses it."""
+    first = evaluations[0]
+    values = {key: np.mean([one.values[key] for one in evaluations], axis=0) for key in first.values}
+    missing = tuple(query for query in first.missing if all(query in one.missing for one in evaluations[1:]))
+    return replace(first, name=name, values=values, missing=missing)
+
+
+def head_of(run: Run, depth: int) -> Run:
+    """The passages that rerankers saw."""
+    return Run(run.name, {query_id: ranking.head(depth) for query_id, ranking in run.items()})
+
+
+def random_row(run: Run, qrels: Qrels, measures: Sequence[Measure], seed: int = 0) -> Row:
+    """What the passages of a run are worth in random order."""
+    rng = np.random.default_rng(seed)
+    shuffled = [_ordered(run, lambda _, doc_ids: rng.random(len(doc_ids)).tolist()) for _ in range(_SHUFFLES)]
+    return Row(RANDOM, averaged(RANDOM, [evaluate(one, qrels, measures) for one in shuffled]), {})
+
+
+def oracle_row(run: Run, qrels: Qrels, measures: Sequence[Measure]) -> Row:
+    """What they are worth in the order of their relevance: no reranker can do better."""
+
+    def relevances(query_id: str, doc_ids: Sequence[str]) -> Sequence[float]:
+        judged = qrels.get(query_id, {})
+        return [max(0, judged.get(doc_id, 0)) for doc_id in doc_ids]
+
+    found = evaluate(_ordered(run, relevances), qrels, measures)
+    return Row(ORACLE, replace(found, name=ORACLE), {})
+
+
+def _ordered(run: Run, value: Callable[[str, Sequence[str]], Sequence[float]]) -> Run:
+    return Run(
+        run.name,
+        {
+            query_id: Ranking.ordered(ranking.doc_ids, value(query_id, ranking.doc_ids))
+            for query_id, ranking in run.items()
+        },
+    )
+
+
+def captured(row: Row, first: Row, oracle: Row, measure: str) -> float:
+    """The share of what reordering could gain over the first stage that the arm gained; NaN where there is none."""
+    reachable = oracle.mean.mean(measure) - first.mean.mean(measure)
+    return (row.mean.mean(measure) - first.mean.mean(measure)) / reachable if reachable > 0 else float("nan")
+
+
+def at_depth(first: Run, reranked: Run, depth: int) -> Run:
+    """What reranking only the first ``depth`` passages would have given, from the scores of a deeper reranking."""
+    rankings = {}
+    for query_id, ranking in first.items():
+        scores = dict(zip(reranked[query_id].doc_ids, reranked[query_id].scores.tolist(), strict=True))
+        head = ranking.doc_ids[:depth]
+        best = Ranking.ordered(head, [scores[doc_id] for doc_id in head]).doc_ids
+        doc_ids = (*best, *ranking.doc_ids[depth:])
+        rankings[query_id] = Ranking(doc_ids, np.arange(len(doc_ids), 0, -1, dtype=np.float32))
+    return Run(reranked.name, rankings)

@@ -1,0 +1,141 @@
+"""What a study says in tables, for the Markdown report and the page alike."""
+
+import math
+from typing import NamedTuple
+
+from ranker.comparison import Difference, mean_interval
+from ranker.report import p_value, signed
+from ranker.study.arms import FIRST_STAGE
+from ranker.study.claims import PUBLISHED, Verdict
+from ranker.study.result import StudyResult
+from ranker.study.rows import ORACLE, RANDOM
+
+
+class Table(NamedTuple):
+    """Cells as text, the first column and those in ``words`` to be read from the left; the notes stand below."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    words: tuple[int, ...] = (0,)
+
+
+def all_tables(result: StudyResult) -> list[Table]:
+    """Every table of a report, in order."""
+    return [quality(result), claims(result), costs(result), published(result)]
+
+
+def summary(result: StudyResult) -> str:
+    """What came out, in a sentence or two."""
+    measure = result.frame.headline
+    best = result.arms[0]
+    found = result.comparison.of(best.name, measure)
+    queries = len(best.mean.query_ids)
+    words = {"won": "beats", "lost": "loses to", "undecided": "is not told apart from"}[found.outcome]
+    captured = result.captured(best.name)
+    gain = (
+        ""
+        if math.isnan(captured)
+        else f" It captured {captured:.0%} of what reordering {result.frame.depth} passages could gain."
+    )
+    return (
+        f"Of {len(result.arms)} arms {best.name} is the best: it {words} {FIRST_STAGE} by {measure} "
+        f"{found.mean:.4f} against {found.baseline_mean:.4f} on {queries} queries "
+        f"(95% interval of the difference {signed(found.low)} to {signed(found.high)}).{gain}"
+    )
+
+
+def quality(result: StudyResult) -> Table:
+    """Means over seeds, intervals, and p against the first stage."""
+    measures, headline = result.frame.measures, result.frame.headline
+    found = {one.run: one for one in result.comparison.differences if one.measure == headline}
+    order = [ORACLE, *(arm.name for arm in result.arms), FIRST_STAGE, RANDOM]
+    rows = []
+    for name in order:
+        row = result.rows[name]
+        low, high = mean_interval(row.mean, headline)
+        means = [f"{row.mean.mean(measure.name):.4f}" for measure in measures]
+        seeds = " ".join(f"{one.mean(headline):.4f}" for one in row.seeds.values())
+        difference = found.get(name)
+        rows.append(
+            (name, *means, f"{low:.4f} to {high:.4f}", seeds, *_against(difference), _share(result.captured(name)))
+        )
+    head = (
+        "arm",
+        *(measure.name for measure in measures),
+        f"95% of {headline}",
+        "each seed",
+        f"- {FIRST_STAGE}",
+        "p",
+        "gain captured",
+    )
+    notes = (
+        "Means over seeds; intervals: percentile bootstrap over queries of these means, uncorrected.",
+        f"p: paired randomisation test against {FIRST_STAGE} by {headline}, Holm-corrected over the arms.",
+        f"{RANDOM} and {ORACLE} are of the first {result.frame.depth} passages that {FIRST_STAGE} found.",
+    )
+    return Table("Quality", head, tuple(rows), notes)
+
+
+def _against(difference: Difference | None) -> tuple[str, str]:
+    return ("", "") if difference is None else (signed(difference.difference), p_value(difference.p_randomisation_holm))
+
+
+def _share(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.0%}"
+
+
+def claims(result: StudyResult) -> Table:
+    """What the papers claim, and what became of it here."""
+    head = ("", "claim", "answer", "difference", "95% interval", "p", "tested as")
+    rows = tuple(_claim(verdict) for verdict in result.verdicts)
+    notes = (
+        f"By {result.frame.headline}, means over seeds; p corrected by Holm over the claims tested.",
+        "Held, if p < 0.05 in the direction claimed; not worse and no different also hold where the whole interval "
+        "lies within 0.01 of none; not held, if p < 0.05 in the other direction; else undecided.",
+    )
+    return Table("Claims", head, rows, notes, words=(0, 1, 2, 6))
+
+
+def _claim(verdict: Verdict) -> tuple[str, ...]:
+    claim, found = verdict.claim, verdict.difference
+    tested = f"{claim.run} {claim.says} than {claim.rival}".replace("no different than", "no different from")
+    if found is None:
+        return (claim.key, claim.text, verdict.answer, "", "", "", tested)
+    interval = f"{signed(found.low)} to {signed(found.high)}"
+    return (claim.key, claim.text, verdict.answer, signed(found.difference), interval, p_value(verdict.p), tested)
+
+
+def costs(result: StudyResult) -> Table:
+    """What each arm was given, and what it takes."""
+    rows = []
+    for arm in result.arms:
+        costs = list(result.costs[arm.name].values())
+        steps, groups = (" ".join(str(getattr(cost, key)) for cost in costs) for key in ("steps", "groups"))
+        minutes = " ".join(f"{cost.training_seconds / 60:.1f}" for cost in costs)
+        time = sum(cost.milliseconds_per_query for cost in costs) / len(costs)
+        rows.append((arm.name, steps, groups, minutes, f"{time:.1f}"))
+    head = ("arm", "steps", "groups", "minutes of training", "ms per query")
+    notes = ("Of each seed; frozen arms share one pass over the data, and the time is their share of it.",)
+    return Table("Costs", head, tuple(rows), notes)
+
+
+def published(result: StudyResult) -> Table:
+    """The table of the paper beside ours."""
+    headline = result.frame.headline
+    rows = tuple(
+        (
+            one.method,
+            f"{one.value:.4f}",
+            one.arm,
+            f"{result.rows[one.arm].mean.mean(headline):.4f}" if one.arm in result.rows else "",
+        )
+        for one in PUBLISHED
+    )
+    head = ("published method", "MRR@10", "arm here", headline)
+    notes = (
+        "Qiao et al. 2019, table 1: BERT-Large on MS MARCO dev, reranking BM25's first 100; here another backbone, "
+        "other data and minutes of training, so only the order can be compared.",
+    )
+    return Table("Beside the published table", head, rows, notes, words=(0, 2))

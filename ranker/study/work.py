@@ -1,0 +1,101 @@
+"""The work of a study: what is there is kept, what is missing is trained, and every test pair is scored."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ranker.data.collection import Collection
+from ranker.data.run import Run
+from ranker.experiment import Judged, fit, fit_heads
+from ranker.model.loading import create_model, load_model
+from ranker.model.reranker import Reranker
+from ranker.reranking import candidates, check_depth, check_run, reordered
+from ranker.scoring.panel import panel_scores
+from ranker.scoring.scorer import Cut, Matrix, Pairs, Scorer
+from ranker.scoring.speed import Speed
+from ranker.study.arms import Arm, Job, StudyConfig
+from ranker.training.learner import Step, Trained
+
+OnStep = Callable[[Step], object]
+Progress = Callable[[str], AbstractContextManager[OnStep]]
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """What a study learns from and is tested on; the collections may be of two datasets."""
+
+    train: Judged
+    dev: Judged | None
+    train_collection: Collection
+    test: Judged
+    test_collection: Collection
+
+
+class Done(NamedTuple):
+    """One arm under one seed: its run, the model behind it, its training, and the cost of scoring the test pairs."""
+
+    run: Run
+    scorer: Scorer
+    trained: Trained | None
+    pairs: int
+    seconds: float
+    cut: Cut
+
+
+def check_study(data: StudyData, config: StudyConfig) -> None:
+    """Refuses, before hours of work, a run that does not fit the data, or a depth that no run has.
+
+    Raises: DataError.
+    """
+    check_depth(config.depth)
+    check_run(data.test.run, data.test.queries, data.test_collection, config.depth)
+    check_run(data.train.run, data.train.queries, data.train_collection, config.negative_depth)
+
+
+def do(job: Job, data: StudyData, config: StudyConfig, speed: Speed, progress: Progress) -> list[Done]:
+    """Trains the arms of a job, where they learn, and reranks the test candidates with each.
+
+    Raises: what training and scoring raise.
+    """
+    scorers = [Scorer(_model(arm, config, job.seed), speed) for arm in job.arms]
+    trained: Sequence[Trained | None] = [None] * len(scorers)
+    if job.seed is not None:
+        with progress(" ".join(job.names)) as on_step:
+            trained = _trained(job, scorers, data, config, on_step)
+    started = time.monotonic()
+    test = data.test
+    pairs = candidates(scorers[0], test.run, test.queries, data.test_collection, config.depth)
+    scores = _scores(job, scorers, pairs)
+    seconds = (time.monotonic() - started) / len(scorers)
+    cut = scorers[0].cut(pairs)
+    return [
+        Done(Run(name, reordered(test.run, row, config.depth)), scorer, one, len(pairs.rows), seconds, cut)
+        for name, row, scorer, one in zip(job.names, scores, scorers, trained, strict=True)
+    ]
+
+
+def _model(arm: Arm, config: StudyConfig, seed: int | None) -> Reranker:
+    if seed is None:
+        return load_model(config.backbone, arm.mode, arm.pooling)
+    return create_model(config.reading(arm), config.backbone, seed)
+
+
+def _trained(
+    job: Job, scorers: list[Scorer], data: StudyData, config: StudyConfig, on_step: OnStep
+) -> Sequence[Trained]:
+    training = config.training_of(job.arms[0], job.seed or 0)
+    splits = (data.train, data.dev)
+    if job.arms[0].in_panel:
+        return fit_heads(scorers, data.train_collection, data.train, training, config.negative_depth, on_step)
+    return [fit(scorers[0], data.train_collection, splits, training, config.negative_depth, on_step)]
+
+
+def _scores(job: Job, scorers: list[Scorer], pairs: Pairs) -> Matrix:
+    """Shape: (arms, P)."""
+    if job.arms[0].in_panel:
+        return panel_scores(scorers, pairs, lambda _: None)
+    return np.stack([scorers[0].scores(pairs, lambda _: None)])

@@ -1,0 +1,119 @@
+"""Heads trained on a frozen backbone: it reads each pair once, and all heads learn from what it saw."""
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ranker.errors import TrainingError
+from ranker.model.views import Views, joint_reads
+from ranker.scoring.device import running_in
+from ranker.scoring.scorer import Pairs, Scorer
+from ranker.training.config import TrainingConfig
+from ranker.training.learner import Learner, Step, Trained
+from ranker.training.loop import TrainingSet, check_trainable, course
+from ranker.training.losses import GROUP_LOSSES
+
+_MOST_BYTES: Final = 2 * 2**30
+"""Of views that are kept; what does not fit is computed again in the next epoch."""
+
+
+def train_heads(
+    scorers: Sequence[Scorer],
+    data: TrainingSet,
+    config: TrainingConfig,
+    validates: Sequence[Callable[[], float] | None],
+    on_step: Callable[[Step], object],
+) -> list[Trained]:
+    """Trains heads on one frozen backbone, in place and side by side: the same groups for all, read once.
+
+    Raises: TrainingError where a backbone is not frozen, a head has nothing to learn, or a loss is no longer a number.
+    """
+    configs = [config.resolved(scorer.model.config) for scorer in scorers]
+    for scorer, own in zip(scorers, configs, strict=True):
+        if not scorer.model.config.frozen:
+            raise TrainingError(f"mode {scorer.model.config.mode!r} is fine-tuned, expected a frozen backbone.")
+        check_trainable(scorer.model, own)
+    torch.manual_seed(config.seed)
+    models = [scorer.model for scorer in scorers]
+    learners = [Learner(*one) for one in zip(models, configs, validates, strict=True)]
+    seen = FrozenViews(scorers, data)
+    for progress, groups in course(data, config):
+        views = seen.of([(group.query_id, doc_id) for group in groups for doc_id in group.doc_ids])
+        for model, own, learner in zip(models, configs, learners, strict=True):
+            learner.begin(progress)
+            scores = model.from_views(views).view(len(groups), -1) / own.temperature
+            step = learner.learn(GROUP_LOSSES[own.loss](scores), progress, len(groups), scores.numel())
+        on_step(step)
+    return [learner.finish() for learner in learners]
+
+
+class _Seen(NamedTuple):
+    """The views of one pair, without padding.
+
+    Shape: query (Lq, V, H), passage (Lp, V, H), cls (V, H).
+    """
+
+    query: Tensor
+    passage: Tensor
+    cls: Tensor
+
+
+class FrozenViews:
+    """Views of pairs by their ids, computed once for each pair and kept while they fit into memory."""
+
+    def __init__(self, scorers: Sequence[Scorer], data: TrainingSet, most_bytes: int = _MOST_BYTES) -> None:
+        self._scorer = scorers[0]
+        self._reads = joint_reads(scorer.model.head.reads for scorer in scorers)
+        self._data = data
+        self._room = most_bytes
+        self._kept: dict[tuple[str, str], _Seen] = {}
+
+    def of(self, pairs: Sequence[tuple[str, str]]) -> Views:
+        """The views of these pairs, in their order."""
+        missing = list(dict.fromkeys(pair for pair in pairs if pair not in self._kept))
+        found = dict(zip(missing, self._computed(missing), strict=True)) if missing else {}
+        for pair, seen in found.items():
+            size = sum(tensor.nbytes for tensor in seen)
+            if size <= self._room:
+                self._room -= size
+                self._kept[pair] = seen
+        return _together([self._kept.get(pair) or found[pair] for pair in pairs])
+
+    def _computed(self, pairs: Sequence[tuple[str, str]]) -> list[_Seen]:
+        data, scorer = self._data, self._scorer
+        rows = torch.tensor([(data.query_rows[query], data.passage_rows[doc]) for query, doc in pairs]).numpy()
+        seen: dict[int, _Seen] = {}
+        scorer.model.eval()
+        with torch.no_grad(), running_in(scorer.precision, scorer.device):
+            for numbers, batch in scorer.batches(Pairs(data.queries, data.passages, rows)):
+                views = scorer.model.encoder.together(batch, self._reads)
+                seen |= zip(numbers.tolist(), _apart(views), strict=True)
+        return [seen[number] for number in range(len(pairs))]
+
+
+def _apart(views: Views) -> list[_Seen]:
+    query_lengths, passage_lengths = views.query_mask.sum(dim=1).tolist(), views.passage_mask.sum(dim=1).tolist()
+    return [
+        _Seen(
+            views.query[pair, :, :query].transpose(0, 1).clone(),
+            views.passage[pair, :, :passage].transpose(0, 1).clone(),
+            views.cls[pair].clone(),
+        )
+        for pair, (query, passage) in enumerate(zip(query_lengths, passage_lengths, strict=True))
+    ]
+
+
+def _together(seen: Sequence[_Seen]) -> Views:
+    query, query_mask = _padded([one.query for one in seen])
+    passage, passage_mask = _padded([one.passage for one in seen])
+    return Views(query, passage, query_mask, passage_mask, torch.stack([one.cls for one in seen]))
+
+
+def _padded(texts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Shape: (L, V, H) each to (P, V, L, H) and (P, L)."""
+    tokens = pad_sequence(list(texts), batch_first=True).transpose(1, 2)
+    lengths = torch.tensor([len(text) for text in texts], device=tokens.device)
+    return tokens, torch.arange(tokens.shape[2], device=tokens.device) < lengths.unsqueeze(1)

@@ -1,0 +1,148 @@
+"""One model that learns: its optimiser, its learning rate, and the best of its weights."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from ranker.errors import TrainingError
+from ranker.model.reranker import Reranker
+from ranker.training.config import TrainingConfig
+
+
+class Step(NamedTuple):
+    """How far a training is: ``progress`` from 0 to 1, the loss of this step, and the pairs it held."""
+
+    number: int
+    progress: float
+    loss: float
+    pairs: int
+
+
+class Validation(NamedTuple):
+    """What dev said after a step."""
+
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training did: its length, and the validation whose weights the model now has."""
+
+    steps: int
+    groups: int
+    seconds: float
+    losses: tuple[float, ...]
+    validations: tuple[Validation, ...]
+    best: Validation | None
+
+
+class Learner:
+    """Takes losses, moves the weights, and keeps those that ``validate`` (higher is better) liked best."""
+
+    def __init__(self, model: Reranker, config: TrainingConfig, validate: Callable[[], float] | None) -> None:
+        self._model = model
+        self._config = config
+        self._parts = _parts(model, config)
+        self._optimizer = torch.optim.AdamW(
+            [{"params": part.weights, "lr": part.rate, "weight_decay": part.decay} for part in self._parts], fused=True
+        )
+        self._keeper = _Keeper(model, validate if config.validations else None)
+        self._losses: list[float] = []
+        self._groups = 0
+        self._started = time.monotonic()
+
+    def begin(self, progress: float) -> None:
+        """Makes the model ready for a step, and validates it first where that is due."""
+        if progress * self._config.validations >= len(self._keeper.validations) + 1:
+            self._keeper.consider(len(self._losses))
+        share = warm_up_then_decay(progress, self._config.warmup)
+        for group, part in zip(self._optimizer.param_groups, self._parts, strict=True):
+            group["lr"] = part.rate * share
+        self._model.train(self._config.dropout)
+
+    def learn(self, loss: Tensor, progress: float, groups: int, pairs: int) -> Step:
+        """Moves the weights against the gradient of a loss over so many groups and pairs.
+
+        Raises: TrainingError where the loss is no longer a number.
+        """
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"step {len(self._losses) + 1}: the loss is {loss.item()}; try a smaller learning rate."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        clip_grad_norm_(self._model.parameters(), self._config.clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._losses.append(loss.item())
+        self._groups += groups
+        return Step(len(self._losses), progress, self._losses[-1], pairs)
+
+    def finish(self) -> Trained:
+        """Validates a last time, gives the model its best weights, and says what was done."""
+        self._keeper.consider(len(self._losses))
+        self._keeper.restore()
+        self._model.eval()
+        seconds = time.monotonic() - self._started
+        validations, best = tuple(self._keeper.validations), self._keeper.best
+        return Trained(len(self._losses), self._groups, seconds, tuple(self._losses), validations, best)
+
+
+class _Part(NamedTuple):
+    weights: list[nn.Parameter]
+    rate: float
+    decay: float
+
+
+def _parts(model: Reranker, config: TrainingConfig) -> list[_Part]:
+    """Backbone and head, each at its rate; biases and normalisations do not decay (Devlin et al. 2019, A.2)."""
+    head = {id(weight) for weight in model.head_parameters()}
+    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for weight in model.parameters():
+        if weight.requires_grad:
+            kinds.setdefault((id(weight) in head, weight.ndim > 1), []).append(weight)
+    return [
+        _Part(
+            weights,
+            config.head_learning_rate if of_head else config.learning_rate,
+            config.weight_decay if matrix else 0.0,
+        )
+        for (of_head, matrix), weights in kinds.items()
+    ]
+
+
+def warm_up_then_decay(progress: float, warmup: float) -> float:
+    """The share of the learning rate: rising to 1 at ``warmup``, then falling to 0 at the end."""
+    if progress < warmup:
+        return max(progress / warmup, 0.01)
+    return max((1.0 - progress) / (1.0 - warmup), 0.0) if warmup < 1.0 else 1.0
+
+
+class _Keeper:
+    """Validates, and keeps a copy of the best weights so far."""
+
+    def __init__(self, model: Reranker, validate: Callable[[], float] | None) -> None:
+        self._model = model
+        self._validate = validate
+        self._weights: dict[str, Tensor] = {}
+        self.validations: list[Validation] = []
+        self.best: Validation | None = None
+
+    def consider(self, step: int) -> None:
+        if self._validate is None:
+            return
+        self._model.eval()
+        validation = Validation(step, self._validate())
+        self.validations.append(validation)
+        if self.best is None or validation.value > self.best.value:
+            self.best = validation
+            self._weights = {key: value.detach().cpu().clone() for key, value in self._model.state_dict().items()}
+
+    def restore(self) -> None:
+        if self._weights:
+            self._model.load_state_dict(self._weights)

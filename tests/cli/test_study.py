@@ -1,0 +1,146 @@
+"""The study on a dataset of forty passages and a tiny BERT: what it writes, what it says, and how it goes on."""
+
+import json
+import re
+
+import pytest
+
+from ranker.data.trec import read_run
+from ranker.model.config import MODES
+
+PANEL = ("cross", "mult-int", "term-trans", "token-pool", "layer-mean", "layer-attention", "cedr-knrm")
+
+
+def study(ranker, dataset, tiny, output, *more):
+    return ranker(
+        "study", dataset, "--model", tiny(), "--minutes-each", 0.005, "--depth", 5, "--negative-depth", 8,
+        "--length", 40, "--query-length", 12, "--negatives", 2, "--groups-per-step", 4, "--precision", "float32",
+        "--output", output, *more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(dataset, first_run, tiny, tmp_path_factory):
+    """A study of every mode under two seeds, made once."""
+    import sys
+
+    from ranker.cli.main import main
+
+    output = tmp_path_factory.mktemp("study") / "toy"
+    part, test = output.with_name("first.run"), {f"q{number}" for number in range(4, 40, 5)}
+    lines = first_run.read_text().splitlines(keepends=True)
+    part.write_text("".join(line for line in lines if line.split()[0] in test))
+    before = sys.argv
+    sys.argv = [
+        "ranker", "study", str(dataset), "--run", str(part), "--model", str(tiny()), "--minutes-each", "0.005", "--depth", "5",
+        "--negative-depth", "8", "--length", "40", "--query-length", "12", "--negatives", "2", "--seed", "1",
+        "--seed", "2", "--ablations", "--precision", "float32", "--output", str(output),
+    ]  # fmt: skip
+    try:
+        main()
+    finally:
+        sys.argv = before
+    return output
+
+
+def test_every_arm_has_a_run_and_a_manifest_for_each_seed(finished):
+    tuned = [*MODES, "dual-classification", "cross-no-markers", "cross-no-stopwords", "cross-random-stopwords"]
+    frozen = [f"{mode}-frozen" for mode in MODES if mode != "dual"]
+    names = {f"{arm}.seed{seed}" for arm in (*tuned, *frozen) for seed in (1, 2)}
+    names |= {"bm25", "dual-frozen-cls", "dual-frozen-mean"}
+    assert {path.name.removesuffix(".run.gz") for path in finished.glob("*.run.gz")} == names
+    first = read_run(finished / "bm25.run.gz")
+    for name in names:
+        run = read_run(finished / f"{name}.run.gz")
+        assert {q: sorted(r.doc_ids) for q, r in run.items()} == {q: sorted(r.doc_ids) for q, r in first.items()}
+        assert json.loads((finished / f"{name}.run.gz.json").read_text())["command"].startswith("ranker study")
+
+
+def test_all_frozen_arms_of_a_seed_saw_the_same_groups(finished):
+    records = [json.loads((finished / f"{mode}-frozen.seed1.run.gz.json").read_text()) for mode in PANEL]
+    assert len({(record["training"]["steps"], record["training"]["groups"]) for record in records}) == 1
+
+
+def test_the_record_has_every_querys_value(finished):
+    record = json.loads((finished / "study.json").read_text())
+    queries = len(record["query_ids"])
+    assert queries == 8
+    for row in record["rows"].values():
+        assert all(len(values) == queries for values in row["values"].values())
+    assert set(record["rows"]["cross"]["seeds"]) == {"1", "2"}
+    assert record["rows"]["oracle order"]["captured"] == pytest.approx(1.0)
+    assert record["rows"]["bm25"]["captured"] == pytest.approx(0.0)
+    assert [claim["answer"] for claim in record["claims"] if claim["answer"] == "not tested"] == []
+
+
+def test_the_page_needs_nothing_else(finished):
+    page = (finished / "report.html").read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!#)""", page)
+    assert not re.findall(r"@import|url\((?!#)", page)
+    assert page.count("<figure>") == 6
+    assert not re.search(r"\$(title|summary|body|settings|values)", page)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_report_has_the_tables(finished):
+    report = (finished / "report.md").read_text()
+    for title in ("Quality", "Claims", "Costs", "Beside the published table"):
+        assert f"## {title}\n" in report
+
+
+def test_a_study_goes_on_where_it_stopped(ranker, dataset, tiny, tmp_path):
+    few = ("--mode", "cross", "--mode", "dual", "--seed", 3)
+    assert study(ranker, dataset, tiny, tmp_path / "a", *few).status == 0
+    kept = (tmp_path / "a" / "cross.seed3.run.gz").stat().st_mtime_ns
+    (tmp_path / "a" / "dual.seed3.run.gz.json").unlink()
+    said = study(ranker, dataset, tiny, tmp_path / "a", *few)
+    assert said.status == 0, said.err
+    assert "1 of 1: dual.seed3; " in said.err
+    assert (tmp_path / "a" / "cross.seed3.run.gz").stat().st_mtime_ns == kept
+    assert (tmp_path / "a" / "dual.seed3.run.gz.json").is_file()
+
+
+def test_a_finished_study_only_reports_again(ranker, dataset, tiny, tmp_path):
+    few = ("--mode", "knrm", "--tuning", "frozen", "--seed", 1)
+    first = study(ranker, dataset, tiny, tmp_path / "a", *few)
+    again = study(ranker, dataset, tiny, tmp_path / "a", *few)
+    assert first.status == again.status == 0, first.err
+    assert again.out == first.out
+    assert "minutes of training left" not in again.err
+
+
+def test_a_study_of_something_else_in_the_same_folder_is_refused(ranker, dataset, tiny, tmp_path):
+    few = ("--mode", "knrm", "--tuning", "frozen", "--seed", 1)
+    assert study(ranker, dataset, tiny, tmp_path / "a", *few).status == 0
+    said = study(ranker, dataset, tiny, tmp_path / "a", *few, "--depth", 4)
+    assert said.status == 1
+    assert said.err == (
+        f"Error: {tmp_path / 'a'}: holds a study whose depth is 5, but now it is 4; name another --output.\n"
+    )
+
+
+def test_one_more_seed_joins_a_finished_study(ranker, dataset, tiny, tmp_path):
+    few = ("--mode", "knrm", "--tuning", "frozen")
+    assert study(ranker, dataset, tiny, tmp_path / "a", *few, "--seed", 1).status == 0
+    said = study(ranker, dataset, tiny, tmp_path / "a", *few, "--seed", 1, "--seed", 2)
+    assert said.status == 0, said.err
+    assert "1 of 1: knrm-frozen.seed2; " in said.err
+    assert set(json.loads((tmp_path / "a" / "study.json").read_text())["rows"]["knrm-frozen"]["seeds"]) == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--seed", 1, "--seed", 1), "the study has (1, 1), expected each seed once, and at least one."),
+        (("--minutes-each", 0), "minutes_each is 0, expected more: every arm trains for the same time."),
+        (("--split", "validation"), "has no split 'validation'"),
+        (("--measure", "goodness"), "goodness"),
+    ],
+)
+def test_what_no_study_can_be_made_of_is_one_sentence(ranker, dataset, tiny, tmp_path, words, sentence):
+    said = study(ranker, dataset, tiny, tmp_path / "a", *words)
+    assert said.status == 1
+    assert sentence in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "a").exists()
