@@ -25,6 +25,7 @@ LAYERS = (
     "index",
     "training",
     "reranking",
+    "explanation",
     "evaluation",
     "experiment",
     "comparison",

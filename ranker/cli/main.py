@@ -6,6 +6,7 @@ import click
 
 from ranker import __version__
 from ranker.cli.data import import_command, index_command, retrieve_command
+from ranker.cli.explain import explain_command
 from ranker.cli.jobs import reproduce_command
 from ranker.cli.models import rerank_command, train_command
 from ranker.cli.results import compare_command, evaluate_command
@@ -32,6 +33,7 @@ for command in (
     evaluate_command,
     compare_command,
     study_command,
+    explain_command,
     reproduce_command,
 ):
     cli.add_command(command)

@@ -85,6 +85,10 @@ class RankerConfig:
         return self.mode == "dual"
 
 
+_LATER: Final = ("markers", "stopwords")
+"""Keys that a model lacks which was saved before they were there; it reads as their defaults say."""
+
+
 def write_config(config: RankerConfig, folder: Path) -> None:
     """Writes ``ranker.json`` into a model directory."""
     (folder / CONFIG_NAME).write_text(json.dumps({"format": _FORMAT, **asdict(config)}, indent=2) + "\n")
@@ -106,10 +110,10 @@ def read_config(folder: Path) -> RankerConfig:
     unknown = [key for key in record if key not in (*names, "format")]
     if unknown:
         raise ModelError(f"{path}: has the unknown key {unknown[0]!r}; allowed are format, {', '.join(names)}.")
-    missing = [name for name in names if name not in record]
+    missing = [name for name in names if name not in record and name not in _LATER]
     if missing:
         raise ModelError(f"{path}: lacks the key {missing[0]!r}.")
     try:
-        return RankerConfig(**{name: record[name] for name in names})
+        return RankerConfig(**{name: record[name] for name in names if name in record})
     except (ModelError, TypeError) as error:
         raise ModelError(f"{path}: {error}") from error

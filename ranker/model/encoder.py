@@ -49,6 +49,21 @@ class Encoder(nn.Module):
         """
         return pool(self._run(batch, every_layer=False).last_hidden_state.float(), batch.mask, self.pooling)
 
+    def attention(self, batch: TokenBatch) -> Tensor:
+        """How much each token attends to each, the mean over heads, shallow to deep.
+
+        Shape: (V, N, L, L), from and to, float32.
+        """
+        backbone: Any = self.backbone
+        kept = backbone.config._attn_implementation
+        # the fast kernels never hold the weights that are asked for
+        backbone.set_attn_implementation("eager")
+        try:
+            output = backbone(**self._inputs(batch), output_attentions=True)
+        finally:
+            backbone.set_attn_implementation(kept)
+        return torch.stack([layer.float().mean(dim=1) for layer in output.attentions])
+
     def _layers(self, batch: TokenBatch, reads: Reads) -> tuple[Tensor, ...]:
         """Shape: (P, L, H) each."""
         if reads.layers == "words":
@@ -58,11 +73,12 @@ class Encoder(nn.Module):
         return output.hidden_states[1:] if reads.layers == "all" else (output.last_hidden_state,)
 
     def _run(self, batch: TokenBatch, every_layer: bool) -> Any:  # noqa: ANN401
-        inputs = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
-        if self._segments:
-            inputs["token_type_ids"] = batch.segments
         with self._gradients():
-            return self.backbone(**inputs, output_hidden_states=every_layer)
+            return self.backbone(**self._inputs(batch), output_hidden_states=every_layer)
+
+    def _inputs(self, batch: TokenBatch) -> dict[str, Tensor]:
+        inputs = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
+        return inputs | ({"token_type_ids": batch.segments} if self._segments else {})
 
     def _gradients(self) -> AbstractContextManager[None]:
         return torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen)

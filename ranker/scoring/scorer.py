@@ -58,11 +58,11 @@ class Scorer:
         """Queries as ids, cut to the model's ``query_length``."""
         config = self.model.config
         most = config.query_length - self._markers if config.apart else config.query_length
-        return tokenize(self.model.tokenizer, map(self._read, texts), most)
+        return tokenize(self.model.tokenizer, map(self.read, texts), most)
 
     def passages(self, texts: Iterable[str]) -> Texts:
         """Passages as ids, cut to the most that fits beside the shortest query."""
-        return tokenize(self.model.tokenizer, map(self._read, texts), self.model.config.length - self._markers)
+        return tokenize(self.model.tokenizer, map(self.read, texts), self.model.config.length - self._markers)
 
     def vectors(self, texts: Texts, advance: Advance) -> Matrix:
         """One vector per text, for modes that read apart.
@@ -113,7 +113,7 @@ class Scorer:
         """A text read alone."""
         return self.template.single(text)
 
-    def _read(self, text: str) -> str:
+    def read(self, text: str) -> str:
         """The text without the stopwords that the model is not to read."""
         if self.model.config.stopwords == "keep":
             return text

@@ -1,0 +1,154 @@
+"""``explain``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ranker.cli.model_options import MODEL_HELP
+from ranker.cli.models import mode_option
+from ranker.cli.options import PATH, force_option, pooling_option, say, split_option
+from ranker.errors import DataError
+from ranker.scoring.speed import DEVICES, Speed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ranker.explanation.occlusion import PairText, WordImportance
+    from ranker.explanation.result import Explanation
+
+_FOR = (255, 194, 114, 71, 28)
+_AGAINST = (255, 224, 217, 210, 160)
+"""Of a terminal's 256 colours, from white to green and to red; the text on them is black."""
+
+
+@click.command("explain")
+@click.argument("dataset", required=False)
+@mode_option
+@click.option("--model", "source", required=True, help=MODEL_HELP)
+@click.option("--query-id", help="A query of the DATASET's split.")
+@click.option("--doc-id", help="A passage of the DATASET.")
+@click.option("--query", help="A question of your own, with --passage and without a DATASET.")
+@click.option("--passage", help="A passage of your own.")
+@pooling_option
+@split_option
+@click.option(
+    "--device",
+    type=click.Choice(tuple(DEVICES)),
+    default="auto",
+    show_default=True,
+    help="; ".join(f"{name}: {meaning}" for name, meaning in DEVICES.items()) + ".",
+)
+@click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.option("-o", "--output", type=PATH, metavar="PAGE", help="The same as a page of HTML.")
+@force_option
+def explain_command(
+    dataset: str | None,
+    mode: str,
+    source: str,
+    query_id: str | None,
+    doc_id: str | None,
+    query: str | None,
+    passage: str | None,
+    pooling: str,
+    split: str,
+    device: str,
+    form: str,
+    output: Path | None,
+    force: bool,
+) -> None:
+    """Show why a model scores a passage as it does.
+
+    Every word is left out in turn, and the change of the score is its importance. Below stands how much attention each
+    layer pays to markers, stopwords, content words and punctuation. Stopwords are English ones.
+    """
+    from ranker.data.files import check_output, written
+    from ranker.explanation.document import page
+    from ranker.explanation.result import explain, record
+    from ranker.model.loading import load_model
+    from ranker.scoring.scorer import Scorer
+
+    if output:
+        check_output(output, force)
+    given = (query_id, doc_id) if dataset else (query, passage)
+    other = (query, passage) if dataset else (query_id, doc_id)
+    if None in given or other != (None, None):
+        raise click.UsageError("give a DATASET with --query-id and --doc-id, or --query and --passage without one")
+    pair = _pair(dataset, str(given[0]), str(given[1]), split)
+    # single precision: bf16 rounds away what one word changes
+    scorer = Scorer(load_model(source, mode, pooling), Speed("float32", device))
+    explanation = explain(scorer, pair)
+    if output:
+        with written(output, force) as beside:
+            beside.write_text(page(explanation), encoding="utf-8")
+        say(f"{output}: {len(explanation.occlusion.words)} words explained.")
+    text = json.dumps(record(explanation), indent=2, ensure_ascii=False) if form == "json" else _table(explanation)
+    click.echo(text)
+
+
+def _pair(dataset: str | None, query: str, passage: str, split: str) -> PairText:
+    """The two texts, from a dataset by their ids.
+
+    Raises: DataError for an id that the dataset lacks, and an empty text.
+    """
+    from ranker.data.catalogue import open_dataset
+    from ranker.explanation.occlusion import PairText
+
+    if dataset is None:
+        found = PairText(query, passage)
+        empty = next((part for part, text in found._asdict().items() if not text.strip()), None)
+        if empty is not None:
+            raise DataError(f"--{empty}: is empty, expected a text.")
+        return found
+    data = open_dataset(dataset)
+    queries = data.queries(split)
+    if query not in queries:
+        raise DataError(f"dataset {data.name}: split {split!r} has no query {query!r}.")
+    if passage not in data.collection:
+        raise DataError(f"dataset {data.name}: has no passage {passage!r}.")
+    return PairText(queries[query].text, data.collection[passage].contents)
+
+
+def _table(explanation: Explanation) -> str:
+    from ranker.explanation.document import strongest, summary
+    from ranker.explanation.words import KINDS
+
+    found = explanation.occlusion
+    words = [
+        f"  {one.importance:+8.4f}  {one.word.text}  ({one.part}, {one.word.kind})" for one in strongest(explanation)
+    ]
+    layers = [
+        f"  {one.layer:5d}  " + "  ".join(f"{one.shares[kind]:11.1%}" for kind in KINDS)
+        for one in explanation.attention
+    ] or ["  none: this mode reads the word embeddings alone"]
+    return "\n".join(
+        (
+            summary(explanation),
+            "",
+            "question: " + _coloured(explanation, found.pair.query, found.of("query")),
+            "passage:  " + _coloured(explanation, found.pair.passage, found.of("passage")),
+            "",
+            "change of the score by the words that matter most",
+            *words,
+            "",
+            "attention  " + "  ".join(f"{kind:>11}" for kind in KINDS),
+            *layers,
+        )
+    )
+
+
+def _coloured(explanation: Explanation, text: str, words: Sequence[WordImportance]) -> str:
+    """The text with its words on green, where they raise the score, or red; plain where nothing shows colours."""
+    from ranker.explanation.document import shares
+
+    parts, end = [], 0
+    for one, share in zip(words, shares(explanation, words), strict=True):
+        scale = _FOR if share > 0 else _AGAINST
+        strength = round(abs(share) * (len(scale) - 1))
+        styled = click.style(one.word.text, fg="black", bg=scale[strength]) if strength else one.word.text
+        parts += [text[end : one.word.start], styled]
+        end = one.word.end
+    return "".join((*parts, text[end:]))
