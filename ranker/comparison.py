@@ -258,7 +258,7 @@ def _check_complete(lacking: Mapping[str, tuple[str, ...]], queries: int) -> Non
         )
 
 
-def mean_interval(evaluation: Evaluation, measure: str, seed: int = 0) -> tuple[float, float]:
-    """Between what the mean over queries lies, by a percentile bootstrap."""
-    low, high = bootstrap_interval(evaluation.values[measure][:, None], BOOTSTRAP_SAMPLES, seed)
+def interval(values: Sequence[float] | Floats, seed: int = 0) -> tuple[float, float]:
+    """Between what the mean of values, one a query, lies, by a percentile bootstrap over the queries."""
+    low, high = bootstrap_interval(np.asarray(values, dtype=np.float64)[:, None], BOOTSTRAP_SAMPLES, seed)
     return float(low[0]), float(high[0])

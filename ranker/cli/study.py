@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ranker.data.dataset import Dataset
+    from ranker.data.run import Run
     from ranker.study.arms import Arm, Job, StudyConfig
     from ranker.study.result import ArmRuns, Cost, Frame
     from ranker.study.work import Done, StudyData
@@ -219,7 +221,13 @@ def _facts(arm: Arm, job: Job, done: Done, config: StudyConfig) -> dict[str, Any
         **counts(done.pairs, done.cut),
         "pairs_per_second": round(done.pairs / done.seconds, 1),
     }
-    return facts | ({"training": training_facts(done.trained)} if done.trained else {})
+    if done.trained:
+        facts["training"] = training_facts(done.trained)
+    if done.words_for_half:
+        facts["words_for_half"] = {
+            query_id: round(share, 4) for query_id, share in done.words_for_half.items() if not math.isnan(share)
+        }
+    return facts
 
 
 def _path(output: Path, name: str) -> Path:
@@ -255,14 +263,27 @@ def _arms(jobs: Sequence[Job], output: Path) -> Mapping[str, ArmRuns]:
     from ranker.data.trec import read_run
     from ranker.study.result import ArmRuns
 
-    arms: dict[str, ArmRuns] = {}
+    runs: dict[str, dict[int | None, Run]] = {}
+    facts: dict[str, dict[int | None, dict[str, Any]]] = {}
     for job in jobs:
         for arm, name in zip(job.arms, job.names, strict=True):
-            run = read_run(_path(output, name))
-            facts = json.loads(manifest_path(_path(output, name)).read_text(encoding="utf-8"))
-            known = arms.setdefault(arm.name, ArmRuns({}, {}))
-            arms[arm.name] = ArmRuns({**known.runs, job.seed: run}, {**known.costs, job.seed: _cost(facts, len(run))})
-    return arms
+            path = _path(output, name)
+            runs.setdefault(arm.name, {})[job.seed] = read_run(path)
+            facts.setdefault(arm.name, {})[job.seed] = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+    return {
+        name: ArmRuns(
+            runs[name],
+            {seed: _cost(known, len(runs[name][seed])) for seed, known in facts[name].items()},
+            _means([known.get("words_for_half", {}) for known in facts[name].values()]),
+        )
+        for name in runs
+    }
+
+
+def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each key that all of them have."""
+    keys = (key for key in records[0] if all(key in one for one in records))
+    return {key: sum(one[key] for one in records) / len(records) for key in keys}
 
 
 def _cost(facts: Mapping[str, Any], queries: int) -> Cost:

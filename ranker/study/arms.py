@@ -91,6 +91,9 @@ class StudyConfig:
         }
 
 
+EXPLAINED: Final = "cross"
+"""The arm whose words are left out one by one, to see how many its scores hang on."""
+
 TUNINGS: Final = {
     "fine-tuned": "backbone and head learn",
     "frozen": "the backbone stays as it is, and the head learns on what it says",

@@ -1,10 +1,11 @@
 """What the papers claim, each put to the study's own runs: held, not held, or undecided."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from ranker.comparison import ALPHA, Difference, compare, holm
+from ranker.comparison import ALPHA, Difference, compare, holm, interval
+from ranker.study.behaviour import CERTAIN, Behaviour
 from ranker.study.rows import Row
 
 Answer = Literal["held", "not held", "undecided", "not tested"]
@@ -21,6 +22,27 @@ class Claim(NamedTuple):
     run: str
     rival: str
     says: Literal["better", "not worse", "no different"]
+
+    @property
+    def tested(self) -> str:
+        """The claim as arms of a study."""
+        return f"{self.run} {self.says} {'from' if self.says == 'no different' else 'than'} {self.rival}"
+
+
+class Verdict(NamedTuple):
+    """What became of a claim: the difference or share that was found, and its 95% interval.
+
+    ``p`` is corrected for all claims that compare two arms. What was not tested has NaN.
+    """
+
+    key: str
+    text: str
+    tested: str
+    answer: Answer
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
 
 
 CLAIMS: Final = (
@@ -45,32 +67,50 @@ CLAIMS: Final = (
 )
 """a to d: Qiao et al. 2019. 1 and 2: what Peters et al. 2019 and Kaneko & Komachi 2019 lead to expect of matching."""
 
+HALF: Final = 0.5
+FEW: Final = 0.1
+"""The share of the words that may have half of all importance where few decide."""
 
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a claim; ``p`` is corrected for all claims of the study. Nothing is known of one not tested."""
-
-    claim: Claim
-    answer: Answer
-    difference: Difference | None
-    p: float
+SCORES_ARE_EXTREME: Final = Verdict(
+    "e", "Scores are extreme", f"cross tells more than half of a query's pairs apart with p > {CERTAIN}", "not tested"
+)
+FEW_WORDS_DECIDE: Final = Verdict(
+    "e'",
+    "A few terms decide a score",
+    f"cross has half of all change in less than {FEW:.0%} of the words",
+    "not tested",
+)
+"""e: Qiao et al. 2019, sections 4.2 and 4.4, put as a share that can be counted under any loss."""
 
 
 def verdicts(rows: Mapping[str, Row], measure: str, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
-    """Every claim whose two runs the study has, decided by its corrected p and its interval."""
+    """Every claim that compares two arms, decided by its corrected p and its interval."""
     found = {claim: _difference(claim, rows, measure) for claim in claims if {claim.run, claim.rival} <= rows.keys()}
     corrected = dict(zip(found, holm([one.p_randomisation for one in found.values()]), strict=True))
     return [
-        Verdict(claim, _answer(claim, found[claim], corrected[claim]), found[claim], corrected[claim])
+        _compared(claim, found[claim], corrected[claim])
         if claim in found
-        else Verdict(claim, "not tested", None, float("nan"))
+        else Verdict(claim.key, claim.text, claim.tested, "not tested")
         for claim in claims
+    ]
+
+
+def share_verdicts(behaviour: Behaviour | None) -> list[Verdict]:
+    """What the paper says of how a cross-encoder's scores behave, decided by the interval alone."""
+    return [
+        _shared(SCORES_ARE_EXTREME, behaviour and behaviour.extreme, above=HALF),
+        _shared(FEW_WORDS_DECIDE, behaviour and behaviour.words_for_half, below=FEW),
     ]
 
 
 def _difference(claim: Claim, rows: Mapping[str, Row], measure: str) -> Difference:
     evaluations = [rows[claim.rival].mean, rows[claim.run].mean]
     return compare(evaluations, claim.rival, missing="zero").of(claim.run, measure)
+
+
+def _compared(claim: Claim, found: Difference, p: float) -> Verdict:
+    answer = _answer(claim, found, p)
+    return Verdict(claim.key, claim.text, claim.tested, answer, found.difference, found.low, found.high, p)
 
 
 def _answer(claim: Claim, found: Difference, p: float) -> Answer:
@@ -82,6 +122,20 @@ def _answer(claim: Claim, found: Difference, p: float) -> Answer:
     if certain:
         return "held" if found.difference > 0 else "not held"
     return "held" if claim.says == "not worse" and found.low > -NEGLIGIBLE else "undecided"
+
+
+def _shared(verdict: Verdict, values: Sequence[float] | None, above: float = 0.0, below: float = 1.0) -> Verdict:
+    """A mean share of the queries that is to lie above or below a bar; ``values`` has one for each query."""
+    known = [value for value in values or () if not math.isnan(value)]
+    if not known:
+        return verdict
+    low, high = interval(known)
+    answer: Answer = "undecided"
+    if low > above and high < below:
+        answer = "held"
+    elif high < above or low > below:
+        answer = "not held"
+    return verdict._replace(answer=answer, value=sum(known) / len(known), low=low, high=high)
 
 
 class Published(NamedTuple):

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ranker.comparison import mean_interval
+from ranker.comparison import interval
 from ranker.model.config import MODES
 from ranker.study.arms import FIRST_STAGE
 from ranker.study.nemenyi import critical_difference, mean_ranks
@@ -68,7 +68,7 @@ def bars(result: StudyResult) -> str:
     measure, arms = result.frame.headline, result.arms[::-1]
     with _axes("bars", (8.6, 0.9 + 0.32 * len(arms))) as axes:
         for place, arm in enumerate(arms):
-            mean, (low, high) = arm.mean.mean(measure), mean_interval(arm.mean, measure)
+            mean, (low, high) = arm.mean.mean(measure), interval(arm.mean.values[measure])
             axes.barh(place, mean, height=0.62, color=_colour(arm.name), alpha=_alpha(arm.name))
             axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color=_INK, capsize=3, linewidth=1)
             seeds = [one.mean(measure) for one in arm.seeds.values()]

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ranker.comparison import Comparison, compare
 from ranker.data.records import Qrels
 from ranker.data.run import Run
 from ranker.evaluation import Measure, evaluate
-from ranker.study.arms import FIRST_STAGE
-from ranker.study.claims import Verdict, verdicts
+from ranker.study.arms import EXPLAINED, FIRST_STAGE
+from ranker.study.behaviour import Behaviour, sure_pairs
+from ranker.study.claims import Verdict, share_verdicts, verdicts
 from ranker.study.rows import ORACLE, RANDOM, Row, at_depth, captured, head_of, oracle_row, random_row, row
 
 _DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1_000)
@@ -27,10 +30,14 @@ class Cost(NamedTuple):
 
 
 class ArmRuns(NamedTuple):
-    """The runs of an arm by seed (None where there is nothing to learn), and the cost of each."""
+    """The runs of an arm by seed (None where there is nothing to learn), and the cost of each.
+
+    ``words_for_half`` has, for the queries explained, the share of words that have half of the importance.
+    """
 
     runs: Mapping[int | None, Run]
     costs: Mapping[int | None, Cost]
+    words_for_half: Mapping[str, float]
 
 
 class Frame(NamedTuple):
@@ -87,9 +94,17 @@ def study_result(first: Run, arms: Mapping[str, ArmRuns], qrels: Qrels, frame: F
         rows=rows,
         costs={name: arm.costs for name, arm in arms.items()},
         comparison=compare(compared, FIRST_STAGE, missing="zero"),
-        verdicts=tuple(verdicts(rows, frame.headline)),
+        verdicts=(*verdicts(rows, frame.headline), *share_verdicts(_behaviour(arms.get(EXPLAINED), frame.depth))),
         depths={name: _by_depth(first, arm.runs, qrels, frame) for name, arm in arms.items()},
     )
+
+
+def _behaviour(arm: ArmRuns | None, depth: int) -> Behaviour | None:
+    """Of an arm, the mean over its seeds for each query."""
+    if arm is None:
+        return None
+    extreme = np.mean([sure_pairs(run, depth) for run in arm.runs.values()], axis=0)
+    return Behaviour(extreme.tolist(), list(arm.words_for_half.values()))
 
 
 def _by_depth(first: Run, runs: Mapping[int | None, Run], qrels: Qrels, frame: Frame) -> dict[int, float]:
@@ -120,10 +135,8 @@ def record(result: StudyResult) -> dict[str, Any]:
         "comparison": asdict(result.comparison),
         "claims": [
             {
-                **one.claim._asdict(),
-                "answer": one.answer,
-                "p": None if one.difference is None else one.p,
-                "difference": one.difference and asdict(one.difference),
+                key: None if isinstance(value, float) and math.isnan(value) else value
+                for key, value in one._asdict().items()
             }
             for one in result.verdicts
         ],

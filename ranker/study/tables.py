@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from ranker.comparison import Difference, mean_interval
+from ranker.comparison import Difference, interval
 from ranker.report import p_value, signed
 from ranker.study.arms import FIRST_STAGE
 from ranker.study.claims import PUBLISHED, Verdict
@@ -54,7 +54,7 @@ def quality(result: StudyResult) -> Table:
     rows = []
     for name in order:
         row = result.rows[name]
-        low, high = mean_interval(row.mean, headline)
+        low, high = interval(row.mean.values[headline])
         means = [f"{row.mean.mean(measure.name):.4f}" for measure in measures]
         seeds = " ".join(f"{one.mean(headline):.4f}" for one in row.seeds.values())
         difference = found.get(name)
@@ -88,23 +88,25 @@ def _share(value: float) -> str:
 
 def claims(result: StudyResult) -> Table:
     """What the papers claim, and what became of it here."""
-    head = ("", "claim", "answer", "difference", "95% interval", "p", "tested as")
+    head = ("", "claim", "answer", "difference or share", "95% interval", "p", "tested as")
     rows = tuple(_claim(verdict) for verdict in result.verdicts)
     notes = (
         f"By {result.frame.headline}, means over seeds; p corrected by Holm over the claims tested.",
         "Held, if p < 0.05 in the direction claimed; not worse and no different also hold where the whole interval "
         "lies within 0.01 of none; not held, if p < 0.05 in the other direction; else undecided.",
+        "e and e' are shares, over queries: held or not held where the whole interval lies on one side.",
     )
     return Table("Claims", head, rows, notes, words=(0, 1, 2, 6))
 
 
 def _claim(verdict: Verdict) -> tuple[str, ...]:
-    claim, found = verdict.claim, verdict.difference
-    tested = f"{claim.run} {claim.says} than {claim.rival}".replace("no different than", "no different from")
-    if found is None:
-        return (claim.key, claim.text, verdict.answer, "", "", "", tested)
-    interval = f"{signed(found.low)} to {signed(found.high)}"
-    return (claim.key, claim.text, verdict.answer, signed(found.difference), interval, p_value(verdict.p), tested)
+    if verdict.answer == "not tested":
+        return (verdict.key, verdict.text, verdict.answer, "", "", "", verdict.tested)
+    compared = not math.isnan(verdict.p)
+    number = signed if compared else "{:.1%}".format
+    between = f"{number(verdict.low)} to {number(verdict.high)}"
+    p = p_value(verdict.p) if compared else ""
+    return (verdict.key, verdict.text, verdict.answer, number(verdict.value), between, p, verdict.tested)
 
 
 def costs(result: StudyResult) -> Table:

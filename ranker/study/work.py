@@ -1,7 +1,7 @@
 """The work of a study: what is there is kept, what is missing is trained, and every test pair is scored."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,7 +17,8 @@ from ranker.reranking import candidates, check_depth, check_run, reordered
 from ranker.scoring.panel import panel_scores
 from ranker.scoring.scorer import Cut, Matrix, Pairs, Scorer
 from ranker.scoring.speed import Speed
-from ranker.study.arms import Arm, Job, StudyConfig
+from ranker.study.arms import EXPLAINED, Arm, Job, StudyConfig
+from ranker.study.behaviour import words_for_half
 from ranker.training.learner import Step, Trained
 
 OnStep = Callable[[Step], object]
@@ -36,7 +37,10 @@ class StudyData:
 
 
 class Done(NamedTuple):
-    """One arm under one seed: its run, the model behind it, its training, and the cost of scoring the test pairs."""
+    """One arm under one seed: its run, the model behind it, its training, and the cost of scoring the test pairs.
+
+    ``words_for_half`` is of the arm that is explained, and of others empty.
+    """
 
     run: Run
     scorer: Scorer
@@ -44,6 +48,7 @@ class Done(NamedTuple):
     pairs: int
     seconds: float
     cut: Cut
+    words_for_half: Mapping[str, float]
 
 
 def check_study(data: StudyData, config: StudyConfig) -> None:
@@ -72,10 +77,17 @@ def do(job: Job, data: StudyData, config: StudyConfig, speed: Speed, progress: P
     scores = _scores(job, scorers, pairs)
     seconds = (time.monotonic() - started) / len(scorers)
     cut = scorers[0].cut(pairs)
+    runs = [Run(name, reordered(test.run, row, config.depth)) for name, row in zip(job.names, scores, strict=True)]
     return [
-        Done(Run(name, reordered(test.run, row, config.depth)), scorer, one, len(pairs.rows), seconds, cut)
-        for name, row, scorer, one in zip(job.names, scores, scorers, trained, strict=True)
+        Done(run, scorer, one, len(pairs.rows), seconds, cut, _explained(arm, scorer, run, data))
+        for arm, run, scorer, one in zip(job.arms, runs, scorers, trained, strict=True)
     ]
+
+
+def _explained(arm: Arm, scorer: Scorer, run: Run, data: StudyData) -> Mapping[str, float]:
+    if arm.name != EXPLAINED:
+        return {}
+    return words_for_half(scorer, run, data.test.queries, data.test_collection)
 
 
 def _model(arm: Arm, config: StudyConfig, seed: int | None) -> Reranker:
