@@ -33,6 +33,7 @@ _TRAINING = {
     "temperature": "Divides the scores that the loss sees; 0 is 0.05 for dual, else 1",
     "epochs": "Times each query gives a group",
     "max_minutes": "Stop after so long, the learning rate falling to 0 by then; 0 is no limit",
+    "max_steps": "The same in steps, which no other work on the machine makes fewer",
     "validations": "Times that dev is evaluated; the best weights are kept",
     "seed": "Seed of the new head, the groups and dropout",
     "frozen_layers": "Lowest layers that keep their weights: 1 is the embeddings, 3 these and two layers",
@@ -54,7 +55,7 @@ def training_options(command: F) -> F:
 def shared_options(command: F) -> F:
     """What is the same for all arms of a study: its arms decide the rest."""
     reading = {name: _READING[name] for name in ("query_length", "length")}
-    own = ("loss", "temperature", "max_minutes", "seed")
+    own = ("loss", "temperature", "epochs", "max_minutes", "max_steps", "seed")
     training = {name: meaning for name, meaning in _TRAINING.items() if name not in own}
     command = settings_options(TrainingConfig, training, _CHOICES)(command)
     return settings_options(RankerConfig, reading, _CHOICES)(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,12 @@ _TUNINGS = ("fine-tuned", "frozen")
 )
 @click.option("--minutes-each", default=5.0, show_default=True, help="Minutes of training for each arm and seed.")
 @click.option(
+    "--steps-each",
+    default=0,
+    type=click.IntRange(0),
+    help="Steps instead of minutes, the same on any machine; then slow arms have more time.",
+)
+@click.option(
     "--depth",
     default=50,
     show_default=True,
@@ -103,6 +110,7 @@ def study_command(
     seeds: tuple[int, ...],
     ablations: bool,
     minutes_each: float,
+    steps_each: int,
     depth: int,
     negative_depth: int,
     train_name: str | None,
@@ -133,7 +141,12 @@ def study_command(
         negative_depth=negative_depth,
         length=reading.length,
         query_length=reading.query_length,
-        training=replace(settings_of(context, TrainingConfig), max_minutes=minutes_each, epochs=_ENDLESS),
+        training=replace(
+            settings_of(context, TrainingConfig),
+            max_minutes=0.0 if steps_each else minutes_each,
+            max_steps=steps_each,
+            epochs=_ENDLESS,
+        ),
     )
     test = open_dataset(dataset)
     train = open_dataset(train_name) if train_name else test
@@ -147,7 +160,7 @@ def study_command(
 
 
 _ENDLESS = 10_000
-"""Epochs: the minutes end a training."""
+"""Epochs: minutes or steps end a training."""
 
 
 def _data(test: Dataset, train: Dataset, split: str, run_path: Path | None, config: StudyConfig) -> StudyData:
@@ -204,11 +217,16 @@ def _work(jobs: Sequence[Job], data: StudyData, config: StudyConfig, speed: Spee
     if not first.is_file():
         write_named(data.test.run, first, False, {"depth": config.depth})
     missing = [job for job in jobs if not all(_is_done(output, name) for name in job.names)]
+    started = time.monotonic()
     for number, job in enumerate(missing):
-        left = (len(missing) - number) * config.training.max_minutes
-        say(f"{number + 1} of {len(missing)}: {', '.join(job.names)}; {left:.0f} minutes of training left in all.")
+        say(f"{number + 1} of {len(missing)}: {', '.join(job.names)}{_left(started, number, len(missing))}.")
         for arm, done in zip(job.arms, do(job, data, config, speed, training_progress), strict=True):
             write_named(done.run, _path(output, done.run.name), True, _facts(arm, job, done, config))
+
+
+def _left(started: float, done: int, jobs: int) -> str:
+    """The time that is left, once it is known what a job takes."""
+    return f"; {(time.monotonic() - started) / done * (jobs - done) / 60:.0f} minutes left" if done else ""
 
 
 def _facts(arm: Arm, job: Job, done: Done, config: StudyConfig) -> dict[str, Any]:

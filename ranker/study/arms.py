@@ -39,7 +39,7 @@ class Arm(NamedTuple):
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """The same for every arm: groups and their order by seed, ``training.max_minutes`` each, and how pairs are read.
+    """The same for every arm: groups and their order by seed, minutes or steps of training, and how pairs are read.
 
     ``tunings`` are of ``fine-tuned`` and ``frozen``; ``depth`` is how far the run is reranked.
     Raises: RankerError for a mode, tuning or depth that there is not.
@@ -65,8 +65,8 @@ class StudyConfig:
         for name, given in (("mode", self.modes), ("seed", self.seeds), ("tuning", self.tunings)):
             if not given or len(set(given)) < len(given):
                 raise RankerError(f"the study has {given}, expected each {name} once, and at least one.")
-        if not self.training.max_minutes:
-            raise RankerError("minutes_each is 0, expected more: every arm trains for the same time.")
+        if not self.training.max_minutes and not self.training.max_steps:
+            raise RankerError("minutes_each and steps_each are 0, expected one of them: every arm has the same budget.")
 
     def reading(self, arm: Arm) -> RankerConfig:
         """How the model of an arm reads."""

@@ -22,7 +22,8 @@ LOSSES: Final = {
 class TrainingConfig:
     """Settings of one training; a step is ``groups_per_step`` groups of one positive and ``negatives`` negatives.
 
-    ``max_minutes`` 0 sets no limit but ``epochs``; with one, the learning rate falls to zero at whichever comes first.
+    ``max_minutes`` and ``max_steps`` 0 set no limit but ``epochs``; the learning rate falls to zero at whichever comes
+    first. Steps do not depend on the machine, minutes do.
     ``temperature`` divides the scores that the loss sees; 0 is 0.05 for modes that read apart, else 1.
     ``head_learning_rate`` 0 is ``learning_rate``, or 1e-3 where the backbone is frozen.
     ``validations`` is how often dev is evaluated, the last time at the end.
@@ -41,6 +42,7 @@ class TrainingConfig:
     temperature: float = 0.0
     epochs: int = 1
     max_minutes: float = 0.0
+    max_steps: int = 0
     validations: int = 4
     seed: int = 1
     head_learning_rate: float = 0.0
@@ -75,6 +77,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "temperature": (0.0, 1e4),
     "epochs": (1, 10_000),
     "max_minutes": (0.0, 100_000.0),
+    "max_steps": (0, 1_000_000_000),
     "validations": (0, 1_000),
     "seed": (0, 2**32 - 1),
     "head_learning_rate": (0.0, 1.0),

@@ -70,12 +70,13 @@ def train(
 
 
 def course(data: TrainingSet, config: TrainingConfig) -> Iterator[tuple[float, list[Group]]]:
-    """The groups of each step, and how far the training is before it, until epochs or minutes are over.
+    """The groups of each step, and how far the training is before it, until epochs, steps or minutes are over.
 
     The groups depend on the seed alone, so every mode sees the same in the same order.
     """
     started = time.monotonic()
     total = config.epochs * math.ceil(len(data.candidates) / config.groups_per_step)
+    total = min(total, config.max_steps) if config.max_steps else total
     for step, groups in enumerate(_steps(data, config)):
         spent = (time.monotonic() - started) / (60 * config.max_minutes) if config.max_minutes else 0.0
         progress = max(step / total, spent)

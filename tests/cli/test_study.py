@@ -96,7 +96,7 @@ def test_a_study_goes_on_where_it_stopped(ranker, dataset, tiny, tmp_path):
     (tmp_path / "a" / "dual.seed3.run.gz.json").unlink()
     said = study(ranker, dataset, tiny, tmp_path / "a", *few)
     assert said.status == 0, said.err
-    assert "1 of 1: dual.seed3; " in said.err
+    assert "1 of 1: dual.seed3.\n" in said.err
     assert (tmp_path / "a" / "cross.seed3.run.gz").stat().st_mtime_ns == kept
     assert (tmp_path / "a" / "dual.seed3.run.gz.json").is_file()
 
@@ -107,7 +107,7 @@ def test_a_finished_study_only_reports_again(ranker, dataset, tiny, tmp_path):
     again = study(ranker, dataset, tiny, tmp_path / "a", *few)
     assert first.status == again.status == 0, first.err
     assert again.out == first.out
-    assert "minutes of training left" not in again.err
+    assert "1 of " not in again.err
 
 
 def test_a_study_of_something_else_in_the_same_folder_is_refused(ranker, dataset, tiny, tmp_path):
@@ -120,12 +120,22 @@ def test_a_study_of_something_else_in_the_same_folder_is_refused(ranker, dataset
     )
 
 
+def test_a_budget_in_steps_is_kept_by_every_arm_and_makes_the_same_runs_again(ranker, dataset, tiny, tmp_path):
+    few = ("--mode", "cross", "--mode", "token-pool", "--seed", 1, "--steps-each", 3)
+    for name in ("a", "b"):
+        assert study(ranker, dataset, tiny, tmp_path / name, *few).status == 0
+    for arm in ("cross", "cross-frozen", "token-pool", "token-pool-frozen"):
+        one, other = (tmp_path / name / f"{arm}.seed1.run.gz" for name in ("a", "b"))
+        assert json.loads(one.with_name(one.name + ".json").read_text())["training"]["steps"] == 3
+        assert read_run(one).rankings == read_run(other).rankings
+
+
 def test_one_more_seed_joins_a_finished_study(ranker, dataset, tiny, tmp_path):
     few = ("--mode", "knrm", "--tuning", "frozen")
     assert study(ranker, dataset, tiny, tmp_path / "a", *few, "--seed", 1).status == 0
     said = study(ranker, dataset, tiny, tmp_path / "a", *few, "--seed", 1, "--seed", 2)
     assert said.status == 0, said.err
-    assert "1 of 1: knrm-frozen.seed2; " in said.err
+    assert "1 of 1: knrm-frozen.seed2.\n" in said.err
     assert set(json.loads((tmp_path / "a" / "study.json").read_text())["rows"]["knrm-frozen"]["seeds"]) == {"1", "2"}
 
 
@@ -133,7 +143,7 @@ def test_one_more_seed_joins_a_finished_study(ranker, dataset, tiny, tmp_path):
     ("words", "sentence"),
     [
         (("--seed", 1, "--seed", 1), "the study has (1, 1), expected each seed once, and at least one."),
-        (("--minutes-each", 0), "minutes_each is 0, expected more: every arm trains for the same time."),
+        (("--minutes-each", 0), "minutes_each and steps_each are 0, expected one of them"),
         (("--split", "validation"), "has no split 'validation'"),
         (("--measure", "goodness"), "goodness"),
     ],

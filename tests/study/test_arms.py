@@ -78,7 +78,7 @@ def test_every_arm_has_the_same_budget_and_the_same_groups():
         ({"tunings": ("thawed",)}, "tuning is 'thawed', expected one of fine-tuned, frozen"),
         ({"seeds": ()}, "expected each seed once, and at least one"),
         ({"modes": ("cross", "cross")}, "expected each mode once"),
-        ({"training": TrainingConfig()}, "minutes_each is 0"),
+        ({"training": TrainingConfig()}, "minutes_each and steps_each are 0"),
     ],
 )
 def test_settings_of_no_study_are_refused(settings, sentence):

@@ -142,6 +142,12 @@ def test_a_training_keeps_to_its_minutes(tiny):
     assert steps[-1].progress > 0.8
 
 
+def test_a_training_keeps_to_its_steps_and_its_learning_rate_falls_by_then(tiny):
+    trained, steps = fit(scorer_of(tiny()), TrainingConfig(**{**vars(FAST), "epochs": 10_000, "max_steps": 5}))
+    assert trained.steps == 5
+    assert [step.progress for step in steps] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
+
+
 def test_every_epoch_shows_every_query_once(tiny):
     trained, steps = fit(scorer_of(tiny()))
     assert trained.groups == FAST.epochs * len(COLOURS)

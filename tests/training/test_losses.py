@@ -82,6 +82,7 @@ def test_what_is_left_to_choose_follows_the_mode():
         ({"negatives": 0}, "negatives is 0, expected 1 to 1000."),
         ({"learning_rate": float("nan")}, "learning_rate is nan, expected 1e-09 to 1.0."),
         ({"max_minutes": -1.0}, "max_minutes is -1.0, expected 0.0 to 100000.0."),
+        ({"max_steps": -1}, "max_steps is -1, expected 0 to 1000000000."),
     ],
 )
 def test_settings_that_cannot_train_are_refused(values, sentence):
