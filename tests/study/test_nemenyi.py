@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 
 from ranker.evaluation import Evaluation, parse_measures
 from ranker.study.nemenyi import critical_difference, mean_ranks
-from ranker.study.plots import _joined
+from ranker.study.plots import joined
 
 
 def evaluations(values):
@@ -35,6 +35,6 @@ def test_the_critical_difference_is_that_of_the_published_quantiles(runs, querie
 
 
 def test_stretches_join_what_lies_within_the_width_and_none_lies_inside_another():
-    assert list(_joined([1.0, 1.4, 1.8, 3.0, 3.2], 0.5)) == [(1.0, 1.4), (1.4, 1.8), (3.0, 3.2)]
-    assert list(_joined([1.0, 2.0, 3.0], 0.5)) == []
-    assert list(_joined([1.0, 1.1, 1.2], 5.0)) == [(1.0, 1.2)]
+    assert list(joined([1.0, 1.4, 1.8, 3.0, 3.2], 0.5)) == [(1.0, 1.4), (1.4, 1.8), (3.0, 3.2)]
+    assert list(joined([1.0, 2.0, 3.0], 0.5)) == []
+    assert list(joined([1.0, 1.1, 1.2], 5.0)) == [(1.0, 1.2)]
