@@ -17,7 +17,7 @@ from ranker.data.run import Ranking, Run
 from ranker.errors import DataError, RankerError, SetupError
 from ranker.limits import MAX_DEPTH, MAX_RELEVANCE
 
-DEFAULT_MEASURES: Final = ("nDCG@10", "RR@10", "AP", "R@100", "P@10")
+_OF_QRELS: Final = ("NumQ", "NumRel")
 
 _BATCH_PASSAGES = 500_000
 """Passages handed to the evaluators at a time, some 100 MB of dicts: 7 M lines need little memory beside the run."""
@@ -218,6 +218,8 @@ def _parse(name: str) -> Measure:
             raise RankerError(f"measure {name!r} is not known{_suggestion(name)}; {_EXAMPLES}") from error
         except _FOREIGN as error:
             raise RankerError(f"measure {name!r} cannot be read{_suggestion(name)}; {_EXAMPLES}") from error
+        if definition.NAME in _OF_QRELS:
+            raise RankerError(f"measure {name!r} counts what is in the qrels, whatever the run; {_EXAMPLES}")
         _check_parameters(name, definition)
         _check_computable(name, definition)
     counts = isinstance(definition.aggregator(), ir_measures.SumAgg)

@@ -1,8 +1,7 @@
 """A training from a dataset's judgments: candidates by BM25, groups, validation on dev, the best weights kept."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 
 from ranker.data.collection import Collection
 from ranker.data.dataset import Dataset
@@ -43,6 +42,22 @@ def judged(dataset: Dataset, split: str, run: Run) -> Judged:
     queries = dataset.queries(split)
     rankings = {query_id: ranking for query_id, ranking in run.items() if query_id in queries}
     return Judged(queries, dataset.qrels(split), Run(run.name, rankings))
+
+
+def training_split(dataset: Dataset, split: str, run: Run) -> Judged:
+    """A split to train on, its candidates without the passages that answer questions of other splits alone.
+
+    Else what answers a question of test would be read in training, as a negative of other questions.
+    """
+    whole = judged(dataset, split, run)
+    answers = {name: _positives(dataset.qrels(name)) for name in dataset.splits}
+    held_out = set().union(*answers.values()) - answers[split]
+    rankings = {query_id: ranking.without(held_out) for query_id, ranking in whole.run.items()}
+    return replace(whole, run=Run(run.name, {query_id: one for query_id, one in rankings.items() if len(one)}))
+
+
+def _positives(qrels: Qrels) -> set[str]:
+    return {doc_id for passages in qrels.values() for doc_id, relevance in passages.items() if relevance > 0}
 
 
 def fit(
@@ -88,11 +103,14 @@ def _training_set(scorer: Scorer, collection: Collection, training: Judged, nega
 
 
 def validator(scorer: Scorer, collection: Collection, dev: Judged) -> Callable[[], float]:
-    """What scores the model as it is now on the first queries of dev, their candidates tokenised once.
+    """What scores the model as it is now on queries drawn evenly from dev, their candidates tokenised once.
 
     Raises: TrainingError where the run answers no query of dev.
     """
-    head = {query_id: ranking.head(DEV_DEPTH) for query_id, ranking in islice(dev.run.items(), DEV_QUERIES)}
+    answered = list(dev.run)
+    # evenly, because files are often in the order of what their questions are about
+    drawn = (answered[number * len(answered) // DEV_QUERIES] for number in range(DEV_QUERIES)) if answered else ()
+    head = {query_id: dev.run[query_id].head(DEV_DEPTH) for query_id in dict.fromkeys(drawn)}
     if not head:
         raise TrainingError(
             f"run {dev.run.name}: answers no query of dev, which is to choose the weights that are kept."

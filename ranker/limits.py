@@ -11,6 +11,9 @@ DEFAULT_RETRIEVE_DEPTH: Final = 1_000
 DEFAULT_RERANK_DEPTH: Final = 100
 """Passages per query that a model scores: where the published rerankers are compared."""
 
+DEFAULT_MEASURES: Final = ("nDCG@10", "RR@10", "AP", "R@100", "P@10")
+"""What runs are measured by: TREC Deep Learning's, MS MARCO's, and the classic ones."""
+
 MAX_LINE_BYTES: Final = 64 * 2**20
 """One line of a text file. The longest real passage is far shorter; a file without newlines must not fill memory."""
 

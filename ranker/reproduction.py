@@ -12,15 +12,17 @@ from ranker.comparison import Comparison, compare
 from ranker.data.dataset import Dataset
 from ranker.data.records import Qrels
 from ranker.data.run import Run
-from ranker.evaluation import DEFAULT_MEASURES, Evaluation, evaluate, parse_measures
-from ranker.experiment import fit, judged
-from ranker.index.dense import build_faiss, encode_collection, open_faiss
+from ranker.errors import TrainingError
+from ranker.evaluation import Evaluation, evaluate, parse_measures
+from ranker.experiment import fit, judged, training_split
+from ranker.index.dense import build_faiss, check_faiss, encode_collection, open_faiss
 from ranker.index.dense_config import DenseConfig
 from ranker.index.firststage import bm25_run
+from ranker.limits import DEFAULT_MEASURES
 from ranker.model.backbone import layers_of
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model, load_model
-from ranker.reranking import rerank
+from ranker.reranking import check_depth, rerank
 from ranker.scoring.scorer import Cut, Scorer
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
@@ -28,6 +30,9 @@ from ranker.training.learner import Step, Trained
 
 HEADLINE: Final = "RR@10"
 """The measure that the verdict is about: MS MARCO's own, for questions that one passage answers."""
+
+_ENDLESS: Final = 10_000
+"""Epochs: the minutes end a training."""
 
 OnStep = Callable[[Step], object]
 Progress = Callable[[str], AbstractContextManager[OnStep]]
@@ -39,6 +44,7 @@ class ReproductionConfig:
 
     ``depth`` is how many of BM25's passages are reranked, and how deep negatives are drawn. ``frozen_layers`` keep the
     backbone's weights, the embeddings among them, so that names that no training passage holds still mean something.
+    Raises: what its parts raise for a setting that no training, model or run has.
     """
 
     seed: int = 1
@@ -50,9 +56,38 @@ class ReproductionConfig:
     learning_rate: float = 2e-4
     frozen_layers: int = 3
 
+    def __post_init__(self) -> None:
+        """Refuses, before any work, what would be refused in the middle of it."""
+        if not self.minutes_each > 0:
+            raise TrainingError(f"minutes_each is {self.minutes_each}, expected more than 0.")
+        check_depth(self.depth)
+        self.training()
+        self.reading("cross")
+
+    def reading(self, mode: str) -> RankerConfig:
+        """How a model of a mode reads."""
+        return RankerConfig(mode, length=self.length, query_length=min(48, self.length // 2))
+
+    def training(self) -> TrainingConfig:
+        """How every arm is trained."""
+        return TrainingConfig(
+            negatives=self.negatives,
+            groups_per_step=self.groups_per_step,
+            learning_rate=self.learning_rate,
+            epochs=_ENDLESS,
+            max_minutes=self.minutes_each,
+            validations=3,
+            seed=self.seed,
+            frozen_layers=self.frozen_layers,
+            dropout=False,
+        )
+
 
 class Arm(NamedTuple):
-    """One row of the result: a run, and the model, pairs, seconds and training behind it."""
+    """One row of the result: a run, and the model, pairs, seconds and training behind it.
+
+    A search scores no pairs; its ``cut`` counts passages of the whole collection.
+    """
 
     run: Run
     scorer: Scorer | None
@@ -78,6 +113,12 @@ def arm_names(config: ReproductionConfig) -> tuple[str, str, str, str, str, str]
     return "bm25", "dual-frozen-cls", "dual-frozen-mean", f"dual.{seed}", f"dual-faiss.{seed}", f"cross.{seed}"
 
 
+def trained_names(config: ReproductionConfig) -> tuple[str, str]:
+    """The arms that are models of their own."""
+    _, _, _, dual, _, cross = arm_names(config)
+    return dual, cross
+
+
 def reproduce(
     dataset: Dataset, backbone: str, config: ReproductionConfig, speed: Speed, progress: Progress
 ) -> Reproduction:
@@ -85,6 +126,7 @@ def reproduce(
 
     Raises: what its parts raise.
     """
+    check_faiss()
     job = _Job(dataset, backbone, config, speed, progress)
     bm25, cls, mean, dual, faiss, cross = arm_names(config)
     arms = {
@@ -112,23 +154,16 @@ class _Job:
         started = time.monotonic()
         found = bm25_run(dataset, ("train", "dev", "test"), config.depth)
         self.first_stage_seconds = time.monotonic() - started
-        self.train, self.dev, self.test = (judged(dataset, split, found) for split in ("train", "dev", "test"))
+        self.train = training_split(dataset, "train", found)
+        self.dev, self.test = (judged(dataset, split, found) for split in ("dev", "test"))
         self.first_stage = self.test.run
 
     def trained(self, mode: str) -> tuple[Scorer, Trained]:
         config = self.config
-        reading = RankerConfig(mode, length=config.length, query_length=min(48, config.length // 2))
-        scorer = Scorer(create_model(reading, self.backbone, config.seed), self.speed)
-        training = TrainingConfig(
-            negatives=config.negatives,
-            groups_per_step=config.groups_per_step,
-            learning_rate=config.learning_rate,
-            epochs=1_000,
-            max_minutes=config.minutes_each,
-            validations=1,
-            seed=config.seed,
-            frozen_layers=min(config.frozen_layers, layers_of(scorer.model.encoder.backbone)),
-            dropout=False,
+        scorer = Scorer(create_model(config.reading(mode), self.backbone, config.seed), self.speed)
+        training = config.training()
+        training = replace(
+            training, frozen_layers=min(training.frozen_layers, layers_of(scorer.model.encoder.backbone))
         )
         with self.progress(mode) as on_step:
             splits = (self.train, self.dev)
@@ -146,10 +181,10 @@ class _Job:
         """What the dual encoder finds by itself in the whole collection."""
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            encode_collection(scorer, self.dataset.collection, Path(folder), lambda _: None)
+            cut = encode_collection(scorer, self.dataset.collection, Path(folder), lambda _: None)
             build_faiss(Path(folder), scorer.model.width, DenseConfig())
             index = open_faiss(Path(folder), DenseConfig())
-        vectors = scorer.vectors(scorer.queries(q.text for q in self.test.queries.values()), lambda _: None)
-        run = index.search(self.test.queries, vectors, self.config.depth)
-        seconds = time.monotonic() - started
-        return Arm(replace(run, name=name), scorer, run.hits, seconds, Cut(0, 0, 0), None)
+        queries = scorer.queries(query.text for query in self.test.queries.values())
+        run = index.search(self.test.queries, scorer.vectors(queries, lambda _: None), self.config.depth)
+        cut = replace(cut, queries=int((queries.lost > 0).sum()))
+        return Arm(replace(run, name=name), scorer, 0, time.monotonic() - started, cut, None)

@@ -36,17 +36,19 @@ def check_run(run: Run, queries: Mapping[str, Query], collection: Collection, de
 
     Raises: DataError that names the first query or passage that is unknown.
     """
+    known: set[str] = set()
     for query_id, ranking in run.items():
         if query_id not in queries:
             raise DataError(
                 f"run {run.name}: query {query_id} is not in the dataset's split; is it a run for another one?"
             )
-        unknown = next((doc_id for doc_id in ranking.doc_ids[:depth] if doc_id not in collection), None)
-        if unknown is not None:
-            raise DataError(
-                f"run {run.name}: passage {unknown} of query {query_id} is not in the collection; "
-                "is it a run for another dataset?"
-            )
+        for doc_id in ranking.doc_ids[:depth]:
+            if doc_id not in known and doc_id not in collection:
+                raise DataError(
+                    f"run {run.name}: passage {doc_id} of query {query_id} is not in the collection; "
+                    "is it a run for another dataset?"
+                )
+            known.add(doc_id)
 
 
 def candidates(scorer: Scorer, run: Run, queries: Mapping[str, Query], collection: Collection, depth: int) -> Pairs:

@@ -46,7 +46,6 @@ HOMES = {
     "scipy": r"(comparison|study/nemenyi)\.py",
     "matplotlib": r"study/plots\.py",
     "babel": r"data/almanac\w*\.py",
-    "ijson": r"data/imports/.+",
     "ir_datasets": r"data/irds\.py",
     "torch": r"(?!(data|cli/main|evaluation|experiment|comparison|study|report)\b).+",
     "transformers": r"(model|scoring|training)/.+",

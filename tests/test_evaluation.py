@@ -19,7 +19,8 @@ from ranker.data.records import Qrels
 from ranker.data.run import Ranking, Run
 from ranker.data.trec import read_qrels, read_run
 from ranker.errors import DataError, RankerError, SetupError
-from ranker.evaluation import DEFAULT_MEASURES, Evaluation, evaluate, parse_measures
+from ranker.evaluation import Evaluation, evaluate, parse_measures
+from ranker.limits import DEFAULT_MEASURES
 
 Scores = Mapping[str, Mapping[str, float]]
 
@@ -343,8 +344,15 @@ def test_a_measure_whose_evaluator_is_not_installed_says_what_to_install() -> No
 def test_evaluating_loads_neither_torch_nor_pandas_nor_a_jvm() -> None:
     program = (
         "import sys; from ranker.data.run import Ranking, Run; from ranker.evaluation import *;"
+        "from ranker.limits import *;"
         "evaluate(Run('s', {'1': Ranking.ordered(['a'], [1.0])}), {'1': {'a': 1}}, parse_measures(DEFAULT_MEASURES));"
         "print([m for m in ('torch', 'pandas', 'jnius', 'transformers', 'faiss') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["NumQ", "NumRel", "NumRel(rel=2)"])
+def test_a_measure_of_the_qrels_alone_is_refused(name: str) -> None:
+    with pytest.raises(RankerError, match="counts what is in the qrels, whatever the run"):
+        parse_measures([name])

@@ -50,6 +50,15 @@ def test_the_commands_of_the_readme_run_as_printed(tmp_path, monkeypatch, capsys
     assert rows[:4] == ["run", "bm25", "dual", "cross"]
 
 
+def test_the_python_of_the_readme_runs_as_printed(monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    monkeypatch.chdir(README.parent)
+    for block in blocks:
+        names: dict[str, object] = {}
+        exec(compile(block, "README.md", "exec"), names)  # our own README
+    assert names["evaluation"].mean("RR@10") == pytest.approx(0.2442, abs=1e-4)
+
+
 def test_every_link_in_the_readme_leads_somewhere():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text(encoding="utf-8")):
         assert (README.parent / target).is_file(), target

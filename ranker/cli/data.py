@@ -195,9 +195,10 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     index, settings = open_dense_index(job.folder, job.data.collection)
     scorer = _dual_encoder(job.model or settings.model, settings.pooling, job.speed)
     check_model(job.folder, settings, scorer)
-    vectors = scorer.vectors(scorer.queries(query.text for query in job.queries.values()), job.advance)
-    run = index.search(job.queries, vectors, job.depth)
-    return run, {"index": {"kind": "dense", **asdict(settings)}, **scoring_record(scorer)}
+    queries = scorer.queries(query.text for query in job.queries.values())
+    run = index.search(job.queries, scorer.vectors(queries, job.advance), job.depth)
+    cut = {"queries_cut": int((queries.lost > 0).sum())}
+    return run, {"index": {"kind": "dense", **asdict(settings)}, **scoring_record(scorer), **cut}
 
 
 def _dual_encoder(source: str, pooling: str, speed: Speed) -> Scorer:

@@ -42,7 +42,14 @@ _AGAINST = (255, 224, 217, 210, 160)
     show_default=True,
     help="; ".join(f"{name}: {meaning}" for name, meaning in DEVICES.items()) + ".",
 )
-@click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "json")),
+    default="table",
+    show_default=True,
+    help="How the result is printed.",
+)
 @click.option("-o", "--output", type=PATH, metavar="PAGE", help="The same as a page of HTML.")
 @force_option
 def explain_command(

@@ -57,17 +57,19 @@ def reproduce_command(
     from ranker.data.catalogue import open_dataset
     from ranker.data.files import check_output
     from ranker.report import render_evaluations, verdict
-    from ranker.reproduction import HEADLINE, ReproductionConfig, arm_names, reproduce
+    from ranker.reproduction import HEADLINE, ReproductionConfig, arm_names, reproduce, trained_names
 
     config = ReproductionConfig(seed=seed, minutes_each=minutes_each, depth=depth, length=length)
     dataset = open_dataset(name)
     runs = {arm: output / "runs" / _file_name(dataset) / f"{arm}.run" for arm in arm_names(config)}
-    for path in runs.values():
+    qrels = output / "qrels" / f"{_file_name(dataset)}.test.qrels"
+    models = output / "models" / _file_name(dataset)
+    for path in (*runs.values(), qrels, *(models / arm for arm in trained_names(config))):
         check_output(path, force)
     result = reproduce(dataset, backbone, config, settings_of(context, Speed), training_progress)
     for arm, path in runs.items():
         write_named(result.arms[arm].run, path, force, _facts(result.arms[arm], dataset, config))
-    _write_shared(result, dataset, output)
+    _write_rest(result, qrels, models, force)
     click.echo(render_evaluations(result.evaluations))
     for baseline, comparison in result.comparisons.items():
         click.echo(verdict(comparison.of(f"cross.seed{seed}", HEADLINE), baseline))
@@ -88,19 +90,20 @@ def _facts(arm: Arm, dataset: Dataset, config: ReproductionConfig) -> dict[str, 
     }
     if arm.scorer is not None:
         facts |= {**scoring_record(arm.scorer), **counts(arm.pairs, arm.cut)}
-        facts["pairs_per_second"] = round(arm.pairs / arm.seconds, 1)
+        if arm.pairs:
+            facts["pairs_per_second"] = round(arm.pairs / arm.seconds, 1)
     if arm.trained is not None:
         facts["training"] = training_facts(arm.trained)
     return facts
 
 
-def _write_shared(result: Reproduction, dataset: Dataset, output: Path) -> None:
-    """The judgments that the runs are for, and the models; made again by every run of the job, so replaced."""
+def _write_rest(result: Reproduction, qrels: Path, models: Path, force: bool) -> None:
+    """The judgments that the runs are for, and the models behind them."""
     from ranker.data.files import written_folder
     from ranker.data.trec import write_qrels
 
-    write_qrels(result.qrels, output / "qrels" / f"{_file_name(dataset)}.test.qrels", force=True)
+    write_qrels(result.qrels, qrels, force)
     for name, arm in result.arms.items():
         if arm.trained is not None and arm.scorer is not None:
-            with written_folder(output / "models" / _file_name(dataset) / name, force=True) as beside:
+            with written_folder(models / name, force) as beside:
                 arm.scorer.model.save(beside)

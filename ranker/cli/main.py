@@ -41,21 +41,19 @@ for command in (
 
 def main() -> None:
     """Runs the command line: 0 done, 1 one sentence about what is wrong, 2 usage; a bug keeps its traceback."""
+    status = 0
     try:
-        cli(standalone_mode=False)
+        # what asks to exit (--help) is answered with its status; a command's own result is None
+        status = cli(standalone_mode=False) or 0
     except RankerError as error:
         _stop(f"Error: {error}", 1)
     except click.exceptions.Abort:
         _stop("Error: stopped by Ctrl-C; nothing half-written was left behind.", 1)
-    except BrokenPipeError:
-        # whoever read our output has had enough of it; without this Python complains again at exit
-        sys.stderr.close()
-        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+    if status:
+        sys.exit(status)
 
 
 def _stop(sentence: str, status: int) -> None:

@@ -76,8 +76,8 @@ def train_command(
     under another id. The best weights by RR@10 on dev are kept.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.files import check_output, written_folder
-    from ranker.experiment import fit, judged
+    from ranker.data.files import check_output, digest, written_folder
+    from ranker.experiment import fit, judged, training_split
     from ranker.index.firststage import bm25_run
     from ranker.model.loading import create_model
     from ranker.scoring.scorer import Scorer
@@ -89,16 +89,23 @@ def train_command(
     found = _merged(runs) if runs else bm25_run(data, splits, negative_depth)
     model = create_model(settings_of(context, RankerConfig, {"mode": mode}), backbone, config.seed)
     scorer = Scorer(model, settings_of(context, Speed))
-    training = judged(data, split, found)
+    origin = {
+        "backbone": {"source": backbone, "sha256": model.digest()},
+        "runs": {str(path): digest(path) for path in runs},
+        "negative_depth": negative_depth,
+    }
+    training = training_split(data, split, found)
     validation = judged(data, dev, found) if dev in splits else None
     if validation is None or not validation.run:
         validation = None
         say(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
+    chosen_on = {"dev": dev} if validation else {}
+    dataset_facts = {"name": data.name, "split": split, **chosen_on, **data.digests(split)}
     with training_progress(mode) as on_step:
         trained = fit(scorer, data.collection, (training, validation), config, negative_depth, on_step)
     with written_folder(output, force) as beside:
         scorer.model.save(beside)
-        record = training_record(data, (split, dev), scorer, config, trained)
+        record = training_record(dataset_facts, origin, scorer, config, trained)
         (beside / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     best = f", RR@10 on {dev} {trained.best.value:.4f} at step {trained.best.step}" if trained.best else ""
     say(f"{output}: {mode} after {trained.steps} steps, {trained.groups} groups, {trained.seconds:.0f} s{best}.")

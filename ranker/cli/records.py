@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ranker.cli.options import run_name, say
 
 if TYPE_CHECKING:
-    from ranker.data.dataset import Dataset
     from ranker.data.run import Run
     from ranker.reranking import Reranked
     from ranker.scoring.scorer import Cut, Scorer
@@ -64,14 +63,15 @@ def device_name(scorer: Scorer) -> str:
 
 
 def training_record(
-    dataset: Dataset, splits: tuple[str, str], scorer: Scorer, config: TrainingConfig, trained: Trained
+    dataset: dict[str, Any], origin: dict[str, Any], scorer: Scorer, config: TrainingConfig, trained: Trained
 ) -> dict[str, Any]:
-    """How a model came to be."""
+    """How a model came to be; ``origin`` is what it was made from, beside the ``dataset``."""
     from ranker.data.manifest import command, versions
 
     return {
         "command": command(),
-        "dataset": {"name": dataset.name, "split": splits[0], "dev": splits[1], **dataset.digests(splits[0])},
+        "dataset": dataset,
+        **origin,
         "training": asdict(config.resolved(scorer.model.config)),
         **training_facts(trained),
         "device": device_name(scorer),

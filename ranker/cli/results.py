@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from ranker.cli.options import PATH, open_qrels, open_runs, say, split_option
+from ranker.limits import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
     from ranker.evaluation import Evaluation
     from ranker.report import Format
 
 _FORMATS = ("table", "markdown", "json", "csv")
-_MEASURES = ("nDCG@10", "RR@10", "AP", "R@100", "P@10")
+"""``report.FORMATS``, which cannot be read without loading numpy."""
 
 measure_option = click.option(
-    "-m", "--measure", "measures", multiple=True, default=_MEASURES, show_default=True,
+    "-m", "--measure", "measures", multiple=True, default=DEFAULT_MEASURES, show_default=True,
     help="A measure as ir-measures writes it; may be given several times.",
 )  # fmt: skip
 format_option = click.option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,9 @@ import click
 
 from ranker.cli.model_options import MODEL_HELP, shared_options
 from ranker.cli.options import PATH, say, split_option
-from ranker.cli.records import counts, scoring_record, training_facts, training_progress, write_named
+from ranker.cli.records import training_progress, write_named
 from ranker.cli.settings import settings_of, speed_options
+from ranker.cli.study_folder import arm_facts, is_done, run_path_of, write_report
 from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH
 from ranker.model.config import MODES, RankerConfig
@@ -22,13 +22,11 @@ from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ranker.data.dataset import Dataset
-    from ranker.data.run import Run
-    from ranker.study.arms import Arm, Job, StudyConfig
-    from ranker.study.result import ArmRuns, Cost, Frame
-    from ranker.study.work import Done, StudyData
+    from ranker.study.arms import Job, StudyConfig
+    from ranker.study.work import StudyData
 
 _SETTINGS = "study.settings.json"
 _TUNINGS = ("fine-tuned", "frozen")
@@ -156,7 +154,7 @@ def study_command(
     settings = _begin(output, test, train, split, config)
     jobs = list(jobs_of(arms_of(config), config.seeds))
     _work(jobs, data, config, settings_of(context, Speed), output)
-    _report(jobs, data, frame._replace(settings=settings), output)
+    write_report(jobs, data, frame._replace(settings=settings), output)
 
 
 _ENDLESS = 10_000
@@ -165,7 +163,7 @@ _ENDLESS = 10_000
 
 def _data(test: Dataset, train: Dataset, split: str, run_path: Path | None, config: StudyConfig) -> StudyData:
     from ranker.data.trec import read_run
-    from ranker.experiment import judged
+    from ranker.experiment import judged, training_split
     from ranker.index.firststage import bm25_run
     from ranker.study.work import StudyData
 
@@ -177,7 +175,7 @@ def _data(test: Dataset, train: Dataset, split: str, run_path: Path | None, conf
     found = read_run(run_path) if run_path else bm25_run(test, [split], deepest)
     dev = judged(train, "dev", candidates) if "dev" in wanted else None
     return StudyData(
-        judged(train, "train", candidates), dev, train.collection, judged(test, split, found), test.collection
+        training_split(train, "train", candidates), dev, train.collection, judged(test, split, found), test.collection
     )
 
 
@@ -213,100 +211,17 @@ def _work(jobs: Sequence[Job], data: StudyData, config: StudyConfig, speed: Spee
     from ranker.study.arms import FIRST_STAGE
     from ranker.study.work import do
 
-    first = _path(output, FIRST_STAGE)
+    first = run_path_of(output, FIRST_STAGE)
     if not first.is_file():
         write_named(data.test.run, first, False, {"depth": config.depth})
-    missing = [job for job in jobs if not all(_is_done(output, name) for name in job.names)]
+    missing = [job for job in jobs if not all(is_done(output, name) for name in job.names)]
     started = time.monotonic()
     for number, job in enumerate(missing):
         say(f"{number + 1} of {len(missing)}: {', '.join(job.names)}{_left(started, number, len(missing))}.")
         for arm, done in zip(job.arms, do(job, data, config, speed, training_progress), strict=True):
-            write_named(done.run, _path(output, done.run.name), True, _facts(arm, job, done, config))
+            write_named(done.run, run_path_of(output, done.run.name), True, arm_facts(arm, job, done, config))
 
 
 def _left(started: float, done: int, jobs: int) -> str:
     """The time that is left, once it is known what a job takes."""
     return f"; {(time.monotonic() - started) / done * (jobs - done) / 60:.0f} minutes left" if done else ""
-
-
-def _facts(arm: Arm, job: Job, done: Done, config: StudyConfig) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "arm": arm._asdict(),
-        "seed": job.seed,
-        "depth": config.depth,
-        "seconds": round(done.seconds, 3),
-        **scoring_record(done.scorer),
-        **counts(done.pairs, done.cut),
-        "pairs_per_second": round(done.pairs / done.seconds, 1),
-    }
-    if done.trained:
-        facts["training"] = training_facts(done.trained)
-    if done.words_for_half:
-        facts["words_for_half"] = {
-            query_id: round(share, 4) for query_id, share in done.words_for_half.items() if not math.isnan(share)
-        }
-    return facts
-
-
-def _path(output: Path, name: str) -> Path:
-    return output / f"{name}.run.gz"
-
-
-def _is_done(output: Path, name: str) -> bool:
-    """A run is written before its manifest, so where that is, both are whole."""
-    from ranker.data.manifest import manifest_path
-
-    return manifest_path(_path(output, name)).is_file()
-
-
-def _report(jobs: Sequence[Job], data: StudyData, frame: Frame, output: Path) -> None:
-    from ranker.data.files import written
-    from ranker.study.documents import markdown, page
-    from ranker.study.result import record, study_result
-
-    result = study_result(data.test.run, _arms(jobs, output), data.test.qrels, frame)
-    texts = {
-        "study.json": json.dumps(record(result), indent=1, ensure_ascii=False) + "\n",
-        "report.md": markdown(result),
-        "report.html": page(result),
-    }
-    for name, text in texts.items():
-        with written(output / name, force=True) as beside:
-            beside.write_text(text, encoding="utf-8")
-    click.echo(markdown(result), nl=False)
-
-
-def _arms(jobs: Sequence[Job], output: Path) -> Mapping[str, ArmRuns]:
-    from ranker.data.manifest import manifest_path
-    from ranker.data.trec import read_run
-    from ranker.study.result import ArmRuns
-
-    runs: dict[str, dict[int | None, Run]] = {}
-    facts: dict[str, dict[int | None, dict[str, Any]]] = {}
-    for job in jobs:
-        for arm, name in zip(job.arms, job.names, strict=True):
-            path = _path(output, name)
-            runs.setdefault(arm.name, {})[job.seed] = read_run(path)
-            facts.setdefault(arm.name, {})[job.seed] = json.loads(manifest_path(path).read_text(encoding="utf-8"))
-    return {
-        name: ArmRuns(
-            runs[name],
-            {seed: _cost(known, len(runs[name][seed])) for seed, known in facts[name].items()},
-            _means([known.get("words_for_half", {}) for known in facts[name].values()]),
-        )
-        for name in runs
-    }
-
-
-def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each key that all of them have."""
-    keys = (key for key in records[0] if all(key in one for one in records))
-    return {key: sum(one[key] for one in records) / len(records) for key in keys}
-
-
-def _cost(facts: Mapping[str, Any], queries: int) -> Cost:
-    from ranker.study.result import Cost
-
-    training = facts.get("training", {"steps": 0, "groups": 0, "seconds": 0.0, "losses": []})
-    time = facts["seconds"] * 1_000 / queries
-    return Cost(training["steps"], training["groups"], training["seconds"], time, tuple(training["losses"]))

@@ -42,7 +42,8 @@ def open_dataset(name: str) -> Dataset:
     if kind in EMBEDDED:
         config_class, make = EMBEDDED[kind]
         config = _settings(name, config_class, rest)
-        return Dataset(kind, _materialised(kind, asdict(config), lambda: make(config)))
+        folder = _materialised(kind, asdict(config), lambda: make(config))
+        return Dataset(name, folder, getattr(config, "locale", "en"))
     raise DataError(
         f"{name}: is no dataset; expected a folder in BEIR layout, irds:<id>, or one of {', '.join(EMBEDDED)}."
     )

@@ -14,9 +14,10 @@ from ranker.errors import DataError
 class Dataset:
     """A collection, its queries, and the judgments of each split."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        """``open_dataset`` finds the folder of a name."""
+    def __init__(self, name: str, folder: Path, language: str = "en") -> None:
+        """``open_dataset`` finds the folder of a name; ``language`` is what BM25 analyses it as where none is given."""
         self.name = name
+        self.language = language
         self.folder = folder
         self._corpus = _existing(folder, "corpus.jsonl")
         self._queries = _existing(folder, "queries.jsonl")

@@ -1,6 +1,7 @@
 """Runs: for each query, passages and scores, best first. The only place that decides an order."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,11 @@ class Ranking:
     def head(self, depth: int) -> "Ranking":
         """The best ``depth`` passages."""
         return Ranking(self.doc_ids[:depth], self.scores[:depth])
+
+    def without(self, doc_ids: AbstractSet[str]) -> "Ranking":
+        """The others in their order."""
+        kept = [place for place, doc_id in enumerate(self.doc_ids) if doc_id not in doc_ids]
+        return Ranking(tuple(self.doc_ids[place] for place in kept), self.scores[kept])
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from ranker.data.run import Ranking, Run
 from ranker.errors import SearchIndexError, SetupError
 from ranker.index.dense_config import FAISS_KINDS, DenseConfig
 from ranker.index.store import Manifest, check_collection, read_manifest, read_settings, write_manifest
-from ranker.scoring.scorer import Advance, Matrix, Scorer
+from ranker.scoring.scorer import Advance, Cut, Matrix, Scorer
 
 _PASSAGES_AT_ONCE: Final = 16_384
 """Passages encoded before their vectors go to disk."""
@@ -38,6 +38,8 @@ class DenseSettings(DenseConfig):
     pooling: str = "cls"
     width: int = 0
     precision: str = "float32"
+    passages_cut: int = 0
+    tokens_cut: int = 0
 
 
 class DenseIndex:
@@ -71,7 +73,7 @@ def build_dense_index(
 
     ``folder`` is the one that ``store.building`` yields. Raises: SearchIndexError as ``build_faiss``.
     """
-    encode_collection(scorer, collection, folder, advance)
+    cut = encode_collection(scorer, collection, folder, advance)
     build_faiss(folder, scorer.model.width, config)
     settings = DenseSettings(
         **asdict(config),
@@ -80,6 +82,8 @@ def build_dense_index(
         pooling=scorer.model.config.pooling,
         width=scorer.model.width,
         precision=scorer.precision,
+        passages_cut=cut.pairs,
+        tokens_cut=cut.tokens,
     )
     manifest = Manifest("dense", name, collection.digest, len(collection), asdict(settings), versions())
     write_manifest(folder, manifest)
@@ -108,14 +112,20 @@ def check_model(folder: Path, settings: DenseSettings, scorer: Scorer) -> None:
         )
 
 
-def encode_collection(scorer: Scorer, collection: Collection, folder: Path, advance: Advance) -> None:
-    """Writes every passage's vector, in file order, and the doc_ids; memory does not grow with the collection."""
+def encode_collection(scorer: Scorer, collection: Collection, folder: Path, advance: Advance) -> Cut:
+    """Writes every passage's vector, in file order, and the doc_ids; memory does not grow with the collection.
+
+    The result counts the passages that were cut, as its pairs, and the tokens that they lost.
+    """
     passages = iter(collection)
+    cut = lost = 0
     with (folder / _VECTORS).open("wb") as vectors, (folder / _DOC_IDS).open("w", encoding="utf-8") as doc_ids:
         while chunk := list(islice(passages, _PASSAGES_AT_ONCE)):
             texts = scorer.passages(passage.contents for passage in chunk)
             vectors.write(scorer.vectors(texts, advance).tobytes())  # numpy's own tofile hides a full disk
             doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
+            cut, lost = cut + int((texts.lost > 0).sum()), lost + int(texts.lost.sum())
+    return Cut(0, cut, lost)
 
 
 def build_faiss(folder: Path, width: int, config: DenseConfig) -> None:
@@ -156,17 +166,34 @@ def open_faiss(folder: Path, config: DenseConfig) -> DenseIndex:
         raise SearchIndexError(f"{folder}: is no whole dense index: {str(error).splitlines()[-1]}.") from error
     if index.ntotal != len(doc_ids):
         raise SearchIndexError(f"{folder}: has {index.ntotal} vectors but {len(doc_ids)} doc ids; build it again.")
-    if hasattr(index, "nprobe"):
-        index.nprobe = config.nprobe
-    if hasattr(index, "hnsw"):
-        index.hnsw.efSearch = config.ef_search
+    _look_as_far_as(config, index)
     return DenseIndex(_on_gpu(faiss, index), doc_ids)
+
+
+def _look_as_far_as(config: DenseConfig, index: Any) -> None:  # noqa: ANN401
+    """Sets what decides the recall of approximate search, behind whatever transforms the vectors first."""
+    faiss = _faiss()
+    inner = faiss.downcast_index(index)
+    while hasattr(inner, "index"):
+        inner = faiss.downcast_index(inner.index)
+    if hasattr(inner, "nprobe"):
+        inner.nprobe = config.nprobe
+    if hasattr(inner, "hnsw"):
+        inner.hnsw.efSearch = config.ef_search
 
 
 def factory_string(kind: str, passages: int) -> str:
     """The FAISS factory string of a kind; IVF takes some four lists for each root of the collection's size."""
     lists = max(1, min(4 * int(passages**0.5), passages // 39))
     return {"HNSW": "HNSW32", "IVF": f"IVF{lists},Flat"}.get(kind, kind)
+
+
+def check_faiss() -> None:
+    """Says, before work that needs it, that FAISS is not installed.
+
+    Raises: SetupError.
+    """
+    _faiss()
 
 
 def _faiss() -> Any:  # noqa: ANN401

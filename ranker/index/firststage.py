@@ -12,16 +12,16 @@ from ranker.index.lexical_building import build_lexical_index
 from ranker.index.lexical_config import LexicalConfig
 
 
-def bm25_index(collection: Collection) -> Path:
+def bm25_index(collection: Collection, language: str = "en") -> Path:
     """The folder of a collection's BM25 index with default settings, built on first use."""
-    folder = cache_folder() / "indexes" / f"bm25-{collection.digest[:24]}"
+    folder = cache_folder() / "indexes" / f"bm25-{language}-{collection.digest[:24]}"
     if not folder.exists():
-        build_lexical_index(collection, LexicalConfig(), folder)
+        build_lexical_index(collection, LexicalConfig(language), folder)
     return folder
 
 
 def bm25_run(dataset: Dataset, splits: Iterable[str], depth: int) -> Run:
     """The best ``depth`` passages by BM25 for every query of the splits."""
     queries = {query_id: query for split in splits for query_id, query in dataset.queries(split).items()}
-    index = LexicalIndex.open(bm25_index(dataset.collection))
+    index = LexicalIndex.open(bm25_index(dataset.collection, dataset.language))
     return Run("bm25", index.search(queries, depth).rankings)

@@ -18,17 +18,14 @@ from ranker.index.jvm import java_class, java_errors, java_map
 from ranker.index.lexical_building import (
     Advance,
     DocIds,
-    build_lexical_index,
     cores,
     ignore,
     open_analyzer,
     open_reader,
 )
-from ranker.index.lexical_config import LANGUAGES, LexicalConfig
+from ranker.index.lexical_config import LexicalConfig
 from ranker.index.store import Manifest, check_collection, read_manifest, read_settings
 from ranker.limits import MAX_DEPTH, MAX_QUERY_TERMS
-
-__all__ = ["LANGUAGES", "LexicalConfig", "LexicalIndex", "build_lexical_index", "read_lexical_config"]
 
 _CONTENTS: Final = "contents"
 """The field that Anserini indexes."""
@@ -132,14 +129,6 @@ class _Engine:
         context = self._context(self._searcher, None, query, None, text, tokens, None, arguments)
         ranked = self._cascade.run(found, context)
         return ranked.lucene_docids, ranked.scores
-
-
-def read_lexical_config(folder: Path) -> LexicalConfig:
-    """The settings that an index remembers; ``dataclasses.replace`` makes the ``config`` to search with of them.
-
-    Raises: SearchIndexError where the index is not whole.
-    """
-    return read_settings(folder, read_manifest(folder, "bm25"), LexicalConfig)
 
 
 def _check_served(folder: Path, remembered: LexicalConfig, chosen: LexicalConfig) -> None:

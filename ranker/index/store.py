@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -180,8 +181,8 @@ def _leftovers(folder: Path) -> list[Path]:
     """Folders that builders of this one fill or have left, named as ``written_folder`` names them."""
     if not folder.parent.is_dir():
         return []
-    start = f".{folder.name}."
-    return [path for path in folder.parent.iterdir() if path.name.startswith(start) and path.suffix == ".tmp"]
+    named = re.compile(rf"\.{re.escape(folder.name)}\.\d+\.tmp")
+    return [path for path in folder.parent.iterdir() if named.fullmatch(path.name)]
 
 
 @contextmanager

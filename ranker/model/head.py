@@ -41,6 +41,13 @@ class Head(nn.Module):
         """Shape: (P,)."""
         raise NotImplementedError
 
+    def vectors(self, pooled: Tensor) -> Tensor:
+        """What a text that is read alone is indexed by.
+
+        Shape: (N, H) in and out.
+        """
+        return pooled
+
 
 def linear(width: int) -> nn.Linear:
     """From a vector to one score, drawn as BERT draws new weights (Devlin et al. 2019: normal, 0.02)."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +36,7 @@ def load_model(source: str, mode: str | None = None, pooling: str = "cls") -> Re
     if (Path(place) / CONFIG_NAME).is_file():
         config = read_config(Path(place))
         _check_mode(source, config.mode, mode)
-        model = _fitted(config, place, source, seed=0)
+        model = _fitted(config, place, source, seed=0, whole=True)
         model.load_head(Path(place))
         return model
     settings = _settings(place, source)
@@ -44,9 +44,9 @@ def load_model(source: str, mode: str | None = None, pooling: str = "cls") -> Re
     _check_mode(source, "cross" if is_classifier else "dual", mode)
     if is_classifier:
         _check_labels(settings.num_labels, source)
-        return _fitted(_as_published("cross", settings, source), place, source, seed=0)
+        return _fitted(_as_published("cross", settings, source), place, source, seed=0, whole=True)
     config = replace(_as_published("dual", settings, source), pooling=pooling, frozen=True)
-    return _fitted(config, place, source, seed=0)
+    return _fitted(config, place, source, seed=0, whole=True)
 
 
 def create_model(config: RankerConfig, backbone: str, seed: int) -> Reranker:
@@ -60,21 +60,25 @@ def create_model(config: RankerConfig, backbone: str, seed: int) -> Reranker:
     longest = longest_input(settings, backbone)
     if config.length > longest:
         raise ModelError(f"{backbone}: length is {config.length}, but the backbone reads at most {longest} tokens.")
-    return _fitted(config, place, backbone, seed)
+    return _fitted(config, place, backbone, seed, whole=False)
 
 
-def _fitted(config: RankerConfig, place: str, source: str, seed: int) -> Reranker:
+def _fitted(config: RankerConfig, place: str, source: str, seed: int, whole: bool) -> Reranker:
+    """Without ``whole``, what is behind the backbone may be new."""
     settings = _settings(place, source)
     torch.manual_seed(seed)
     with _said_as_model_error(source), quiet():
         if not HEADS[config.mode].classifies:
-            stock = AutoModel.from_pretrained(place, use_safetensors=True, dtype=torch.float32)
+            stock, said = AutoModel.from_pretrained(
+                place, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            )
         else:
             labels = settings.num_labels if _is_classifier(settings) and settings.num_labels in (1, 2) else 1
-            stock = AutoModelForSequenceClassification.from_pretrained(
-                place, num_labels=labels, use_safetensors=True, dtype=torch.float32
+            stock, said = AutoModelForSequenceClassification.from_pretrained(
+                place, num_labels=labels, use_safetensors=True, dtype=torch.float32, output_loading_info=True
             )
         tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
+    _check_weights(stock, said["missing_keys"], source, whole)
     if not tokenizer.is_fast:
         raise ModelError(f"{source}: has no fast tokenizer (tokenizer.json), which ranker needs.")
     model = Reranker(
@@ -82,6 +86,17 @@ def _fitted(config: RankerConfig, place: str, source: str, seed: int) -> Reranke
     )
     model.eval()
     return model
+
+
+def _check_weights(stock: Any, missing: Iterable[str], source: str, whole: bool) -> None:  # noqa: ANN401
+    """Refuses weights drawn at random, but for a head that is to learn, and a pooler that such a head or none uses."""
+    alone = stock.base_model is stock
+    prefix = "" if alone else f"{stock.base_model_prefix}."
+    if alone or not whole:
+        missing = (name for name in missing if name.startswith(prefix) and not name.startswith(f"{prefix}pooler."))
+    lost = sorted(missing)
+    if lost:
+        raise ModelError(f"{source}: lacks {len(lost)} of its weights, {lost[0]} among them; expected all of them.")
 
 
 def _place(source: str) -> str:

@@ -1,7 +1,9 @@
 """A model that scores pairs: a tokenizer, an encoder, a head, and the directory they live in."""
 
 import hashlib
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +18,7 @@ from ranker.model.batch import TokenBatch
 from ranker.model.config import RankerConfig, write_config
 from ranker.model.encoder import Encoder, pair_views
 from ranker.model.head import Parts, Shape
-from ranker.model.heads import HEADS, DualHead
+from ranker.model.heads import HEADS
 from ranker.model.quiet import quiet
 from ranker.model.views import Views
 
@@ -47,11 +49,6 @@ class Reranker(nn.Module):
             for parameter in self.head_parameters():
                 parameter.requires_grad_(True)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.stock.parameters()).device
-
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """What learns even where the backbone is frozen."""
         backbone = {id(parameter) for parameter in self.encoder.backbone.parameters()}
@@ -73,7 +70,7 @@ class Reranker(nn.Module):
         Shape: (N, H), float32.
         """
         pooled = self.encoder.apart(texts)
-        return self.head.vectors(pooled) if isinstance(self.head, DualHead) else pooled
+        return self.head.vectors(pooled)
 
     def similarities(self, queries: Tensor, passages: Tensor) -> Tensor:
         """The scores of pairs of vectors.
@@ -89,8 +86,9 @@ class Reranker(nn.Module):
         return scores
 
     def digest(self) -> str:
-        """SHA-256 of the weights, by name, in float32."""
-        total = hashlib.sha256()
+        """SHA-256 of all that a score depends on: how texts are read, the tokenizer, and the weights in float32."""
+        total = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
+        total.update(self.tokenizer.backend_tokenizer.to_str().encode())
         for name, tensor in sorted((self.stock.state_dict() | self.head.state_dict(prefix="head.")).items()):
             total.update(name.encode())
             total.update(tensor.detach().float().cpu().contiguous().numpy())

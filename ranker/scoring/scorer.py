@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ranker.errors import ModelError
 from ranker.model.batch import Ids, Input, TokenBatch, pad
 from ranker.model.reranker import Reranker
 from ranker.scoring.device import choose_device, choose_precision, running_in
@@ -52,6 +53,7 @@ class Scorer:
         self.precision = choose_precision(speed.precision, self.device)
         self.model = model.to(self.device)
         self.template = Template(model.tokenizer, model.config.markers)
+        self._check_lengths()
         self._tokens_per_batch = speed.tokens_per_batch or TOKENS_PER_BATCH[self.device.type]
 
     def queries(self, texts: Iterable[str]) -> Texts:
@@ -118,6 +120,16 @@ class Scorer:
         if self.model.config.stopwords == "keep":
             return text
         return without_all(text) if self.model.config.stopwords == "drop" else without_some(text, _AT_RANDOM)
+
+    def _check_lengths(self) -> None:
+        """Refuses bounds under which a whole query would leave no room for a passage, or markers none for a query."""
+        config = self.model.config
+        most = config.length if config.apart else config.length - self._markers - 1
+        if config.query_length > most or config.query_length <= self._markers:
+            raise ModelError(
+                f"{self.model.source}: query_length is {config.query_length} and length {config.length}, expected a "
+                f"query_length of {self._markers + 1} to {most}: {self._markers} tokens are markers."
+            )
 
     @property
     def _markers(self) -> int:

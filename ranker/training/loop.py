@@ -39,9 +39,15 @@ class TrainingSet:
     passage_rows: dict[str, int]
 
     @cached_property
-    def positives(self) -> dict[str, frozenset[str]]:
-        """The positives of each query."""
-        return {one.query_id: frozenset(one.positives) for one in self.candidates}
+    def texts(self) -> dict[str, int]:
+        """What the model reads of each passage, by a number; copies under other ids have the same."""
+        seen: dict[bytes, int] = {}
+        return {doc_id: seen.setdefault(self.passages[row].tobytes(), row) for doc_id, row in self.passage_rows.items()}
+
+    @cached_property
+    def positives(self) -> dict[str, frozenset[int]]:
+        """The texts of each query's positives."""
+        return {one.query_id: frozenset(self.texts[doc_id] for doc_id in one.positives) for one in self.candidates}
 
 
 def train(
@@ -129,14 +135,14 @@ def _in_passes(scorer: Scorer, inputs: list[Input], compute: Callable[[TokenBatc
 
 
 def _known_positives(data: TrainingSet, groups: list[Group]) -> Tensor:
-    """Where a passage of the batch is another positive of a query, and so no negative of it.
+    """Where a passage of the batch is another positive of a query, or a copy of one, and so no negative of it.
 
     Shape: (G, G * (1 + N)), bool.
     """
     positives = data.positives
-    passages = [doc_id for group in groups for doc_id in group.doc_ids]
+    texts = [data.texts[doc_id] for group in groups for doc_id in group.doc_ids]
     size = len(groups[0].doc_ids)
-    known = [[doc_id in positives[group.query_id] for doc_id in passages] for group in groups]
+    known = [[text in positives[group.query_id] for text in texts] for group in groups]
     for number in range(len(groups)):
         known[number][number * size] = False
     return torch.tensor(known)

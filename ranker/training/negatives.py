@@ -29,7 +29,7 @@ def find_candidates(
     A negative is never a judged positive, nor a passage with a positive's text under another id.
     Raises: TrainingError where no query has both.
     """
-    words = _Words(collection)
+    words = Words(collection)
     found = [
         one
         for query_id in queries
@@ -45,7 +45,7 @@ def find_candidates(
     return found
 
 
-def _candidates(query_id: str, doc_ids: tuple[str, ...], judged: Mapping[str, int], words: "_Words") -> Candidates:
+def _candidates(query_id: str, doc_ids: tuple[str, ...], judged: Mapping[str, int], words: "Words") -> Candidates:
     positives = tuple(doc_id for doc_id, relevance in judged.items() if relevance > 0)
     texts = {words[doc_id] for doc_id in positives}
     negatives = (doc_id for doc_id in doc_ids if judged.get(doc_id, 0) <= 0 and words[doc_id] not in texts)
@@ -72,7 +72,7 @@ def draw_groups(candidates: list[Candidates], negatives: int, rng: np.random.Gen
     return groups
 
 
-class _Words(dict[str, bytes]):
+class Words(dict[str, bytes]):
     """A digest of each passage's words without case and spacing, so that a copy is known as one."""
 
     def __init__(self, collection: Collection) -> None:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from ranker.data.trec import read_qrels, read_run
 
 ARMS = ("bm25", "dual-frozen-cls", "dual-frozen-mean", "dual.seed4", "dual-faiss.seed4", "cross.seed4")
@@ -23,7 +25,7 @@ def test_it_writes_every_run_with_its_manifest_the_judgments_and_the_models(rank
         assert set(run) == set(qrels)
         manifest = json.loads((tmp_path / "runs" / "toy" / f"{arm}.run.json").read_text())
         assert manifest["dataset"]["split"] == "test"
-        if "pairs" in manifest:
+        if "pairs_per_second" in manifest:
             assert manifest["pairs"] == sum(map(len, run.values()))
         assert ("training" in manifest) is arm.startswith(("dual.", "cross."))
     assert sorted(path.name for path in (tmp_path / "models" / "toy").iterdir()) == ["cross.seed4", "dual.seed4"]
@@ -62,3 +64,37 @@ def test_a_backbone_that_cannot_read_so_much_is_refused_before_anything_is_writt
     assert said.status == 1
     assert "1000" in said.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--minutes-each", 0), "minutes_each is 0.0, expected more than 0."),
+        (("--minutes-each", "nan"), "minutes_each is nan, expected more than 0."),
+        (("--length", 8), "query_length is 4, expected 8 to 8192 tokens."),
+        (("--depth", 0), "depth is 0, expected 1 to 100000 passages."),
+        (("--seed", -1), "seed is -1, expected 0 to 4294967295."),
+    ],
+)
+def test_settings_under_which_nothing_would_come_of_it_are_refused_at_once(ranker, dataset, tmp_path, words, sentence):
+    said = ranker("reproduce", "--dataset", dataset, "--output", tmp_path / "new", *words)
+    assert (said.status, said.err) == (1, f"Error: {sentence}\n")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["qrels/toy.test.qrels", "models/toy/dual.seed4/config.json"])
+def test_judgments_and_models_that_exist_are_kept_without_force(ranker, dataset, tiny, tmp_path, name):
+    kept = tmp_path / name
+    kept.parent.mkdir(parents=True)
+    kept.write_text("precious")
+    said = reproduce(ranker, dataset, tiny, tmp_path)
+    assert said.status == 1
+    assert "exists already" in said.err
+    assert kept.read_text() == "precious"
+
+
+def test_a_search_is_not_counted_in_pairs(ranker, dataset, tiny, tmp_path):
+    assert reproduce(ranker, dataset, tiny, tmp_path).status == 0
+    manifest = json.loads((tmp_path / "runs" / "toy" / "dual-faiss.seed4.run.json").read_text())
+    assert manifest["pairs"] == 0
+    assert "pairs_per_second" not in manifest

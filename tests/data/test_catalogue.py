@@ -76,7 +76,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 def test_an_embedded_dataset_is_made_once_and_the_same_again(cache: Path) -> None:
     dataset = open_dataset(SMALL)
     (folder,) = cached(cache)
-    assert dataset.name == "almanac"
+    assert dataset.name == SMALL
     assert dataset.splits == ("dev", "test", "train")
     assert len(dataset.collection) == 400
     digests, made_at = dataset.digests("test"), folder.stat().st_mtime_ns

@@ -19,7 +19,7 @@ from ranker.reranking import rerank
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 
-pytest.importorskip("faiss", reason="the extra 'cpu' is not installed")
+faiss = pytest.importorskip("faiss", reason="the extra 'cpu' is not installed")
 
 PLACES = ["paris", "london", "rome", "cairo", "france", "england", "italy", "egypt"]
 THINGS = ["stone", "water", "river", "city", "capital"]
@@ -139,3 +139,25 @@ def test_without_faiss_one_sentence_says_what_to_install():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == "dense indexes need FAISS; install it with: pip install 'ranker[cpu]' or 'ranker[gpu]'."
+
+
+@pytest.mark.parametrize("kind", ["IVF16,Flat", "PCA16,IVF16,Flat", "L2norm,IVF16,SQ8", "IVF16_HNSW32,Flat"])
+def test_nprobe_reaches_the_lists_behind_any_transform(scorer, encoded, kind):
+    build_faiss(encoded, scorer.model.width, DenseConfig(kind))
+    index = open_faiss(encoded, DenseConfig(kind, nprobe=7))._index
+    assert faiss.extract_index_ivf(index).nprobe == 7
+
+
+def test_ef_search_reaches_the_graph_behind_a_transform(scorer, encoded):
+    build_faiss(encoded, scorer.model.width, DenseConfig("PCA16,HNSW16"))
+    index = open_faiss(encoded, DenseConfig("PCA16,HNSW16", ef_search=77))._index
+    assert faiss.downcast_index(faiss.downcast_index(index).index).hnsw.efSearch == 77
+
+
+def test_what_the_model_could_not_read_is_counted(collection, tiny, tmp_path):
+    config = RankerConfig("dual", query_length=8, length=9)
+    short = Scorer(create_model(config, str(tiny()), 3), Speed("float32", "cpu"))
+    cut = encode_collection(short, collection, tmp_path, lambda _: None)
+    lengths = [len(text.split()) for text in TEXTS]
+    assert cut.pairs == sum(length > 7 for length in lengths) > 0
+    assert cut.tokens == sum(max(0, length - 7) for length in lengths)

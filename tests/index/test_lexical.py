@@ -19,8 +19,9 @@ from ranker.data.run import Run
 from ranker.data.trec import read_qrels, read_run, write_run
 from ranker.errors import OutputError, SearchIndexError, SetupError
 from ranker.index.jvm import java_class
-from ranker.index.lexical import LANGUAGES, LexicalConfig, LexicalIndex, build_lexical_index, read_lexical_config
-from ranker.index.lexical_building import DocIds
+from ranker.index.lexical import LexicalIndex
+from ranker.index.lexical_building import DocIds, build_lexical_index
+from ranker.index.lexical_config import LANGUAGES, LexicalConfig
 from ranker.index.store import MANIFEST
 
 CATS = {
@@ -141,14 +142,14 @@ def test_a_chinese_word_is_found_within_a_sentence_and_a_missing_one_is_not(buil
 def test_settings_are_remembered_and_applied_again(build: Build) -> None:
     folder = build(CATS, language="en", k1=2.5, b=0.9)
     remembered = LexicalConfig(k1=2.5, b=0.9)
-    assert read_lexical_config(folder) == LexicalIndex.open(folder).config == remembered
+    assert LexicalIndex.open(folder).config == remembered
     assert ask(folder, "cat mouse")["q1"] == ask(folder, "cat mouse", config=remembered)["q1"]
     assert ask(folder, "cat mouse")["q1"] != ask(folder, "cat mouse", config=LexicalConfig())["q1"]
 
 
 def test_other_weights_at_search_equal_an_index_built_with_them(build: Build) -> None:
     one, other = build(CATS), build(CATS, k1=2.0, b=0.1)
-    config = replace(read_lexical_config(one), k1=2.0, b=0.1)
+    config = replace(LexicalIndex.open(one).config, k1=2.0, b=0.1)
     assert ask(one, "the cat and the dog", config=config)["q1"] == ask(other, "the cat and the dog")["q1"]
 
 
@@ -356,7 +357,8 @@ import resource, sys
 from pathlib import Path
 from ranker.data.collection import Collection
 from ranker.errors import OutputError
-from ranker.index.lexical import LexicalConfig, build_lexical_index
+from ranker.index.lexical_building import build_lexical_index
+from ranker.index.lexical_config import LexicalConfig
 collection = Collection.open(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
 try:
@@ -381,7 +383,9 @@ import sys
 from pathlib import Path
 from ranker.data.collection import Collection
 from ranker.data.records import Query
-from ranker.index.lexical import LexicalConfig, LexicalIndex, build_lexical_index
+from ranker.index.lexical import LexicalIndex
+from ranker.index.lexical_building import build_lexical_index
+from ranker.index.lexical_config import LexicalConfig
 build_lexical_index(Collection.open(Path(sys.argv[1])), LexicalConfig(rm3=True), Path(sys.argv[2]))
 run = LexicalIndex.open(Path(sys.argv[2])).search({"q": Query("q", "cat")}, 10)
 sys.exit(len(run["q"]))

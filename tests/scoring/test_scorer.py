@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ranker.errors import SetupError
+from ranker.errors import ModelError, SetupError
 from ranker.model.batch import Input, pad
 from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model, load_model
@@ -197,3 +197,22 @@ def test_auto_precision_is_what_the_machine_computes_in():
 def test_settings_that_no_machine_has_are_refused(values):
     with pytest.raises(SetupError, match="expected"):
         Speed(**values)
+
+
+@pytest.mark.parametrize(("query_length", "length"), [(61, 64), (63, 64), (39, 40)])
+def test_bounds_that_leave_no_room_for_a_passage_are_refused(tiny, query_length, length):
+    with pytest.raises(ModelError, match=rf"is {query_length} and length {length}, expected a query_length"):
+        scorer_of(tiny(), query_length=query_length, length=length)
+
+
+def test_under_the_narrowest_bounds_a_pair_is_as_long_as_the_model_reads(tiny):
+    scorer = scorer_of(tiny(), query_length=36, length=40)
+    pairs = Pairs(scorer.queries(["river " * 60]), scorer.passages(["water " * 60]), np.array([[0, 0]]))
+    (_, batch), *_ = scorer.batches(pairs)
+    assert batch.ids.shape == (1, 40)
+    assert scorer.cut(pairs) == Cut(1, 1, 59)
+
+
+def test_read_apart_a_query_may_be_as_long_as_a_passage(tiny):
+    scorer = scorer_of(tiny(), "dual", query_length=40, length=41)
+    assert scorer.queries(["river " * 60]).lengths.tolist() == [38]

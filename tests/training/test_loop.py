@@ -16,8 +16,8 @@ from ranker.scoring.scorer import Pairs, Scorer
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Step, warm_up_then_decay
-from ranker.training.loop import TrainingSet, train
-from ranker.training.negatives import Candidates
+from ranker.training.loop import TrainingSet, _known_positives, train
+from ranker.training.negatives import Candidates, Group
 
 COLOURS = ["red", "green", "blue", "large"]
 PASSAGES = [
@@ -224,3 +224,18 @@ def test_more_layers_than_there_are_cannot_be_frozen(tiny):
 def test_a_dual_encoder_with_every_layer_frozen_has_nothing_to_learn(tiny):
     with pytest.raises(TrainingError, match="has nothing to learn"):
         fit(scorer_of(tiny(), mode="dual"), replace(FAST, frozen_layers=4))
+
+
+def test_a_copy_of_a_positive_is_no_negative_of_any_group(tiny):
+    """In a step of several groups, another group's passage may be a copy of this one's positive."""
+    scorer = scorer_of(tiny(), "dual")
+    candidates = [Candidates("one", ("p0",), ("p1",)), Candidates("other", ("p2",), ("p3",))]
+    data = TrainingSet(
+        candidates,
+        scorer.queries(["red", "blue"]),
+        scorer.passages(["red stone", "water", "red  Stone", "rome"]),
+        {"one": 0, "other": 1},
+        {f"p{number}": number for number in range(4)},
+    )
+    groups = [Group("one", ("p0", "p1")), Group("other", ("p2", "p3"))]
+    assert _known_positives(data, groups).tolist() == [[False, False, True, False], [True, False, False, False]]

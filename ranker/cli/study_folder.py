@@ -1,0 +1,106 @@
+"""The folder of a study: a run and a manifest for every arm and seed, and the report made of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ranker.cli.records import counts, scoring_record, training_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from ranker.data.run import Run
+    from ranker.study.arms import Arm, Job, StudyConfig
+    from ranker.study.result import ArmRuns, Cost, Frame
+    from ranker.study.work import Done, StudyData
+
+
+def arm_facts(arm: Arm, job: Job, done: Done, config: StudyConfig) -> dict[str, Any]:
+    """What the manifest of an arm's run says beside command and versions."""
+    facts: dict[str, Any] = {
+        "arm": arm._asdict(),
+        "seed": job.seed,
+        "depth": config.depth,
+        "seconds": round(done.seconds, 3),
+        **scoring_record(done.scorer),
+        **counts(done.pairs, done.cut),
+        "pairs_per_second": round(done.pairs / done.seconds, 1),
+    }
+    if done.trained:
+        facts["training"] = training_facts(done.trained)
+    if done.words_for_half:
+        facts["words_for_half"] = {
+            query_id: round(share, 4) for query_id, share in done.words_for_half.items() if not math.isnan(share)
+        }
+    return facts
+
+
+def run_path_of(output: Path, name: str) -> Path:
+    """Where the run of an arm under a seed lies."""
+    return output / f"{name}.run.gz"
+
+
+def is_done(output: Path, name: str) -> bool:
+    """Whether an arm under a seed was made: a run is written before its manifest, so where that is, both are whole."""
+    from ranker.data.manifest import manifest_path
+
+    return manifest_path(run_path_of(output, name)).is_file()
+
+
+def write_report(jobs: Sequence[Job], data: StudyData, frame: Frame, output: Path) -> None:
+    """Evaluates all runs of the folder and writes the report beside them; its tables go to stdout too."""
+    from ranker.data.files import written
+    from ranker.study.documents import markdown, page
+    from ranker.study.result import record, study_result
+
+    result = study_result(data.test.run, _arms(jobs, output), data.test.qrels, frame)
+    texts = {
+        "study.json": json.dumps(record(result), indent=1, ensure_ascii=False) + "\n",
+        "report.md": markdown(result),
+        "report.html": page(result),
+    }
+    for name, text in texts.items():
+        with written(output / name, force=True) as beside:
+            beside.write_text(text, encoding="utf-8")
+    click.echo(markdown(result), nl=False)
+
+
+def _arms(jobs: Sequence[Job], output: Path) -> Mapping[str, ArmRuns]:
+    from ranker.data.manifest import manifest_path
+    from ranker.data.trec import read_run
+    from ranker.study.result import ArmRuns
+
+    runs: dict[str, dict[int | None, Run]] = {}
+    facts: dict[str, dict[int | None, dict[str, Any]]] = {}
+    for job in jobs:
+        for arm, name in zip(job.arms, job.names, strict=True):
+            path = run_path_of(output, name)
+            runs.setdefault(arm.name, {})[job.seed] = read_run(path)
+            facts.setdefault(arm.name, {})[job.seed] = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+    return {
+        name: ArmRuns(
+            runs[name],
+            {seed: _cost(known, len(runs[name][seed])) for seed, known in facts[name].items()},
+            _means([known.get("words_for_half", {}) for known in facts[name].values()]),
+        )
+        for name in runs
+    }
+
+
+def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each key that all of them have."""
+    keys = (key for key in records[0] if all(key in one for one in records))
+    return {key: sum(one[key] for one in records) / len(records) for key in keys}
+
+
+def _cost(facts: Mapping[str, Any], queries: int) -> Cost:
+    from ranker.study.result import Cost
+
+    training = facts.get("training", {"steps": 0, "groups": 0, "seconds": 0.0, "losses": []})
+    time = facts["seconds"] * 1_000 / queries
+    return Cost(training["steps"], training["groups"], training["seconds"], time, tuple(training["losses"]))
