@@ -10,13 +10,14 @@ data=$1 work=$2 minutes=${3:-18}
 models="$work/models" runs="$work/runs"
 mkdir -p "$models" "$runs"
 
-# Every tenth and every fourth judgment: two cores score no half a million pairs in an hour.
+# Every tenth and every fourth question, each with all its judgments: two cores score no half a million pairs in an hour.
 sample() { # name source step
     folder="$work/$1"
     [ -e "$folder" ] && return
     mkdir -p "$folder.part/qrels"
     ln -s "$(realpath "$data/$2/corpus.jsonl")" "$(realpath "$data/$2/queries.jsonl")" "$folder.part/"
-    awk -v step="$3" 'NR == 1 || NR % step == 0' "$data/$2/qrels/test.tsv" > "$folder.part/qrels/test.tsv"
+    awk -v step="$3" 'NR > 1 && !($1 in place) { place[$1] = ++count }
+        NR == 1 || place[$1] % step == 0' "$data/$2/qrels/test.tsv" > "$folder.part/qrels/test.tsv"
     mv "$folder.part" "$folder"
 }
 

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ranker.errors import SetupError
 
@@ -31,18 +30,6 @@ def choose_precision(name: str, device: torch.device) -> str:
 def running_in(precision: str, device: torch.device) -> Iterator[None]:
     """Backbones called inside compute in that precision."""
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-        yield
-
-
-@contextlib.contextmanager
-def learning_in(precision: str, device: torch.device) -> Iterator[None]:
-    """The same for a forward pass that gradients will follow.
-
-    On the CPU, the backward pass of torch's fused attention took three times as long as all the rest of a step; that
-    of the plain one (``SDPBackend.MATH``) is part of it.
-    """
-    attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
-    with attention, running_in(precision, device):
         yield
 
 

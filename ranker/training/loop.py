@@ -15,16 +15,16 @@ from ranker.errors import TrainingError
 from ranker.model.backbone import layers_of, lowest_layers
 from ranker.model.batch import Input, TokenBatch, pad
 from ranker.model.reranker import Reranker
-from ranker.scoring.device import learning_in
 from ranker.scoring.schedule import batches
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.tokens import Texts
+from ranker.training.attention import learning_in
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Learner, Step, Trained
 from ranker.training.losses import GROUP_LOSSES, contrastive
 from ranker.training.negatives import Candidates, Group, draw_groups
 
-_TOKENS_PER_PASS = {"cpu": 4_096, "cuda": 65_536}
+_TOKENS_PER_PASS = {"cpu": 2_048, "cuda": 65_536}
 """Tokens computed at once within a step; the step's loss sees all of them."""
 
 
