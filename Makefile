@@ -25,7 +25,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 test: $(READY)
-	$(BIN)/pytest -m 'not slow and not oracle and not gpu'
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow and not oracle and not gpu'
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow

@@ -1,12 +1,12 @@
 #!/bin/sh
 # The tables of docs/results.md: trained on qa, tested on squad-sentences, medquad and trec-dl, none of which is trained on.
 #
-#   benchmarks/results.sh DATA WORK [MINUTES] > table.md
+#   benchmarks/results.sh DATA WORK [STEPS] > table.md
 #
 # DATA holds the four datasets in BEIR layout. What WORK already holds is not done again, so a run that was stopped goes on.
 set -eu
 
-data=$1 work=$2 minutes=${3:-18}
+data=$1 work=$2 steps=${3:-400}
 models="$work/models" runs="$work/runs"
 mkdir -p "$models" "$runs"
 
@@ -34,8 +34,8 @@ bm25() { # dataset index run split depth
 
 train() { # mode
     once "$models/$1" train "$data/qa" --mode "$1" --run "$runs/qa.train.run" --run "$runs/qa.dev.run" \
-        --negative-depth 50 --negatives 4 --groups-per-step 16 --learning-rate 1e-4 --length 256 \
-        --frozen-layers 1 --no-dropout --epochs 100 --max-minutes "$minutes" --validations 3
+        --negative-depth 20 --negatives 4 --groups-per-step 16 --learning-rate 1e-4 --length 192 \
+        --frozen-layers 1 --no-dropout --epochs 100 --max-steps "$steps" --validations 3
 }
 
 arms() { # dataset split name depth; the first-stage run is $runs/NAME.bm25.run

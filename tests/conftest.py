@@ -1,6 +1,8 @@
 """What every test may use: the shared data where it is at hand, a cache of its own, and tiny models made in memory."""
 
+import atexit
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable
@@ -12,7 +14,8 @@ import pytest
 # a shell starts jobs in the background with Ctrl-C ignored, and what these start inherits that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-os.environ.setdefault("RANKER_CACHE", tempfile.mkdtemp(prefix="ranker-tests-"))
+os.environ["RANKER_CACHE"] = tempfile.mkdtemp(prefix="ranker-tests-")  # each process that runs tests has its own
+atexit.register(shutil.rmtree, os.environ["RANKER_CACHE"], ignore_errors=True)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads that wait for each other
 

@@ -1,0 +1,137 @@
+"""What ``ranker.json`` may say, and the one sentence for a file that says something else."""
+
+import json
+from dataclasses import asdict, fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranker.errors import ModelError
+from ranker.limits import MAX_TOKENS, MIN_TOKENS
+from ranker.model.config import (
+    CONFIG_NAME,
+    MODES,
+    POOLINGS,
+    SIMILARITIES,
+    STOPWORDS,
+    RankerConfig,
+    read_config,
+    write_config,
+)
+
+GOOD = {"format": 1, **asdict(RankerConfig("cross"))}
+NAMES = [field.name for field in fields(RankerConfig)]
+
+
+@st.composite
+def configs(draw):
+    choices = [draw(st.sampled_from(sorted(allowed))) for allowed in (MODES, POOLINGS, SIMILARITIES)]
+    query_length = draw(st.integers(MIN_TOKENS, MAX_TOKENS - 1))
+    length = draw(st.integers(query_length + 1, MAX_TOKENS))
+    switches = [draw(st.booleans()), draw(st.booleans())]
+    return RankerConfig(*choices, query_length, length, *switches, draw(st.sampled_from(sorted(STOPWORDS))))
+
+
+def refusal(folder, content):
+    """The sentence about such a file, behind its path."""
+    path = folder / CONFIG_NAME
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with pytest.raises(ModelError) as error:
+        read_config(folder)
+    sentence = str(error.value)
+    assert sentence.startswith(f"{path}: ")
+    assert "\n" not in sentence
+    return sentence.removeprefix(f"{path}: ")
+
+
+@given(config=configs())
+def test_what_is_written_is_what_is_read(tmp_path_factory, config):
+    folder = tmp_path_factory.getbasetemp()
+    write_config(config, folder)
+    assert read_config(folder) == config
+
+
+def test_the_file_names_every_setting_and_its_own_format(tmp_path):
+    write_config(RankerConfig("dual", "mean", "dot", 16, 40, True, False, "drop"), tmp_path)
+    assert json.loads((tmp_path / CONFIG_NAME).read_text()) == {
+        "format": 1, "mode": "dual", "pooling": "mean", "similarity": "dot", "query_length": 16, "length": 40,
+        "frozen": True, "markers": False, "stopwords": "drop",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"mode: cross", b"[" * 200_000], ids=len)
+def test_a_file_that_is_no_json_is_refused(tmp_path, content):
+    assert refusal(tmp_path, content).startswith("cannot be read as JSON: ")
+
+
+@pytest.mark.parametrize(
+    "content", [[], [GOOD], None, 1, "cross", {}, {**GOOD, "format": 2}, {**GOOD, "format": "1"}], ids=repr
+)
+def test_json_of_another_form_or_format_is_refused(tmp_path, content):
+    assert refusal(tmp_path, content) == "expected an object with 'format' 1, which this version reads."
+
+
+def test_a_folder_without_the_file_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"ranker\.json: cannot be read as JSON: "):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["colour", "Mode", "mode ", ""])
+def test_an_unknown_key_is_refused_with_those_that_are_known(tmp_path, key):
+    expected = f"has the unknown key {key!r}; allowed are format, {', '.join(NAMES)}."
+    assert refusal(tmp_path, {**GOOD, key: 1}) == expected
+
+
+@pytest.mark.parametrize("key", [name for name in NAMES if name not in ("markers", "stopwords")])
+def test_a_missing_key_is_refused_and_never_guessed(tmp_path, key):
+    assert refusal(tmp_path, {name: value for name, value in GOOD.items() if name != key}) == f"lacks the key {key!r}."
+
+
+def test_a_model_older_than_the_ablations_reads_every_word_and_marker(tmp_path):
+    old = {name: value for name, value in GOOD.items() if name not in ("markers", "stopwords")}
+    (tmp_path / CONFIG_NAME).write_text(json.dumps(old))
+    assert read_config(tmp_path) == RankerConfig("cross", markers=True, stopwords="keep")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("mode", "bert", ", ".join(MODES)),
+        ("mode", None, ", ".join(MODES)),
+        ("mode", "Cross", ", ".join(MODES)),
+        ("pooling", "max", "cls, mean"),
+        ("similarity", 2, "cosine, dot"),
+        ("stopwords", True, "keep, drop, random"),
+        ("length", "256", "8 to 8192 tokens"),
+        ("length", 256.0, "8 to 8192 tokens"),
+        ("length", True, "8 to 8192 tokens"),
+        ("length", None, "8 to 8192 tokens"),
+        ("length", [256], "8 to 8192 tokens"),
+        ("length", MAX_TOKENS + 1, "8 to 8192 tokens"),
+        ("query_length", MIN_TOKENS - 1, "8 to 8192 tokens"),
+        ("query_length", -64, "8 to 8192 tokens"),
+        ("frozen", 1, "true or false"),
+        ("frozen", "false", "true or false"),
+        ("markers", None, "true or false"),
+    ],
+)
+def test_a_value_that_no_model_has_is_refused_with_what_is_allowed(tmp_path, key, value, allowed):
+    start = f"{key} is {value!r}, expected "
+    assert refusal(tmp_path, {**GOOD, key: value}) in (f"{start}{allowed}.", f"{start}one of {allowed}.")
+
+
+@pytest.mark.parametrize(("query_length", "length"), [(64, 64), (65, 64), (8, 8)])
+def test_a_query_must_be_shorter_than_the_pair(query_length, length):
+    with pytest.raises(ModelError) as error:
+        RankerConfig("cross", query_length=query_length, length=length)
+    assert str(error.value) == f"query_length is {query_length}, expected less than the length of {length}."
+
+
+def test_the_shortest_and_the_longest_lengths_are_allowed():
+    assert RankerConfig("cross", query_length=MIN_TOKENS, length=MIN_TOKENS + 1).length == 9
+    assert RankerConfig("cross", query_length=MAX_TOKENS - 1, length=MAX_TOKENS).length == 8_192
+
+
+def test_only_a_dual_model_reads_its_texts_apart():
+    assert [mode for mode in MODES if RankerConfig(mode).apart] == ["dual"]
