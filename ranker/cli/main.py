@@ -44,7 +44,7 @@ def main() -> None:
     status = 0
     try:
         # what asks to exit (--help) is answered with its status; a command's own result is None
-        status = cli(standalone_mode=False) or 0
+        status = cli(prog_name="ranker", standalone_mode=False) or 0
     except RankerError as error:
         _stop(f"Error: {error}", 1)
     except click.exceptions.Abort:

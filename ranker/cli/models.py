@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ranker.cli.model_options import MODEL_HELP, reading_options, training_options
-from ranker.cli.options import PATH, force_option, output_option, pooling_option, progress, run_name, say, split_option
+from ranker.cli.options import (
+    PATH,
+    force_option,
+    open_merged,
+    output_option,
+    pooling_option,
+    progress,
+    say,
+    split_option,
+)
 from ranker.cli.records import scoring_record, training_progress, training_record, write_result
 from ranker.cli.settings import settings_of, speed_options
-from ranker.errors import DataError
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
 from ranker.model.config import MODES, RankerConfig
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
-
-if TYPE_CHECKING:
-    from ranker.data.run import Ranking, Run
 
 mode_option = click.option(
     "--mode",
@@ -86,7 +90,7 @@ def train_command(
     config = settings_of(context, TrainingConfig)
     data = open_dataset(dataset)
     splits = [name for name in (split, dev) if name == split or name in data.splits]
-    found = _merged(runs) if runs else bm25_run(data, splits, negative_depth)
+    found = open_merged(runs) if runs else bm25_run(data, splits, negative_depth)
     model = create_model(settings_of(context, RankerConfig, {"mode": mode}), backbone, config.seed)
     scorer = Scorer(model, settings_of(context, Speed))
     origin = {
@@ -173,21 +177,3 @@ def rerank_command(
             "pairs_per_second": round(reranked.pairs / seconds, 1),
         },
     )
-
-
-def _merged(paths: tuple[Path, ...]) -> Run:
-    """Runs for different queries as one.
-
-    Raises: DataError where two answer the same query.
-    """
-    from ranker.data.run import Run
-    from ranker.data.trec import read_run
-
-    rankings: dict[str, Ranking] = {}
-    for path in paths:
-        run = read_run(path)
-        repeated = next((query_id for query_id in run if query_id in rankings), None)
-        if repeated is not None:
-            raise DataError(f"{path}: answers query {repeated}, as another --run does; expected each query in one run.")
-        rankings |= run.rankings
-    return Run(run_name(paths[0]), rankings)

@@ -14,7 +14,7 @@ from ranker.model.config import POOLINGS
 
 if TYPE_CHECKING:
     from ranker.data.records import Qrels
-    from ranker.data.run import Run
+    from ranker.data.run import Ranking, Run
     from ranker.scoring.scorer import Advance
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,6 +80,24 @@ def open_runs(paths: tuple[Path, ...]) -> list[Run]:
     if repeated is not None:
         raise DataError(f"{repeated}: two run files are called so; expected files of different names.")
     return [Run(name, read_run(path).rankings) for name, path in zip(names, paths, strict=True)]
+
+
+def open_merged(paths: tuple[Path, ...]) -> Run:
+    """Runs for different queries as one.
+
+    Raises: DataError where two answer the same query.
+    """
+    from ranker.data.run import Run
+    from ranker.data.trec import read_run
+
+    rankings: dict[str, Ranking] = {}
+    for path in paths:
+        run = read_run(path)
+        repeated = next((query_id for query_id in run if query_id in rankings), None)
+        if repeated is not None:
+            raise DataError(f"{path}: answers query {repeated}, as another --run does; expected each query in one run.")
+        rankings |= run.rankings
+    return Run(run_name(paths[0]), rankings)
 
 
 @contextmanager

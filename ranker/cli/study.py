@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.model_options import MODEL_HELP, shared_options
-from ranker.cli.options import PATH, say, split_option
+from ranker.cli.options import PATH, open_merged, say, split_option
 from ranker.cli.records import training_progress, write_named
 from ranker.cli.settings import settings_of, speed_options
 from ranker.cli.study_folder import arm_facts, is_done, run_path_of, write_report
@@ -35,6 +35,13 @@ _TUNINGS = ("fine-tuned", "frozen")
 @click.command("study")
 @click.argument("dataset")
 @click.option("--run", "run_path", type=PATH, help="The run that is reranked; without, BM25's of the split.")
+@click.option(
+    "--train-run",
+    "train_runs",
+    type=PATH,
+    multiple=True,
+    help="A run with candidates of train, or of dev, that negatives are drawn from; without any, BM25's.",
+)
 @click.option(
     "--mode",
     "modes",
@@ -103,6 +110,7 @@ def study_command(
     context: click.Context,
     dataset: str,
     run_path: Path | None,
+    train_runs: tuple[Path, ...],
     modes: tuple[str, ...],
     tunings: tuple[str, ...],
     seeds: tuple[int, ...],
@@ -149,9 +157,9 @@ def study_command(
     test = open_dataset(dataset)
     train = open_dataset(train_name) if train_name else test
     frame = Frame(f"{test.name}: ways to use BERT for ranking", {}, parse_measures(measures), measures[0], depth)
-    data = _data(test, train, split, run_path, config)
+    data = _data((test, train), split, run_path, train_runs, config)
     check_study(data, config)
-    settings = _begin(output, test, train, split, config)
+    settings = _begin(output, _settings(test, train, split, data, config))
     jobs = list(jobs_of(arms_of(config), config.seeds))
     _work(jobs, data, config, settings_of(context, Speed), output)
     write_report(jobs, data, frame._replace(settings=settings), output)
@@ -161,17 +169,25 @@ _ENDLESS = 10_000
 """Epochs: minutes or steps end a training."""
 
 
-def _data(test: Dataset, train: Dataset, split: str, run_path: Path | None, config: StudyConfig) -> StudyData:
+def _data(
+    datasets: tuple[Dataset, Dataset],
+    split: str,
+    run_path: Path | None,
+    train_runs: tuple[Path, ...],
+    config: StudyConfig,
+) -> StudyData:
+    """What is tested on, and trained on."""
     from ranker.data.trec import read_run
     from ranker.experiment import judged, training_split
     from ranker.index.firststage import bm25_run
     from ranker.study.work import StudyData
 
+    test, train = datasets
     deepest = max(config.depth, config.negative_depth)
     wanted = [name for name in ("train", "dev") if name in train.splits]
     if "train" not in wanted:
         raise DataError(f"dataset {train.name}: has no split 'train' to train on; name another one with --train.")
-    candidates = bm25_run(train, wanted, deepest)
+    candidates = open_merged(train_runs) if train_runs else bm25_run(train, wanted, deepest)
     found = read_run(run_path) if run_path else bm25_run(test, [split], deepest)
     dev = judged(train, "dev", candidates) if "dev" in wanted else None
     return StudyData(
@@ -179,19 +195,24 @@ def _data(test: Dataset, train: Dataset, split: str, run_path: Path | None, conf
     )
 
 
-def _begin(output: Path, test: Dataset, train: Dataset, split: str, config: StudyConfig) -> dict[str, Any]:
-    """What every score of the study depends on, written at its beginning and the same whenever it goes on.
+def _settings(test: Dataset, train: Dataset, split: str, data: StudyData, config: StudyConfig) -> dict[str, Any]:
+    """What every score of the study depends on."""
+    return {
+        "dataset": {"name": test.name, "split": split, **test.digests(split)},
+        "train": {"name": train.name, **train.digests("train")},
+        "candidates": {"train": data.train.run.digest, "test": data.test.run.digest},
+        **json.loads(json.dumps(config.record())),
+    }
+
+
+def _begin(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Writes the settings at a study's beginning; they are the same whenever it goes on.
 
     Raises: DataError where the folder holds a study of something else.
     """
     from ranker.data.files import written
 
     path = output / _SETTINGS
-    settings = {
-        "dataset": {"name": test.name, "split": split, **test.digests(split)},
-        "train": {"name": train.name, **train.digests("train")},
-        **json.loads(json.dumps(config.record())),
-    }
     if path.is_file():
         begun = json.loads(path.read_text(encoding="utf-8"))
         changed = next((key for key in settings if begun.get(key) != settings[key]), None)

@@ -1,5 +1,7 @@
 """Runs: for each query, passages and scores, best first. The only place that decides an order."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -103,6 +105,16 @@ class Run(Mapping[str, Ranking]):
     def hits(self) -> int:
         """Passages over all queries."""
         return sum(len(ranking) for ranking in self.rankings.values())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of queries, passages and scores to the bit, whatever the run's name and the order of its queries."""
+        total = hashlib.sha256()
+        for query_id in sorted(self.rankings):
+            ranking = self.rankings[query_id]
+            total.update(json.dumps([query_id, *ranking.doc_ids]).encode())
+            total.update(ranking.scores.tobytes())
+        return total.hexdigest()
 
 
 def to_float32(scores: ArrayLike) -> Scores:

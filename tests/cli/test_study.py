@@ -120,6 +120,29 @@ def test_a_study_of_something_else_in_the_same_folder_is_refused(ranker, dataset
     )
 
 
+def test_a_study_of_other_candidates_is_refused(ranker, dataset, first_run, tiny, tmp_path):
+    few = ("--mode", "knrm", "--tuning", "frozen", "--seed", 1, "--train-run", first_run, "--run")
+    assert study(ranker, dataset, tiny, tmp_path / "a", *few, first_run).status == 0
+    lines = first_run.read_text().splitlines(keepends=True)
+    (tmp_path / "shallow.run").write_text("".join(line for line in lines if int(line.split()[3]) <= 4))
+    said = study(ranker, dataset, tiny, tmp_path / "a", *few, tmp_path / "shallow.run")
+    assert said.status == 1
+    assert said.err.startswith(f"Error: {tmp_path / 'a'}: holds a study whose candidates is {{'train': '")
+
+
+def test_negatives_come_from_the_run_for_train(ranker, dataset, first_run, tiny, tmp_path):
+    few = ("--mode", "knrm", "--tuning", "frozen", "--seed", 1, "--run", first_run, "--train-run", first_run)
+    said = study(ranker, dataset, tiny, tmp_path / "a", *few)
+    assert said.status == 0, said.err
+    lines = [line for line in first_run.read_text().splitlines(keepends=True) if line.split()[0] == "q0"]
+    (tmp_path / "one.run").write_text("".join(lines))
+    other = study(ranker, dataset, tiny, tmp_path / "b", *few[:-1], tmp_path / "one.run")
+    digests = [json.loads((tmp_path / name / "study.settings.json").read_text())["candidates"] for name in ("a", "b")]
+    assert other.status == 0, other.err
+    assert digests[0]["train"] != digests[1]["train"]
+    assert digests[0]["test"] == digests[1]["test"]
+
+
 def test_a_budget_in_steps_is_kept_by_every_arm_and_makes_the_same_runs_again(ranker, dataset, tiny, tmp_path):
     few = ("--mode", "cross", "--mode", "token-pool", "--seed", 1, "--steps-each", 3)
     for name in ("a", "b"):

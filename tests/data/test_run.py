@@ -149,3 +149,12 @@ def test_a_run_is_a_mapping_of_rankings_in_its_own_order() -> None:
 def test_a_run_is_called_by_one_word(name: str) -> None:
     with refused(f"a run is named {name!r}, expected one word without spaces."):
         Run(name, {})
+
+
+def test_a_digest_is_of_what_a_run_answers_and_not_of_its_name():
+    one, other = Ranking(("b", "a"), np.array([2, 1], np.float32)), Ranking(("c",), np.array([1], np.float32))
+    run = Run("x", {"1": one, "2": other})
+    assert run.digest == Run("y", {"2": other, "1": one}).digest
+    higher = Ranking(("b", "a"), np.array([np.nextafter(np.float32(2), np.float32(3)), 1], np.float32))
+    moved = [{"1": higher, "2": other}, {"1": one, "3": other}, {"1": one}, {"1": one, "2": one}, {}]
+    assert len({run.digest, *(Run("x", rankings).digest for rankings in moved)}) == 6
