@@ -251,7 +251,7 @@ def test_an_encoding_other_than_utf8_is_refused(tmp_path: Path) -> None:
         read_run(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", gzip.compress(b"", mtime=0)])
 def test_an_empty_run_is_refused(tmp_path: Path, content: bytes) -> None:
     path = file(tmp_path, content, "a.gz" if content.startswith(b"\x1f") else "a.run")
     with refused(f"{path}: is empty, expected lines of 6 columns (query_id Q0 doc_id rank score name)."):
