@@ -5,17 +5,23 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ranker.comparison import ALPHA, Comparison, Difference
 from ranker.evaluation import Evaluation, Measure
 from ranker.limits import MAX_DEPTH
+
+if TYPE_CHECKING:
+    from ranker.planning import Plan
 
 Format = Literal["table", "markdown", "json", "csv"]
 FORMATS: Final[tuple[Format, ...]] = ("table", "markdown", "json", "csv")
 
 _LISTED = 5
 """Query_ids named in a sentence; JSON names them all."""
+
+_BAR: Final = 40
+"""Characters of a histogram's longest bar."""
 
 Rows = Sequence[Sequence[str]]
 
@@ -46,6 +52,25 @@ def render_comparison(comparison: Comparison, form: Format = "table") -> str:
     return "\n".join([_table(form)(rows, 2), "", *_bullets(_comparison_notes(comparison), form)]) + "\n"
 
 
+def render_plan(plan: "Plan", what: str) -> str:
+    """What a reranking would take, a fact a line."""
+    width = max((len(f"{count:,}") for count in plan.histogram.values()), default=0)
+    most = max(plan.histogram.values(), default=1)
+    bars = [
+        f"  {bound:>6} tokens  {count:>{width},}  {'#' * round(_BAR * count / most)}".rstrip()
+        for bound, count in plan.histogram.items()
+    ]
+    cut = f"{plan.cut.pairs:,} pairs are cut, by {plan.cut.tokens:,} tokens in all" if plan.cut.pairs else "none is cut"
+    return "\n".join(
+        [
+            f"{what}: {plan.queries:,} queries, {plan.pairs:,} pairs; {cut}.",
+            f"{plan.inputs:,} inputs of {plan.tokens:,} tokens, with {plan.padding:.1%} padding; within:",
+            *bars,
+            f"{_duration(plan.seconds)} by a probe of {plan.probed:.1f} s; {plan.memory / 2**20:,.0f} MiB at most.",
+        ]
+    )
+
+
 def notes(evaluation: Evaluation) -> list[str]:
     """What the numbers do not show: judged queries without an answer, answers without a judgment."""
     name, queries = evaluation.name, len(evaluation.query_ids)
@@ -71,6 +96,14 @@ def verdict(difference: Difference, baseline: str) -> str:
         f"{outcome}: {d.measure} {d.mean:.4f} against {d.baseline_mean:.4f}, difference {signed(d.difference)} "
         f"({_COVERAGE} interval {signed(d.low)} to {signed(d.high)}), {_p_said(d.p_randomisation_holm)}."
     )
+
+
+def _duration(seconds: float) -> str:
+    """As ``--budget`` takes it."""
+    for unit, length in (("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f}{unit}"
+    return f"{seconds:.1f}s"
 
 
 def _run_rows(evaluations: Sequence[Evaluation]) -> Rows:

@@ -60,7 +60,7 @@ def candidates(scorer: Scorer, run: Run, queries: Mapping[str, Query], collectio
     ]
     return Pairs(
         scorer.queries(queries[query_id].text for query_id in run),
-        scorer.passages(collection[doc_id].contents for doc_id in doc_ids),
+        scorer.passages_of(collection, doc_ids),
         np.array(rows, dtype=np.int64).reshape(-1, 2),
     )
 
@@ -74,7 +74,11 @@ def rerank(
     """
     check_depth(depth)
     check_run(run, queries, collection, depth)
-    pairs = candidates(scorer, run, queries, collection, depth)
+    return rescored(scorer, run, candidates(scorer, run, queries, collection, depth), depth, advance)
+
+
+def rescored(scorer: Scorer, run: Run, pairs: Pairs, depth: int, advance: Advance) -> Reranked:
+    """The same for ``candidates`` that are at hand."""
     scores = scorer.scores(pairs, advance)
     return Reranked(Run(run.name, reordered(run, scores, depth)), len(pairs.rows), scorer.cut(pairs))
 

@@ -25,6 +25,7 @@ LAYERS = (
     "index",
     "training",
     "reranking",
+    "planning",
     "explanation",
     "evaluation",
     "experiment",

@@ -71,23 +71,24 @@ def import_command(format_name: str, sources: tuple[str, ...], output: Path, for
 @click.argument("dataset")
 @click.option(
     "--kind",
-    type=click.Choice(("bm25", "dense")),
+    type=click.Choice(("bm25", "dense", "tokens")),
     default="bm25",
     show_default=True,
-    help="bm25: Lucene, through Anserini; dense: vectors of a dual encoder in FAISS.",
+    help="bm25: Lucene, through Anserini; dense: vectors of a dual encoder in FAISS; tokens: token ids of a model's "
+    "tokenizer, kept in the cache, which reranking makes when it needs them.",
 )
 @click.option(
-    "--model", "source", default="", help="For dense: the dual encoder, a directory or hub name, or 'offline'."
+    "--model", "source", default="", help="For dense and tokens: the model, a directory or hub name, or 'offline'."
 )
 @pooling_option
 @settings_options(LexicalConfig, _LEXICAL, {"language": LANGUAGES})
 @settings_options(DenseConfig, _DENSE, {})
 @speed_options
-@output_option("INDEX")
+@click.option("-o", "--output", type=PATH, metavar="INDEX", help="The index to write; not for tokens.")
 @force_option
 @click.pass_context
 def index_command(
-    context: click.Context, dataset: str, kind: str, source: str, pooling: str, output: Path, force: bool
+    context: click.Context, dataset: str, kind: str, source: str, pooling: str, output: Path | None, force: bool
 ) -> None:
     """Index a DATASET's passages, for BM25 by Lucene or by a dual encoder's vectors in FAISS.
 
@@ -96,8 +97,13 @@ def index_command(
     from ranker.data.catalogue import open_dataset
     from ranker.data.files import check_output
 
-    if kind == "dense" and not source:
-        raise click.UsageError("--kind dense needs --model, the dual encoder to encode the passages with.")
+    if kind != "bm25" and not source:
+        raise click.UsageError(f"--kind {kind} needs --model, the model that reads the passages.")
+    if kind == "tokens":
+        _index_tokens(open_dataset(dataset), source)
+        return
+    if output is None:
+        raise click.UsageError(f"--kind {kind} needs --output, the index to write.")
     check_output(output, force)
     data = open_dataset(dataset)
     count = len(data.collection)
@@ -119,6 +125,19 @@ def index_command(
                 build_dense_index(scorer, data.name, data.collection, config, folder, advance)
     seconds = time.monotonic() - started
     say(f"{output}: {kind} index of {count} passages in {seconds:.1f} s, {count / seconds:.0f} passages/s.")
+
+
+def _index_tokens(data: Dataset, source: str) -> None:
+    from ranker.model.loading import load_model
+    from ranker.scoring.scorer import Scorer
+    from ranker.scoring.token_file import build_token_file, token_folder
+
+    reading, count = Scorer(load_model(source), Speed(device="cpu")).reading, len(data.collection)
+    started = time.monotonic()
+    with progress("tokens", count, "passage") as advance:
+        build_token_file(reading, data.collection, advance)
+    seconds = time.monotonic() - started
+    say(f"{token_folder(reading, data.collection)}: tokens of {count} passages in {seconds:.1f} s.")
 
 
 @click.command("retrieve")

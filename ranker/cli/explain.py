@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ranker.cli.model_options import MODEL_HELP
-from ranker.cli.models import mode_option
+from ranker.cli.model_options import MODEL_HELP, mode_option
 from ranker.cli.options import PATH, force_option, pooling_option, say, split_option
 from ranker.errors import DataError
 from ranker.scoring.speed import DEVICES, Speed
@@ -27,7 +26,7 @@ _AGAINST = (255, 224, 217, 210, 160)
 
 @click.command("explain")
 @click.argument("dataset", required=False)
-@mode_option
+@mode_option(required=True)
 @click.option("--model", "source", required=True, help=MODEL_HELP)
 @click.option("--query-id", help="A query of the DATASET's split.")
 @click.option("--doc-id", help="A passage of the DATASET.")

@@ -8,9 +8,10 @@ from ranker import __version__
 from ranker.cli.data import import_command, index_command, retrieve_command
 from ranker.cli.explain import explain_command
 from ranker.cli.jobs import reproduce_command
-from ranker.cli.models import rerank_command, train_command
+from ranker.cli.rerank import rerank_command
 from ranker.cli.results import compare_command, evaluate_command
 from ranker.cli.study import study_command
+from ranker.cli.train import train_command
 from ranker.errors import RankerError
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import click
+
 from ranker.cli.settings import settings_options
-from ranker.model.config import POOLINGS, SIMILARITIES, STOPWORDS, RankerConfig
+from ranker.model.config import MODES, POOLINGS, SIMILARITIES, STOPWORDS, RankerConfig
 from ranker.training.config import LOSSES, TrainingConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,6 +42,12 @@ _TRAINING = {
     "dropout": "Drop units as the backbone was trained to; without, a step is faster and overfits sooner",
 }
 _CHOICES = {"pooling": POOLINGS, "similarity": SIMILARITIES, "stopwords": STOPWORDS, "loss": LOSSES}
+
+
+def mode_option(required: bool) -> Callable[[F], F]:
+    """``--mode``: how the model reads and what it scores by."""
+    meanings = ". ".join(f"{name} {meaning}" for name, meaning in MODES.items())
+    return click.option("--mode", type=click.Choice(tuple(MODES)), required=required, help=f"{meanings}.")
 
 
 def reading_options(command: F) -> F:

@@ -17,6 +17,7 @@ from ranker.errors import SearchIndexError, SetupError
 from ranker.index.dense_config import FAISS_KINDS, DenseConfig
 from ranker.index.store import Manifest, check_collection, read_manifest, read_settings, write_manifest
 from ranker.scoring.scorer import Advance, Cut, Matrix, Scorer
+from ranker.scoring.token_file import build_token_file
 
 _PASSAGES_AT_ONCE: Final = 16_384
 """Passages encoded before their vectors go to disk."""
@@ -117,14 +118,15 @@ def encode_collection(scorer: Scorer, collection: Collection, folder: Path, adva
 
     The result counts the passages that were cut, as its pairs, and the tokens that they lost.
     """
+    tokens = build_token_file(scorer.reading, collection, lambda _: None)
     passages = iter(collection)
-    cut = lost = 0
+    cut = lost = start = 0
     with (folder / _VECTORS).open("wb") as vectors, (folder / _DOC_IDS).open("w", encoding="utf-8") as doc_ids:
         while chunk := list(islice(passages, _PASSAGES_AT_ONCE)):
-            texts = scorer.passages(passage.contents for passage in chunk)
+            texts = tokens.texts(np.arange(start, start + len(chunk)), scorer.room)
             vectors.write(scorer.vectors(texts, advance).tobytes())  # numpy's own tofile hides a full disk
             doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
-            cut, lost = cut + int((texts.lost > 0).sum()), lost + int(texts.lost.sum())
+            cut, lost, start = cut + int((texts.lost > 0).sum()), lost + int(texts.lost.sum()), start + len(chunk)
     return Cut(0, cut, lost)
 
 

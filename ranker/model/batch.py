@@ -29,6 +29,18 @@ class Input(NamedTuple):
     parts: Ids
 
 
+class Packed(NamedTuple):
+    """N inputs end to end, without padding.
+
+    Shape: ids, segments and parts (tokens,) int32, offsets (N + 1,) int64.
+    """
+
+    ids: Ids
+    segments: Ids
+    parts: Ids
+    offsets: NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class TokenBatch:
     """N inputs of at most L tokens.
@@ -48,19 +60,26 @@ class TokenBatch:
 
 
 def pad(inputs: Sequence[Input], pad_id: int) -> TokenBatch:
-    """Inputs as one batch.
+    """Inputs as one batch."""
+    offsets = np.concatenate(([0], np.cumsum([len(one.ids) for one in inputs])))
+    ids, segments, parts = (np.concatenate(column) for column in zip(*inputs, strict=True))
+    return padded(Packed(ids, segments, parts, offsets), pad_id)
+
+
+def padded(packed: Packed, pad_id: int) -> TokenBatch:
+    """Inputs side by side, as long as the longest.
 
     The ids behind the end are ``pad_id``, which some backbones (RoBERTa) count positions by.
     """
-    rows, width = len(inputs), max(len(one.ids) for one in inputs)
-    ids = np.full((rows, width), pad_id, dtype=np.int64)
-    segments = np.zeros((rows, width), dtype=np.int64)
-    parts = np.full((rows, width), MARKER, dtype=np.int64)
-    lengths = np.empty(rows, dtype=np.int64)
-    for row, one in enumerate(inputs):
-        lengths[row] = length = len(one.ids)
-        ids[row, :length] = one.ids
-        segments[row, :length] = one.segments
-        parts[row, :length] = one.parts
-    mask = np.arange(width) < lengths[:, None]
-    return TokenBatch(*(torch.from_numpy(array) for array in (ids, segments, parts, mask)))
+    lengths = np.diff(packed.offsets)
+    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    ids, segments, parts = (
+        _laid_out(values, mask, behind) for values, behind in zip(packed[:3], (pad_id, 0, MARKER), strict=True)
+    )
+    return TokenBatch(ids, segments, parts, torch.from_numpy(mask))
+
+
+def _laid_out(values: Ids, mask: NDArray[np.bool_], behind: int) -> Tensor:
+    column = np.full(mask.shape, behind, dtype=np.int64)
+    column[mask] = values
+    return torch.from_numpy(column)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -16,6 +16,10 @@ class Reads(NamedTuple):
 
     layers: Literal["words", "last", "all"]
     tokens: bool = False
+
+
+LAST: Final = Reads("last")
+"""What is read of texts that are read apart."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Where and in which precision a model runs."""
 
 import contextlib
+import resource
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -20,7 +22,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """``bf16`` or ``float32``."""
+    """``auto`` as what the device is fastest in without moving a ranking, else the one that is named.
+
+    Raises: SetupError for one that the device does not compute in.
+    """
+    alone = {"fp16": "cuda", "int8": "cpu"}.get(name, device.type)
+    if alone != device.type:
+        raise SetupError(f"--precision {name}: is for {alone} devices alone, but this one is {device.type}.")
     if name != "auto":
         return name
     return "bf16" if _computes_bf16(device) else "float32"
@@ -29,8 +37,17 @@ def choose_precision(name: str, device: torch.device) -> str:
 @contextlib.contextmanager
 def running_in(precision: str, device: torch.device) -> Iterator[None]:
     """Backbones called inside compute in that precision."""
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    with torch.autocast(device.type, dtype=dtype, enabled=precision in ("bf16", "fp16")):
         yield
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory that torch took on the GPU so far, or else the process, in bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _computes_bf16(device: torch.device) -> bool:

@@ -7,6 +7,7 @@ import torch
 
 from ranker.errors import ModelError
 from ranker.model.views import joint_reads
+from ranker.scoring.schedule import ahead
 from ranker.scoring.scorer import Advance, Matrix, Pairs, Scorer
 
 
@@ -22,11 +23,12 @@ def panel_scores(scorers: Sequence[Scorer], pairs: Pairs, advance: Advance) -> M
     first = scorers[0]
     reads = joint_reads(scorer.model.head.reads for scorer in scorers)
     scores = np.empty((len(scorers), len(pairs.rows)), dtype=np.float32)
-    with torch.inference_mode(), first.at_work():
+    with torch.inference_mode():
+        reader = first.reader(reads)
         for scorer in scorers:
             scorer.model.eval()
-        for numbers, batch in first.batches(pairs):
-            views = first.model.encoder.together(batch, reads)
+        for numbers, inputs in ahead(first.pair_inputs(pairs, first.tokens_per_batch)):
+            views = reader.views(inputs, reads)
             for row, scorer in enumerate(scorers):
                 scores[row, numbers] = scorer.model.from_views(views).cpu().numpy()
             advance(len(numbers))

@@ -1,14 +1,14 @@
 """The order of work: inputs sorted by exact length, cut into batches by tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Order = NDArray[np.int64]
-
-TOKENS_PER_BATCH = {"cpu": 2_048, "cuda": 131_072}
-"""On a CPU a batch that stays in cache is fastest; a GPU wants to be filled."""
+T = TypeVar("T")
 
 
 def batches(lengths: NDArray[np.int64], tokens: int) -> Iterator[Order]:
@@ -22,3 +22,16 @@ def batches(lengths: NDArray[np.int64], tokens: int) -> Iterator[Order]:
         width = max(1, tokens // max(1, int(lengths[order[start]])))
         yield order[start : start + width]
         start += width
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items, each made while what is done with the one before goes on."""
+    remaining = iter(items)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        coming = beside.submit(next, remaining, _NO_MORE)
+        while (item := coming.result()) is not _NO_MORE:
+            coming = beside.submit(next, remaining, _NO_MORE)
+            yield item  # type: ignore[misc]
+
+
+_NO_MORE = object()

@@ -1,21 +1,29 @@
 """A model at work: vectors of texts and scores of pairs, the same whatever the batch."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ranker.data.collection import Collection
 from ranker.errors import ModelError
-from ranker.model.batch import Ids, Input, TokenBatch, pad
+from ranker.model.batch import Ids, Input, Packed, TokenBatch, padded
 from ranker.model.reranker import Reranker
+from ranker.model.views import LAST, Reads
+from ranker.scoring import assembly
+from ranker.scoring.budget import DEFAULT, WORTH_PROBING, learned_budget
 from ranker.scoring.device import choose_device, choose_precision, running_in
-from ranker.scoring.schedule import TOKENS_PER_BATCH, Order, batches
+from ranker.scoring.readers import Reader, reader_of
+from ranker.scoring.schedule import Order, ahead, batches
 from ranker.scoring.speed import Speed
 from ranker.scoring.stopwords import without_all, without_some
+from ranker.scoring.token_file import Reading, find_token_file
 from ranker.scoring.tokens import Template, Texts, tokenize
+from ranker.scoring.work import Apart, Together, Work
 
 Matrix = NDArray[np.float32]
 Advance = Callable[[int], object]
@@ -34,6 +42,10 @@ class Pairs:
     queries: Texts
     passages: Texts
     rows: NDArray[np.int64]
+
+    def only(self, numbers: NDArray[np.int64]) -> "Pairs":
+        """The pairs of these numbers."""
+        return Pairs(self.queries, self.passages, self.rows[numbers])
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,8 @@ class Scorer:
         self.model = model.to(self.device)
         self.template = Template(model.tokenizer, model.config.markers)
         self._check_lengths()
-        self._tokens_per_batch = speed.tokens_per_batch or TOKENS_PER_BATCH[self.device.type]
+        self.tokens_per_batch = speed.tokens_per_batch or DEFAULT[self.device.type]
+        self._may_learn = not speed.tokens_per_batch
 
     def queries(self, texts: Iterable[str]) -> Texts:
         """Queries as ids, cut to the model's ``query_length``."""
@@ -64,7 +77,23 @@ class Scorer:
 
     def passages(self, texts: Iterable[str]) -> Texts:
         """Passages as ids, cut to the most that fits beside the shortest query."""
-        return tokenize(self.model.tokenizer, map(self.read, texts), self.model.config.length - self._markers)
+        return tokenize(self.model.tokenizer, map(self.read, texts), self.room)
+
+    def passages_of(self, collection: Collection, doc_ids: Sequence[str]) -> Texts:
+        """The same for passages of a collection, from its token file where it has one.
+
+        Raises: KeyError for a doc_id that the collection has not.
+        """
+        tokens = find_token_file(self.reading, collection)
+        if tokens is None:
+            return self.passages(collection[doc_id].contents for doc_id in doc_ids)
+        numbers = np.fromiter(map(collection.number, doc_ids), dtype=np.int64, count=len(doc_ids))
+        return tokens.texts(numbers, self.room)
+
+    @property
+    def reading(self) -> Reading:
+        """How texts become ids here, for the token files of collections."""
+        return Reading(self.model.tokenizer, self.model.config.stopwords, self.read)
 
     def vectors(self, texts: Texts, advance: Advance) -> Matrix:
         """One vector per text, for modes that read apart.
@@ -72,19 +101,36 @@ class Scorer:
         Shape: (texts, H).
         """
         vectors = np.empty((len(texts), self.model.width), dtype=np.float32)
-        with torch.inference_mode(), self.at_work():
-            for rows in batches(texts.lengths + self._markers, self._tokens_per_batch):
-                batch = self._batch(self.template.single(texts[row]) for row in rows)
-                vectors[rows] = self.model.vectors(batch).float().cpu().numpy()
+        with torch.inference_mode():
+            reader = self.reader(LAST)
+            tokens = self.budget(reader, LAST, len(texts.ids))
+            for rows, inputs in ahead(self.single_inputs(texts, np.arange(len(texts)), tokens)):
+                vectors[rows] = self.model.head.vectors(reader.pooled(inputs)).cpu().numpy()
                 advance(len(rows))
         return vectors
+
+    def reader(self, reads: Reads) -> Reader:
+        """The model's encoder at work, with the weights that it has now."""
+        self.model.eval()
+        return reader_of(self.model.encoder, reads, self.template.pad_id, self.device, self.precision)
 
     def scores(self, pairs: Pairs, advance: Advance) -> Matrix:
         """One logit per pair.
 
         Shape: (P,).
         """
-        return self._scores_apart(pairs, advance) if self.model.config.apart else self._scores_together(pairs, advance)
+        return self.work(pairs).scores(np.arange(len(pairs.rows)), advance)
+
+    def work(self, pairs: Pairs) -> Work:
+        """The same, to be done in portions."""
+        return Apart(self, pairs) if self.model.config.apart else Together(self, pairs)
+
+    def pair_lengths(self, pairs: Pairs) -> Order:
+        """Tokens of each pair read together, markers included.
+
+        Shape: (P,).
+        """
+        return pairs.queries.lengths[pairs.rows[:, 0]] + self._kept(pairs) + self._markers
 
     def cut(self, pairs: Pairs) -> Cut:
         """What of these pairs the model cannot read."""
@@ -92,15 +138,32 @@ class Scorer:
         lost = whole - self._kept(pairs)
         return Cut(int((pairs.queries.lost > 0).sum()), int((lost > 0).sum()), int(lost.sum()))
 
-    def batches(self, pairs: Pairs) -> Iterator[tuple[Order, TokenBatch]]:
-        """The pairs in batches on the device, each with the numbers of its pairs."""
-        lengths = pairs.queries.lengths[pairs.rows[:, 0]] + self._kept(pairs) + self._markers
-        for numbers in batches(lengths, self._tokens_per_batch):
-            rows = pairs.rows[numbers]
-            yield (
-                numbers,
-                self._batch(self.pair(pairs.queries[query], pairs.passages[passage]) for query, passage in rows),
-            )
+    def budget(self, reader: Reader, reads: Reads, work: int) -> int:
+        """The tokens of a batch, for work of so many: as asked for, or learned where there is enough to do."""
+        if not self._may_learn or work < WORTH_PROBING:
+            return self.tokens_per_batch
+        config: Any = self.model.encoder.backbone.config
+        shape = f"{config.model_type} {config.num_hidden_layers} x {config.hidden_size}"
+        return learned_budget(reader, reads, f"{shape}, {reads}, {self.precision}", self.device)
+
+    def pair_inputs(self, pairs: Pairs, tokens: int) -> Iterator[tuple[Order, Packed]]:
+        """The pairs in batches of so many tokens, padding counted, each with the numbers of its pairs."""
+        texts, kept = (pairs.queries, pairs.passages), self._kept(pairs)
+        for numbers in batches(self.pair_lengths(pairs), tokens):
+            yield numbers, assembly.pairs(self.template, texts, pairs.rows[numbers], kept[numbers])
+
+    def single_inputs(self, texts: Texts, rows: Order, tokens: int) -> Iterator[tuple[Order, Packed]]:
+        """The same for texts read alone; the numbers are places in ``rows``."""
+        for numbers in batches(texts.lengths[rows] + self._markers, tokens):
+            yield numbers, assembly.singles(self.template, texts, rows[numbers])
+
+    def pair_batches(self, pairs: Pairs, tokens: int) -> Iterator[tuple[Order, TokenBatch]]:
+        """The same side by side on the device, for the model itself to learn from."""
+        return ((numbers, self._on_device(inputs)) for numbers, inputs in self.pair_inputs(pairs, tokens))
+
+    def single_batches(self, texts: Texts, rows: Order, tokens: int) -> Iterator[tuple[Order, TokenBatch]]:
+        """The same for texts read alone."""
+        return ((numbers, self._on_device(inputs)) for numbers, inputs in self.single_inputs(texts, rows, tokens))
 
     def at_work(self) -> AbstractContextManager[None]:
         """Without dropout, in the precision of the scorer."""
@@ -121,6 +184,9 @@ class Scorer:
             return text
         return without_all(text) if self.model.config.stopwords == "drop" else without_some(text, _AT_RANDOM)
 
+    def _on_device(self, inputs: Packed) -> TokenBatch:
+        return padded(inputs, self.template.pad_id).to(self.device)
+
     def _check_lengths(self) -> None:
         """Refuses bounds under which a whole query would leave no room for a passage, or markers none for a query."""
         config = self.model.config
@@ -135,32 +201,13 @@ class Scorer:
     def _markers(self) -> int:
         return self.template.single_markers if self.model.config.apart else self.template.pair_markers
 
+    @property
+    def room(self) -> int:
+        """Tokens of a passage beside the shortest query."""
+        return self.model.config.length - self._markers
+
     def _kept(self, pairs: Pairs) -> NDArray[np.int64]:
         passages = pairs.passages.lengths[pairs.rows[:, 1]]
         if self.model.config.apart:
             return passages
         return np.minimum(passages, self.model.config.length - self._markers - pairs.queries.lengths[pairs.rows[:, 0]])
-
-    def _scores_together(self, pairs: Pairs, advance: Advance) -> Matrix:
-        scores = np.empty(len(pairs.rows), dtype=np.float32)
-        with torch.inference_mode(), self.at_work():
-            for numbers, batch in self.batches(pairs):
-                scores[numbers] = self.model.score(batch).float().cpu().numpy()
-                advance(len(numbers))
-        return scores
-
-    def _scores_apart(self, pairs: Pairs, advance: Advance) -> Matrix:
-        """Each text is encoded once, however many pairs it is in."""
-        queries = self.vectors(pairs.queries, lambda _: None)
-        passages = self.vectors(pairs.passages, lambda _: None)
-        scores = np.empty(len(pairs.rows), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(scores), 65_536):
-                rows = pairs.rows[start : start + 65_536]
-                left, right = torch.from_numpy(queries[rows[:, 0]]), torch.from_numpy(passages[rows[:, 1]])
-                scores[start : start + len(rows)] = self.model.similarities(left, right).numpy()
-                advance(len(rows))
-        return scores
-
-    def _batch(self, inputs: Iterable[Input]) -> TokenBatch:
-        return pad(list(inputs), self.template.pad_id).to(self.device)

@@ -9,6 +9,8 @@ PRECISIONS: Final = {
     "auto": "bf16 where the machine computes in it, else float32",
     "float32": "single precision",
     "bf16": "the backbone in bfloat16, the head in float32",
+    "fp16": "the same in half precision, on GPUs alone, and not to train in",
+    "int8": "products of 8-bit integers, on CPUs alone, for BERT's family and heads that read [CLS]; not to train in",
 }
 
 DEVICES: Final = {"auto": "a CUDA device where there is one, else the CPU", "cpu": "the CPU", "cuda": "a CUDA device"}

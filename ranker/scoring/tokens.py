@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ranker.model.batch import MARKER, PASSAGE, QUERY, Ids, Input
 
-_TEXTS_AT_ONCE = 2_048
+TEXTS_AT_ONCE = 2_048
 """Texts handed to the tokenizer in one call, which spreads them over all cores."""
 
 
@@ -38,6 +38,12 @@ class Texts:
         """Tokens of each text."""
         return np.diff(self.offsets)
 
+    def only(self, numbers: NDArray[np.int64]) -> "Texts":
+        """The texts of these numbers."""
+        offsets = np.concatenate(([0], np.cumsum(self.lengths[numbers])))
+        ids = [self[number] for number in numbers]
+        return Texts(np.concatenate([self.ids[:0], *ids]), offsets, self.lost[numbers])
+
 
 class Template:
     """How a tokenizer marks texts and pairs, learned from its own output, so that it holds for any of them.
@@ -46,44 +52,44 @@ class Template:
     """
 
     def __init__(self, tokenizer: Any, markers: bool = True) -> None:  # noqa: ANN401  # no annotated base is shared
-        backend = _backend(tokenizer)
+        backend = backend_of(tokenizer)
         pair, single = backend.encode("a", "b"), backend.encode("a")
-        self._pair = _markers(pair, (0, 1), markers)
-        self._single = _markers(single, (0,), markers)
-        self._pair_segments = tuple(_segment(pair, sequence) for sequence in (0, 1))
-        self._single_segment = _segment(single, 0)
+        self.pair_parts = _markers(pair, (0, 1), markers)
+        self.single_parts = _markers(single, (0,), markers)
+        self.pair_segments = tuple(_segment(pair, sequence) for sequence in (0, 1))
+        self.single_segment = _segment(single, 0)
         self.pad_id = int(tokenizer.pad_token_id or 0)
 
     @property
     def pair_markers(self) -> int:
         """Tokens that a pair has beside its two texts."""
-        return sum(len(part.ids) for part in self._pair)
+        return sum(len(part.ids) for part in self.pair_parts)
 
     @property
     def single_markers(self) -> int:
         """Tokens that a text read alone has beside its own."""
-        return sum(len(part.ids) for part in self._single)
+        return sum(len(part.ids) for part in self.single_parts)
 
     def pair(self, query: Ids, passage: Ids) -> Input:
         """The input of a pair read together."""
-        start, middle, end = self._pair
-        first, second = self._pair_segments
+        start, middle, end = self.pair_parts
+        first, second = self.pair_segments
         return _joined(start, _in(query, first, QUERY), middle, _in(passage, second, PASSAGE), end)
 
     def single(self, text: Ids) -> Input:
         """The input of a text read alone."""
-        start, end = self._single
-        return _joined(start, _in(text, self._single_segment, QUERY), end)
+        start, end = self.single_parts
+        return _joined(start, _in(text, self.single_segment, QUERY), end)
 
 
 def tokenize(tokenizer: Any, texts: Iterable[str], most: int) -> Texts:  # noqa: ANN401
     """The first ``most`` tokens of each text, and how many were lost behind them."""
-    backend = _backend(tokenizer)
+    backend = backend_of(tokenizer)
     remaining = iter(texts)
     parts: list[Ids] = [np.empty(0, dtype=np.int32)]
     lengths: list[int] = []
-    while chunk := list(islice(remaining, _TEXTS_AT_ONCE)):
-        encoded = [encoding.ids for encoding in backend.encode_batch(chunk, add_special_tokens=False)]
+    while chunk := list(islice(remaining, TEXTS_AT_ONCE)):
+        encoded = [encoding.ids for encoding in backend.encode_batch_fast(chunk, add_special_tokens=False)]
         lengths += map(len, encoded)
         parts.append(np.fromiter((i for ids in encoded for i in ids[:most]), dtype=np.int32))
     whole = np.array(lengths, dtype=np.int64)
@@ -91,7 +97,7 @@ def tokenize(tokenizer: Any, texts: Iterable[str], most: int) -> Texts:  # noqa:
     return Texts(np.concatenate(parts), np.concatenate(([0], np.cumsum(kept))), whole - kept)
 
 
-def _backend(tokenizer: Any) -> Any:  # noqa: ANN401
+def backend_of(tokenizer: Any) -> Any:  # noqa: ANN401
     """The Rust tokenizer, told not to cut or pad: a ``tokenizer.json`` may bring such settings along."""
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()

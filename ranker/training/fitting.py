@@ -18,7 +18,7 @@ def training_set(
     return TrainingSet(
         candidates,
         scorer.queries(queries[query_id].text for query_id in query_ids),
-        scorer.passages(collection[doc_id].contents for doc_id in doc_ids),
+        scorer.passages_of(collection, doc_ids),
         {query_id: row for row, query_id in enumerate(query_ids)},
         {doc_id: row for row, doc_id in enumerate(doc_ids)},
     )

@@ -9,7 +9,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ranker.errors import TrainingError
 from ranker.model.views import Views, joint_reads
-from ranker.scoring.device import running_in
 from ranker.scoring.scorer import Pairs, Scorer
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Learner, Step, Trained
@@ -35,7 +34,7 @@ def train_heads(
     for scorer, own in zip(scorers, configs, strict=True):
         if not scorer.model.config.frozen:
             raise TrainingError(f"mode {scorer.model.config.mode!r} is fine-tuned, expected a frozen backbone.")
-        check_trainable(scorer.model, own)
+        check_trainable(scorer, own)
     torch.manual_seed(config.seed)
     models = [scorer.model for scorer in scorers]
     learners = [Learner(*one) for one in zip(models, configs, validates, strict=True)]
@@ -67,6 +66,7 @@ class FrozenViews:
     def __init__(self, scorers: Sequence[Scorer], data: TrainingSet, most_bytes: int = _MOST_BYTES) -> None:
         self._scorer = scorers[0]
         self._reads = joint_reads(scorer.model.head.reads for scorer in scorers)
+        self._reader = scorers[0].reader(self._reads)
         self._data = data
         self._room = most_bytes
         self._kept: dict[tuple[str, str], _Seen] = {}
@@ -86,10 +86,11 @@ class FrozenViews:
         data, scorer = self._data, self._scorer
         rows = torch.tensor([(data.query_rows[query], data.passage_rows[doc]) for query, doc in pairs]).numpy()
         seen: dict[int, _Seen] = {}
-        scorer.model.eval()
-        with torch.no_grad(), running_in(scorer.precision, scorer.device):
-            for numbers, batch in scorer.batches(Pairs(data.queries, data.passages, rows)):
-                views = scorer.model.encoder.together(batch, self._reads)
+        with torch.no_grad():
+            for numbers, inputs in scorer.pair_inputs(
+                Pairs(data.queries, data.passages, rows), scorer.tokens_per_batch
+            ):
+                views = self._reader.views(inputs, self._reads)
                 seen |= zip(numbers.tolist(), _apart(views), strict=True)
         return [seen[number] for number in range(len(pairs))]
 

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from ranker.errors import TrainingError
 from ranker.model.backbone import layers_of, lowest_layers
-from ranker.model.batch import Input, TokenBatch, pad
-from ranker.model.reranker import Reranker
-from ranker.scoring.schedule import batches
-from ranker.scoring.scorer import Scorer
+from ranker.model.batch import TokenBatch
+from ranker.scoring.schedule import Order
+from ranker.scoring.scorer import Pairs, Scorer
 from ranker.scoring.tokens import Texts
 from ranker.training.attention import learning_in
 from ranker.training.config import TrainingConfig
@@ -64,7 +63,7 @@ def train(
     """
     model = scorer.model
     config = config.resolved(model.config)
-    check_trainable(model, config)
+    check_trainable(scorer, config)
     torch.manual_seed(config.seed)
     with _frozen(lowest_layers(model.encoder.backbone, config.frozen_layers)):
         learner = Learner(model, config, validate)
@@ -107,31 +106,30 @@ def _loss(scorer: Scorer, data: TrainingSet, groups: list[Group], config: Traini
 
 def _scores_together(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> Tensor:
     """Shape: (G, 1 + N)."""
-    inputs = [
-        scorer.pair(data.queries[data.query_rows[group.query_id]], data.passages[data.passage_rows[doc_id]])
-        for group in groups
-        for doc_id in group.doc_ids
+    rows = [
+        (data.query_rows[group.query_id], data.passage_rows[doc_id]) for group in groups for doc_id in group.doc_ids
     ]
-    return _in_passes(scorer, inputs, scorer.model.score).view(len(groups), -1)
+    pairs = Pairs(data.queries, data.passages, np.array(rows))
+    passes = scorer.pair_batches(pairs, _TOKENS_PER_PASS[scorer.device.type])
+    return _in_own_order(passes, scorer.model.score).view(len(groups), -1)
 
 
 def _vectors(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> tuple[Tensor, Tensor]:
     """Shape: (G, H) and (G * (1 + N), H)."""
-    queries = [scorer.single(data.queries[data.query_rows[group.query_id]]) for group in groups]
-    passages = [scorer.single(data.passages[data.passage_rows[doc_id]]) for group in groups for doc_id in group.doc_ids]
-    return _in_passes(scorer, queries, scorer.model.vectors), _in_passes(scorer, passages, scorer.model.vectors)
+    queries = np.array([data.query_rows[group.query_id] for group in groups])
+    passages = np.array([data.passage_rows[doc_id] for group in groups for doc_id in group.doc_ids])
+    tokens = _TOKENS_PER_PASS[scorer.device.type]
+    return (
+        _in_own_order(scorer.single_batches(data.queries, queries, tokens), scorer.model.vectors),
+        _in_own_order(scorer.single_batches(data.passages, passages, tokens), scorer.model.vectors),
+    )
 
 
-def _in_passes(scorer: Scorer, inputs: list[Input], compute: Callable[[TokenBatch], Tensor]) -> Tensor:
-    """Computes inputs of like length together, which wastes little on padding, and answers in their own order."""
-    lengths = np.array([len(one.ids) for one in inputs], dtype=np.int64)
-    parts, rows = [], []
-    for numbers in batches(lengths, _TOKENS_PER_PASS[scorer.device.type]):
-        batch = pad([inputs[number] for number in numbers], scorer.template.pad_id)
-        parts.append(compute(batch.to(scorer.device)))
-        rows.append(numbers)
-    back = np.argsort(np.concatenate(rows))
-    return torch.cat(parts)[torch.from_numpy(back).to(scorer.device)]
+def _in_own_order(passes: Iterator[tuple[Order, TokenBatch]], compute: Callable[[TokenBatch], Tensor]) -> Tensor:
+    """Inputs of like length are computed together, which wastes little on padding, and put back in order."""
+    rows, parts = zip(*((numbers, compute(batch)) for numbers, batch in passes), strict=True)
+    found = torch.cat(parts)
+    return found[torch.from_numpy(np.argsort(np.concatenate(rows))).to(found.device)]
 
 
 def _known_positives(data: TrainingSet, groups: list[Group]) -> Tensor:
@@ -148,12 +146,17 @@ def _known_positives(data: TrainingSet, groups: list[Group]) -> Tensor:
     return torch.tensor(known)
 
 
-def check_trainable(model: Reranker, config: TrainingConfig) -> None:
+_LEARNED_IN = ("float32", "bf16")
+
+
+def check_trainable(scorer: Scorer, config: TrainingConfig) -> None:
     """Refuses settings under which a model cannot learn.
 
     Raises: TrainingError.
     """
-    mode = model.config.mode
+    model, mode = scorer.model, scorer.model.config.mode
+    if scorer.precision not in _LEARNED_IN:
+        raise TrainingError(f"precision {scorer.precision} is not to train in, expected {' or '.join(_LEARNED_IN)}.")
     if config.loss == "contrastive" and not model.config.apart:
         raise TrainingError(f"loss contrastive needs a mode that reads apart, but the mode is {mode!r}.")
     every_layer = model.config.frozen or config.frozen_layers > layers_of(model.encoder.backbone)

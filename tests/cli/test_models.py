@@ -75,8 +75,7 @@ def test_an_option_that_is_needed_is_asked_for_by_name(ranker, dataset, command,
     others = [word for name, value in COMMANDS[command].items() if name != option for word in (name, value)]
     said = ranker(command, dataset, *others)
     assert said.status == 2
-    assert "Missing option" in said.err
-    assert f"'{option}'" in said.err
+    assert option in said.err
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -97,7 +96,7 @@ def test_a_dataset_is_asked_for_by_name(ranker, command):
 def test_a_choice_that_there_is_not_is_answered_with_those_there_are(ranker, dataset, command, option, allowed):
     said = ranker(command, dataset, *(word for pair in COMMANDS[command].items() for word in pair), option, "nonsense")
     assert said.status == 2
-    assert f"'{option}'" in said.err
+    assert option in said.err
     assert f"'{allowed}'" in said.err
 
 
@@ -197,7 +196,7 @@ def test_what_cannot_be_trained_is_one_sentence_and_leaves_nothing(train, tmp_pa
 def test_a_dense_index_asks_for_its_model(ranker, dataset, tmp_path):
     said = ranker("index", dataset, "--kind", "dense", "-o", tmp_path / "out")
     assert said.status == 2
-    assert "--kind dense needs --model, the dual encoder to encode the passages with." in said.err
+    assert "--kind dense needs --model, the model that reads the passages." in said.err
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_the_index_is_built_once(tmp_path: Path, cache: Path) -> None:
     Collection.open(path)
     assert built(cache) == [first]
     assert (first / "meta.json").stat().st_mtime_ns == written_at
-    assert sorted(part.name for part in first.iterdir()) == ["hashes", "meta.json", "offsets"]
+    assert sorted(part.name for part in first.iterdir()) == ["hashes", "meta.json", "numbers", "offsets"]
 
 
 def test_a_file_that_changed_gets_another_index(tmp_path: Path, cache: Path) -> None:

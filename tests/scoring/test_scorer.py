@@ -208,7 +208,7 @@ def test_bounds_that_leave_no_room_for_a_passage_are_refused(tiny, query_length,
 def test_under_the_narrowest_bounds_a_pair_is_as_long_as_the_model_reads(tiny):
     scorer = scorer_of(tiny(), query_length=36, length=40)
     pairs = Pairs(scorer.queries(["river " * 60]), scorer.passages(["water " * 60]), np.array([[0, 0]]))
-    (_, batch), *_ = scorer.batches(pairs)
+    (_, batch), *_ = scorer.pair_batches(pairs, scorer.tokens_per_batch)
     assert batch.ids.shape == (1, 40)
     assert scorer.cut(pairs) == Cut(1, 1, 59)
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranker.errors import ModelError
+from ranker.errors import ModelError, SetupError
 from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
 from ranker.model.views import Views
@@ -33,8 +33,8 @@ def model_of(folder, mode="cross", **settings_):
     return create_model(RankerConfig(mode, **{"query_length": 8, "length": 24, **settings_}), str(folder), seed=3)
 
 
-def scorer_of(model, tokens=0):
-    return Scorer(model, Speed("float32", "cpu", tokens))
+def scorer_of(model, tokens=0, precision="float32"):
+    return Scorer(model, Speed(precision, "cpu", tokens))
 
 
 def pairs_of(scorer, rows=EVERY_PAIR, queries=QUERIES, passages=PASSAGES):
@@ -143,7 +143,7 @@ def test_what_is_lost_is_counted_as_by_hand(model, mode, lengths, others):
 def test_batches_hold_every_pair_once_as_it_is_and_keep_to_the_tokens(model, rows, tokens):
     scorer = scorer_of(model("cross"), tokens)
     pairs, seen = pairs_of(scorer, rows), []
-    for numbers, batch in scorer.batches(pairs):
+    for numbers, batch in scorer.pair_batches(pairs, tokens):
         assert batch.ids.numel() <= tokens or len(numbers) == 1
         for row, number in enumerate(numbers):
             query, passage = rows[number]
@@ -155,7 +155,7 @@ def test_batches_hold_every_pair_once_as_it_is_and_keep_to_the_tokens(model, row
 
 def test_no_pair_is_longer_than_the_model_reads(model):
     scorer = scorer_of(model("cross"))
-    longest = max(batch.ids.shape[1] for _, batch in scorer.batches(pairs_of(scorer)))
+    longest = max(batch.ids.shape[1] for _, batch in scorer.pair_batches(pairs_of(scorer), 2_048))
     assert longest == model("cross").config.length == 24
 
 
@@ -205,7 +205,7 @@ def test_without_stopwords_a_pair_scores_as_its_other_words_do(tiny):
 def test_without_markers_no_input_has_any(tiny):
     scorer = scorer_of(model_of(tiny(), markers=False))
     markers = {scorer.model.tokenizer.cls_token_id, scorer.model.tokenizer.sep_token_id}
-    for _, batch in scorer.batches(pairs_of(scorer)):
+    for _, batch in scorer.pair_batches(pairs_of(scorer), 2_048):
         assert not markers & set(batch.ids[batch.mask].tolist())
         assert batch.ids.shape[1] <= 24
     assert np.isfinite(scores(scorer)).all()
@@ -245,3 +245,22 @@ def test_matrices_multiply_in_the_precision_and_outside_it_as_ever(precision, dt
     with running_in(precision, torch.device("cpu")):
         assert (one @ one).dtype == dtype
     assert (one @ one).dtype == torch.float32
+
+
+def test_int8_moves_a_score_little(model):
+    exact, coarse = (scorer_of(model("cross"), precision=name) for name in ("float32", "int8"))
+    truth, found = (scorer.scores(pairs_of(scorer), lambda _: None) for scorer in (exact, coarse))
+    assert 0 < np.abs(found - truth).max() < 0.25 * truth.std() + 0.05
+
+
+def test_a_precision_is_refused_where_it_is_not_computed_in():
+    with pytest.raises(SetupError, match=r"^--precision fp16: is for cuda devices alone, but this one is cpu.$"):
+        choose_precision("fp16", torch.device("cpu"))
+    with pytest.raises(SetupError, match=r"^--precision int8: is for cpu devices alone, but this one is cuda.$"):
+        choose_precision("int8", torch.device("cuda"))
+
+
+def test_int8_is_refused_where_nothing_is_packed(model):
+    scorer = scorer_of(model("term-trans"), precision="int8")
+    with pytest.raises(ModelError, match=r"^--precision int8: is for BERT's family"):
+        scorer.scores(pairs_of(scorer), lambda _: None)

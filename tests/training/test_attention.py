@@ -110,7 +110,7 @@ def model_gradients(scorer, attention):
     rows = torch.tensor([[0, 0], [0, 1], [1, 1]]).numpy()
     pairs = Pairs(scorer.queries(["which river", "rome"]), scorer.passages(["the nile lies in egypt", "x"]), rows)
     scorer.model.zero_grad()
-    [(_, batch)] = scorer.batches(pairs)
+    [(_, batch)] = scorer.pair_batches(pairs, scorer.tokens_per_batch)
     scorer.model.eval()
     with attention:
         scorer.model.score(batch).square().sum().backward()

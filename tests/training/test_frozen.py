@@ -8,6 +8,7 @@ from ranker.errors import ModelError, TrainingError
 from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.panel import panel_scores
+from ranker.scoring.readers import PackedReader, PaddedReader
 from ranker.scoring.scorer import Pairs, Scorer
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
@@ -54,15 +55,14 @@ def all_pairs(scorer):
 @pytest.fixture
 def passes(monkeypatch):
     """How many pairs a backbone has read."""
-    from ranker.model.encoder import Encoder
+    counts = []
+    for reader in (PackedReader, PaddedReader):
 
-    counts, together = [], Encoder.together
+        def counted(self, inputs, reads, views=reader.views):
+            counts.append(len(inputs.offsets) - 1)
+            return views(self, inputs, reads)
 
-    def counted(self, batch, reads):
-        counts.append(len(batch.ids))
-        return together(self, batch, reads)
-
-    monkeypatch.setattr(Encoder, "together", counted)
+        monkeypatch.setattr(reader, "views", counted)
     return counts
 
 

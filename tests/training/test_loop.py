@@ -16,7 +16,7 @@ from ranker.scoring.scorer import Pairs, Scorer
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Step, warm_up_then_decay
-from ranker.training.loop import TrainingSet, _known_positives, train
+from ranker.training.loop import TrainingSet, _known_positives, check_trainable, train
 from ranker.training.negatives import Candidates, Group
 
 COLOURS = ["red", "green", "blue", "large"]
@@ -239,3 +239,9 @@ def test_a_copy_of_a_positive_is_no_negative_of_any_group(tiny):
     )
     groups = [Group("one", ("p0", "p1")), Group("other", ("p2", "p3"))]
     assert _known_positives(data, groups).tolist() == [[False, False, True, False], [True, False, False, False]]
+
+
+def test_a_precision_for_reranking_alone_is_not_trained_in(tiny):
+    scorer = scorer_of(tiny(), precision="int8")
+    with pytest.raises(TrainingError, match=r"^precision int8 is not to train in, expected float32 or bf16.$"):
+        check_trainable(scorer, TrainingConfig())

@@ -1,42 +1,25 @@
-"""``train`` and ``rerank``."""
+"""``train``."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import click
 
-from ranker.cli.model_options import MODEL_HELP, reading_options, training_options
-from ranker.cli.options import (
-    PATH,
-    force_option,
-    open_merged,
-    output_option,
-    pooling_option,
-    progress,
-    say,
-    split_option,
-)
-from ranker.cli.records import scoring_record, training_progress, training_record, write_result
+from ranker.cli.model_options import MODEL_HELP, mode_option, reading_options, training_options
+from ranker.cli.options import PATH, force_option, open_merged, output_option, say
+from ranker.cli.records import training_progress, training_record
 from ranker.cli.settings import settings_of, speed_options
-from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
-from ranker.model.config import MODES, RankerConfig
+from ranker.limits import MAX_DEPTH
+from ranker.model.config import RankerConfig
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
-
-mode_option = click.option(
-    "--mode",
-    type=click.Choice(tuple(MODES)),
-    required=True,
-    help=". ".join(f"{name} {meaning}" for name, meaning in MODES.items()) + ".",
-)
 
 
 @click.command("train")
 @click.argument("dataset")
-@mode_option
+@mode_option(required=True)
 @click.option(
     "--run",
     "runs",
@@ -113,67 +96,3 @@ def train_command(
         (beside / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     best = f", RR@10 on {dev} {trained.best.value:.4f} at step {trained.best.step}" if trained.best else ""
     say(f"{output}: {mode} after {trained.steps} steps, {trained.groups} groups, {trained.seconds:.0f} s{best}.")
-
-
-@click.command("rerank")
-@click.argument("dataset")
-@click.option("--run", "run_path", type=PATH, required=True, help="The run to rerank.")
-@mode_option
-@click.option("--model", "source", required=True, help=MODEL_HELP)
-@click.option(
-    "--depth",
-    type=click.IntRange(1, MAX_DEPTH),
-    default=DEFAULT_RERANK_DEPTH,
-    show_default=True,
-    help="Passages of each ranking to score; the rest stay beneath.",
-)
-@pooling_option
-@split_option
-@speed_options
-@output_option("RUN")
-@force_option
-@click.pass_context
-def rerank_command(
-    context: click.Context,
-    dataset: str,
-    run_path: Path,
-    mode: str,
-    source: str,
-    depth: int,
-    pooling: str,
-    split: str,
-    output: Path,
-    force: bool,
-) -> None:
-    """Put a run's passages in a model's order.
-
-    Ranks are decided by the model's raw float32 scores; what lies below --depth keeps its order, beneath.
-    """
-    from ranker.data.catalogue import open_dataset
-    from ranker.data.files import check_output, digest
-    from ranker.data.trec import read_run
-    from ranker.model.loading import load_model
-    from ranker.reranking import rerank
-    from ranker.scoring.scorer import Scorer
-
-    check_output(output, force)
-    data = open_dataset(dataset)
-    run = read_run(run_path)
-    queries = data.queries(split)
-    scorer = Scorer(load_model(source, mode, pooling), settings_of(context, Speed))
-    started = time.monotonic()
-    with progress(f"rerank {mode}", sum(min(depth, len(ranking)) for ranking in run.values()), "pair") as advance:
-        reranked = rerank(scorer, run, queries, data.collection, depth, advance)
-    seconds = time.monotonic() - started
-    write_result(
-        reranked,
-        output,
-        force,
-        {
-            "dataset": {"name": data.name, "split": split, **data.digests(split)},
-            "run": {"name": run.name, "sha256": digest(run_path)},
-            "depth": depth,
-            **scoring_record(scorer),
-            "pairs_per_second": round(reranked.pairs / seconds, 1),
-        },
-    )

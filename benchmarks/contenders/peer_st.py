@@ -1,0 +1,40 @@
+"""sentence-transformers' ``CrossEncoder.predict``: FOLDER SETTINGS."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from sentence_transformers import CrossEncoder
+from turns import read_pairs, take_turns, write_scores
+
+
+def main(folder: Path, settings: dict[str, object]) -> None:
+    """All pairs in one call, or with ``by_query`` those of a query."""
+    dtype = {"torch_dtype": settings["dtype"]} if "dtype" in settings else {}
+    model = CrossEncoder(
+        (folder / "model").read_text(),
+        max_length=int((folder / "length").read_text()),
+        device="cpu",
+        model_kwargs=dtype,
+        backend=str(settings.get("backend", "torch")),
+    )
+    batch = int(str(settings["batch"]))
+
+    def predict(pairs: list[tuple[str, str]]) -> list[float]:
+        return [float(score) for score in model.predict(pairs, batch_size=batch, show_progress_bar=False)]
+
+    def once() -> None:
+        found = read_pairs(folder)
+        if settings.get("by_query"):
+            scores = [score for hits in found.values() for score in predict([(q, text) for q, _, text in hits])]
+        else:
+            scores = predict([(q, text) for hits in found.values() for q, _, text in hits])
+        left = iter(scores)
+        scored = {query_id: [(doc_id, next(left)) for _, doc_id, _ in hits] for query_id, hits in found.items()}
+        write_scores(folder / f"{os.getpid()}.run", scored)
+
+    take_turns(once)
+
+
+main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,0 +1,245 @@
+"""``rerank``."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from ranker.cli.model_options import MODEL_HELP, mode_option
+from ranker.cli.options import PATH, force_option, pooling_option, progress, say, split_option
+from ranker.cli.records import scoring_record, write_result
+from ranker.cli.settings import settings_of, speed_options
+from ranker.cli.tokens import keep_tokens
+from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
+from ranker.model.config import MODES
+from ranker.scoring.speed import Speed
+
+if TYPE_CHECKING:
+    from ranker.data.dataset import Dataset
+    from ranker.data.records import Query
+    from ranker.data.run import Run
+    from ranker.reranking import Reranked
+    from ranker.scoring.scorer import Advance, Pairs, Scorer
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smh])")
+
+
+class Stage(NamedTuple):
+    """One model of a cascade, and how far down it reads."""
+
+    mode: str
+    depth: int
+
+
+def _seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """A time as people write it: 90s, 10m, 1.5h."""
+    if value is None:
+        return None
+    found = _DURATION.fullmatch(value)
+    if found is None or float(found[1]) == 0:
+        raise click.BadParameter(
+            f"{value!r} is no time, expected a number above 0 and s, m or h, as in 90s, 10m or 1.5h.", param=option
+        )
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _cascade(_: click.Context, option: click.Parameter, value: str | None) -> tuple[Stage, ...]:
+    """Models behind each other: ``dual:100,cross:20``."""
+    stages = tuple(_stage(part, option) for part in value.split(",")) if value else ()
+    if any(later.depth > earlier.depth for earlier, later in pairwise(stages)):
+        raise click.BadParameter(f"{value!r} goes deeper again, expected depths that do not rise.", param=option)
+    if len({stage.mode for stage in stages}) < len(stages):
+        raise click.BadParameter(f"{value!r} has a mode twice, expected each once.", param=option)
+    return stages
+
+
+def _stage(text: str, option: click.Parameter) -> Stage:
+    mode, _, depth = text.partition(":")
+    if mode not in MODES or not depth.isdecimal() or not 1 <= int(depth) <= MAX_DEPTH:
+        raise click.BadParameter(
+            f"{text!r} is no stage, expected MODE:DEPTH, a mode of {', '.join(MODES)} and a depth of 1 to {MAX_DEPTH}.",
+            param=option,
+        )
+    return Stage(mode, int(depth))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is reranked."""
+
+    data: Dataset
+    split: str
+    queries: dict[str, Query]
+    run: Run
+    path: Path
+
+
+@click.command("rerank")
+@click.argument("dataset")
+@click.option("--run", "run_path", type=PATH, required=True, help="The run to rerank.")
+@mode_option(required=False)
+@click.option(
+    "--model", "models", multiple=True, required=True, help=f"{MODEL_HELP} For a cascade, MODE=MODEL for each."
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(1, MAX_DEPTH),
+    default=DEFAULT_RERANK_DEPTH,
+    show_default=True,
+    help="Passages of each ranking to score; the rest stay beneath.",
+)
+@click.option(
+    "--cascade",
+    callback=_cascade,
+    metavar="MODE:DEPTH,...",
+    help="Several models instead of --mode, as in dual:100,cross:20.",
+)
+@click.option(
+    "--budget",
+    callback=_seconds,
+    metavar="TIME",
+    help="Time for scoring, as in 10m: shallow ranks of all queries come first.",
+)
+@click.option("--plan", "planned", is_flag=True, help="Only say what it would take, by a probe of five seconds.")
+@pooling_option
+@split_option
+@speed_options
+@click.option("-o", "--output", type=PATH, metavar="RUN", help="The run to write; needed without --plan.")
+@force_option
+@click.pass_context
+def rerank_command(
+    context: click.Context,
+    dataset: str,
+    run_path: Path,
+    mode: str | None,
+    models: tuple[str, ...],
+    depth: int,
+    cascade: tuple[Stage, ...],
+    budget: float | None,
+    planned: bool,
+    pooling: str,
+    split: str,
+    output: Path | None,
+    force: bool,
+) -> None:
+    """Put a run's passages in a model's order.
+
+    Ranks are decided by the model's raw float32 scores; what lies below --depth keeps its order, beneath. With --budget
+    the run is whole whenever time is up, or at Ctrl-C: ranks that were not reached keep their order too.
+    """
+    from ranker.data.catalogue import open_dataset
+    from ranker.data.files import check_output
+    from ranker.data.trec import read_run
+    from ranker.model.loading import load_model
+    from ranker.scoring.scorer import Scorer
+
+    stages = _stages(mode, depth, cascade)
+    sources = _sources(stages, models, bool(cascade))
+    _check_use(stages, budget, planned, output)
+    if output is not None and not planned:
+        check_output(output, force)
+    data = open_dataset(dataset)
+    work = _Work(data, split, data.queries(split), read_run(run_path), run_path)
+    scorers = [
+        Scorer(load_model(source, stage.mode, pooling), settings_of(context, Speed))
+        for stage, source in zip(stages, sources, strict=True)
+    ]
+    if planned:
+        _say_plan(work, stages, scorers)
+    elif output is not None:
+        _rerank(work, stages, scorers, budget, (output, force))
+
+
+def _stages(mode: str | None, depth: int, cascade: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    if (mode is None) == (not cascade):
+        raise click.UsageError("needs either --mode, or --cascade, which has a mode for each of its models.")
+    return cascade or (Stage(str(mode), depth),)
+
+
+def _sources(stages: tuple[Stage, ...], models: tuple[str, ...], cascade: bool) -> list[str]:
+    """The model of each stage."""
+    if not cascade:
+        return [models[-1]]
+    named = dict(model.partition("=")[::2] for model in models)
+    modes = [stage.mode for stage in stages]
+    if sorted(named) != sorted(modes) or "" in named.values():
+        raise click.UsageError(
+            f"--model names {', '.join(models)}; expected MODE=MODEL for each stage: {', '.join(modes)}."
+        )
+    return [named[mode] for mode in modes]
+
+
+def _check_use(stages: tuple[Stage, ...], budget: float | None, planned: bool, output: Path | None) -> None:
+    if output is None and not planned:
+        raise click.UsageError("needs --output, the run to write, or --plan.")
+    if budget is not None and (planned or len(stages) > 1):
+        raise click.UsageError("--budget goes with one model and without --plan.")
+
+
+def _say_plan(work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer]) -> None:
+    """The plan of each stage, as it would be if the stage before changed no ranks."""
+    from ranker.planning import plan
+    from ranker.report import render_plan
+
+    for stage, scorer in zip(stages, scorers, strict=True):
+        found = plan(scorer, _pairs(work, work.run, stage, scorer))
+        click.echo(render_plan(found, f"{stage.mode} to depth {stage.depth} in {scorer.precision}"))
+
+
+def _rerank(
+    work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer], budget: float | None, output: tuple[Path, bool]
+) -> None:
+    """Each stage on what the one before made; the manifest tells of the last, and under ``earlier`` of the others."""
+    from ranker.data.files import digest
+
+    run, told = work.run, []
+    for stage, scorer in zip(stages, scorers, strict=True):
+        pairs = _pairs(work, run, stage, scorer)
+        started = time.monotonic()
+        with progress(f"rerank {stage.mode}", len(pairs.rows), "pair") as advance:
+            done, facts = _scored(scorer, run, pairs, stage, budget, advance)
+        facts["pairs_per_second"] = round(done.pairs / (time.monotonic() - started), 1)
+        told.append({"depth": stage.depth, **scoring_record(scorer), **facts})
+        run = done.run
+    dataset = {"name": work.data.name, "split": work.split, **work.data.digests(work.split)}
+    source = {"name": work.run.name, "sha256": digest(work.path)}
+    earlier = {"earlier": told[:-1]} if told[:-1] else {}
+    write_result(done, *output, {"dataset": dataset, "run": source, **earlier, **told[-1]})
+
+
+def _pairs(work: _Work, run: Run, stage: Stage, scorer: Scorer) -> Pairs:
+    from ranker.reranking import candidates, check_run
+
+    check_run(run, work.queries, work.data.collection, stage.depth)
+    keep_tokens(
+        scorer, work.data.collection, len({d for ranking in run.values() for d in ranking.doc_ids[: stage.depth]})
+    )
+    return candidates(scorer, run, work.queries, work.data.collection, stage.depth)
+
+
+def _scored(
+    scorer: Scorer, run: Run, pairs: Pairs, stage: Stage, budget: float | None, advance: Advance
+) -> tuple[Reranked, dict[str, Any]]:
+    """The reranked run, and what a manifest says of a budget."""
+    from ranker.planning import rerank_while
+    from ranker.reranking import rescored
+
+    if budget is None:
+        return rescored(scorer, run, pairs, stage.depth, advance), {}
+    end = time.monotonic() + budget
+    partial = rerank_while(scorer, run, pairs, stage.depth, advance, lambda: time.monotonic() < end)
+    least, median, most = partial.reached
+    if partial.stopped:
+        say(
+            f"stopped by {partial.stopped}: of a query, the first {least} to {most} ranks were scored, {median} mostly."
+        )
+    reached = {"least": least, "median": median, "most": most}
+    return partial, {"budget": {"seconds": budget, "stopped": partial.stopped, "ranks_scored": reached}}

@@ -1,0 +1,238 @@
+"""BERT's layers on inputs that lie end to end: no padding, and of the last layer no more than is read."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  # torch's own name for it
+from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
+
+from ranker.model.backbone import BACKBONES
+from ranker.model.batch import Packed
+
+FAMILY: Final = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
+"""Backbones that are BERT's layers behind embeddings of their own."""
+
+_SHORT: Final = 192
+"""Tokens up to which two products of matrices are faster than torch's fused attention, in bfloat16 on a CPU."""
+
+
+class Linear(Protocol):
+    """A linear map, an activation behind it if it was made with one.
+
+    Shape: (tokens, in) to (tokens, out).
+    """
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The map."""
+        ...
+
+    def onto(self, inputs: Tensor, residual: Tensor) -> Tensor:
+        """The map, and what it is added to."""
+        ...
+
+
+class MakeLinear(Protocol):
+    """Lays weights out for a machine and a precision."""
+
+    dtype: torch.dtype
+    """What maps take and give."""
+
+    def __call__(self, weight: Tensor, bias: Tensor, activation: str) -> Linear:
+        """Shape: weight (out, in), bias (out,)."""
+        ...
+
+
+class Group(NamedTuple):
+    """Neighbours of one length, as a stretch of tokens."""
+
+    first: int
+    inputs: int
+    length: int
+
+    @property
+    def tokens(self) -> slice:
+        """Where their tokens lie."""
+        return slice(self.first, self.first + self.inputs * self.length)
+
+
+class PackedBatch(NamedTuple):
+    """N inputs end to end on a device; attention is fastest where those of one length are neighbours.
+
+    Shape: ids, segments and positions (tokens,), ends (N + 1,) int32, firsts (N,).
+    """
+
+    ids: Tensor
+    segments: Tensor
+    positions: Tensor
+    ends: Tensor
+    firsts: Tensor
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def of(cls, packed: Packed, device: torch.device) -> "PackedBatch":
+        """What attention needs beside the tokens."""
+        starts, lengths = packed.offsets[:-1], np.diff(packed.offsets)
+        positions = np.arange(len(packed.ids)) - np.repeat(starts, lengths)
+        columns = (packed.ids, packed.segments, positions, packed.offsets.astype(np.int32), starts)
+        ids, segments, places, ends, firsts = (
+            torch.from_numpy(column).to(device, non_blocking=True) for column in columns
+        )
+        return cls(ids, segments, places, ends, firsts, tuple(groups_of(lengths.tolist())))
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest input."""
+        return max(group.length for group in self.groups)
+
+
+class _Layer(NamedTuple):
+    """One layer's maps: ``queries`` and ``keys_values`` are for a last layer of which only [CLS] is read."""
+
+    all_three: Linear
+    queries: Linear
+    keys_values: Linear
+    attended: Linear
+    norm: nn.LayerNorm
+    up: Linear
+    down: Linear
+    last_norm: nn.LayerNorm
+
+
+class PackedEncoder:
+    """A BERT for inference alone, with a copy of its weights.
+
+    Vaswani et al. 2017, section 3; Devlin et al. 2019, section 3.
+    """
+
+    def __init__(self, backbone: Any, pooling: str, linear: MakeLinear) -> None:  # noqa: ANN401
+        config = backbone.config
+        self._embeddings = backbone.embeddings
+        self._project = getattr(backbone, "embeddings_project", nn.Identity())
+        self._pooling = pooling
+        self._dtype = linear.dtype
+        self._heads = int(config.num_attention_heads)
+        # RoBERTa's relatives count positions from behind the padding id
+        self._first_position = int(config.pad_token_id) + 1 if BACKBONES[config.model_type].shift else 0
+        self._layers = [_layer(layer, config.hidden_act, linear) for layer in backbone.encoder.layer]
+
+    def summaries(self, batch: PackedBatch, every_layer: bool) -> Tensor:
+        """One vector per input and layer, or the last layer, [CLS] or the mean of all tokens, shallow to deep.
+
+        Shape: (N, V, H), float32.
+        """
+        hidden, every = self._embedded(batch), []
+        for number, layer in enumerate(self._layers):
+            if number == len(self._layers) - 1 and self._pooling == "cls":
+                every.append(self._summary(layer, hidden, batch))
+                break
+            hidden = self._whole(layer, hidden, batch)
+            every.append(self._pool(hidden, batch))
+        return torch.stack(every if every_layer else every[-1:], dim=1).float()
+
+    def _embedded(self, batch: PackedBatch) -> Tensor:
+        own = self._embeddings
+        kinds = own.token_type_embeddings
+        segments = batch.segments if kinds.num_embeddings > 1 else torch.zeros_like(batch.segments)
+        positions = own.position_embeddings(batch.positions + self._first_position)
+        embedded = own.LayerNorm(own.word_embeddings(batch.ids) + kinds(segments) + positions)
+        return self._project(embedded).to(self._dtype)  # type: ignore[no-any-return]
+
+    def _whole(self, layer: _Layer, hidden: Tensor, batch: PackedBatch) -> Tensor:
+        """One layer for every token.
+
+        Shape: (tokens, H) to the same.
+        """
+        queries, keys, values = layer.all_three(hidden).view(len(hidden), 3, self._heads, -1).unbind(1)
+        return _behind_attention(layer, _attended(queries, keys, values, batch), hidden)
+
+    def _summary(self, layer: _Layer, hidden: Tensor, batch: PackedBatch) -> Tensor:
+        """One layer for the first token of each input, which attends to all.
+
+        Shape: (tokens, H) to (N, H).
+        """
+        first = hidden[batch.firsts]
+        queries = layer.queries(first).view(len(first), self._heads, -1)
+        keys, values = layer.keys_values(hidden).view(len(hidden), 2, self._heads, -1).unbind(1)
+        return _behind_attention(layer, _attended(queries, keys, values, batch), first)
+
+    def _pool(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
+        """Shape: (tokens, H) to (N, H)."""
+        if self._pooling == "cls":
+            return hidden[batch.firsts]
+        width = hidden.shape[-1]
+        return torch.cat([hidden[g.tokens].view(g.inputs, g.length, width).float().mean(dim=1) for g in batch.groups])
+
+
+def groups_of(lengths: Sequence[int]) -> Iterator[Group]:
+    """Neighbours of equal length."""
+    first = 0
+    for length, same in groupby(lengths):
+        count = sum(1 for _ in same)
+        yield Group(first, count, length)
+        first += count * length
+
+
+def _attended(queries: Tensor, keys: Tensor, values: Tensor, batch: PackedBatch) -> Tensor:
+    """What each query token, or the one of each input, takes from its input's tokens.
+
+    Shape: queries (tokens or N, heads, H / heads), keys and values (tokens, heads, H / heads), result (tokens or N, H).
+    """
+    alone = len(queries) == len(batch.firsts)
+    if queries.is_cuda and queries.dtype != torch.float32:
+        steps = torch.arange(len(batch.ends), dtype=torch.int32, device=queries.device) if alone else batch.ends
+        most = 1 if alone else batch.longest
+        attended: Any = varlen_attn(queries, keys, values, steps, batch.ends, most, batch.longest)
+        return attended.flatten(1)  # type: ignore[no-any-return]
+    parts, start = [], 0
+    for group in batch.groups:
+        length = 1 if alone else group.length
+        own = queries[start : start + group.inputs * length]
+        start += len(own)
+        rows = (
+            part.view(group.inputs, -1, *part.shape[1:]).transpose(1, 2)
+            for part in (own, keys[group.tokens], values[group.tokens])
+        )
+        parts.append(_attention(*rows).transpose(1, 2).flatten(0, 1).flatten(1))
+    return torch.cat(parts)
+
+
+def _attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Shape: (N, heads, Lq, H / heads), (N, heads, L, H / heads) twice, to the shape of the first."""
+    if keys.dtype == torch.bfloat16 and keys.shape[2] <= _SHORT:
+        weights = torch.matmul(queries, keys.transpose(2, 3)).mul_(keys.shape[3] ** -0.5)
+        return torch.matmul(weights.softmax(dim=-1), values)
+    return F.scaled_dot_product_attention(queries, keys, values)
+
+
+def _behind_attention(layer: _Layer, attended: Tensor, hidden: Tensor) -> Tensor:
+    hidden = layer.norm(layer.attended.onto(attended, hidden))
+    return layer.last_norm(layer.down.onto(layer.up(hidden), hidden))  # type: ignore[no-any-return]
+
+
+def _layer(layer: Any, activation: str, linear: MakeLinear) -> _Layer:  # noqa: ANN401
+    own = layer.attention.self
+    return _Layer(
+        all_three=_joined(linear, own.query, own.key, own.value),
+        queries=_joined(linear, own.query),
+        keys_values=_joined(linear, own.key, own.value),
+        attended=_joined(linear, layer.attention.output.dense),
+        norm=_norm(layer.attention.output.LayerNorm, linear.dtype),
+        up=_joined(linear, layer.intermediate.dense, activation=activation),
+        down=_joined(linear, layer.output.dense),
+        last_norm=_norm(layer.output.LayerNorm, linear.dtype),
+    )
+
+
+def _joined(linear: MakeLinear, *modules: nn.Linear, activation: str = "") -> Linear:
+    """Maps of one input as one map."""
+    weight = torch.cat([module.weight.detach() for module in modules])
+    return linear(weight, torch.cat([module.bias.detach() for module in modules]), activation)
+
+
+def _norm(norm: nn.LayerNorm, dtype: torch.dtype) -> nn.LayerNorm:
+    return copy.deepcopy(norm).to(dtype)

@@ -1,0 +1,175 @@
+"""What a reranking will cost, by a few seconds of it, and how to stop one early without losing what was done."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranker.data.run import Run
+from ranker.reranking import Reranked, with_tail
+from ranker.scoring.device import peak_memory
+from ranker.scoring.schedule import batches
+from ranker.scoring.scorer import Advance, Cut, Matrix, Pairs, Scorer
+from ranker.scoring.work import Work
+
+Rows = NDArray[np.int64]
+
+_PROBE_SECONDS: Final = 5.0
+_SHALLOWEST: Final = 10
+"""Ranks scored first of every query; then as many again, and from there twice as deep each time."""
+
+_SLICE_SECONDS: Final = 2.0
+"""Work between two looks at the clock. What a stop loses is less than this."""
+
+_FIRST_SLICE_TOKENS: Final = 8_192
+_HISTOGRAM: Final = (32, 64, 96, 128, 192, 256, 384, 512)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A reranking before it is done: its size, and the seconds that a probe of ``probed`` seconds makes of it.
+
+    ``inputs`` are what the model computes: pairs, or texts where it reads apart; ``histogram`` counts them by the least
+    bound of tokens that they stay within; ``padding`` is the share of computed tokens that are none. ``memory`` is the
+    most that was taken, in bytes, by the process or on the GPU: the probe begins with the largest batch.
+    """
+
+    queries: int
+    pairs: int
+    inputs: int
+    tokens: int
+    padding: float
+    histogram: dict[int, int]
+    cut: Cut
+    seconds: float
+    probed: float
+    memory: int
+
+
+def plan(scorer: Scorer, pairs: Pairs, seconds: float = _PROBE_SECONDS) -> Plan:
+    """Scores batches of all lengths for so many seconds, and tells from them how long all will take."""
+    work = scorer.work(pairs)
+    new = np.flatnonzero(work.lengths)
+    lengths = work.lengths[new]
+    cuts = list(batches(lengths, scorer.tokens_per_batch))
+    computed = sum(len(numbers) * int(lengths[numbers].max()) for numbers in cuts)
+    started = time.monotonic()
+    spent = [_timed(work, new[cuts[place]])[0] for place in _spread(len(cuts)) if time.monotonic() - started < seconds]
+    # the first batch pays for what is set up once
+    typical = spent[1:] or spent
+    return Plan(
+        queries=len(pairs.queries),
+        pairs=len(pairs.rows),
+        inputs=len(new),
+        tokens=int(lengths.sum()),
+        padding=1.0 - float(lengths.sum()) / computed if computed else 0.0,
+        histogram=histogram(lengths),
+        cut=scorer.cut(pairs),
+        seconds=sum(typical) / len(typical) * len(cuts) if typical else 0.0,
+        probed=sum(spent),
+        memory=peak_memory(scorer.device),
+    )
+
+
+def histogram(lengths: Rows) -> dict[int, int]:
+    """Inputs by the least of some bounds that their tokens stay within; the longest has a bound of its own."""
+    longest = int(lengths.max(initial=0))
+    bounds = [bound for bound in _HISTOGRAM if bound < longest] + [longest]
+    places = np.searchsorted(bounds, lengths)
+    return {bound: int((places == place).sum()) for place, bound in enumerate(bounds)}
+
+
+@dataclass(frozen=True)
+class Partial(Reranked):
+    """A run of which as much was reranked as time allowed; ``depths`` are the ranks scored of each query.
+
+    ``stopped`` is ``time``, ``Ctrl-C`` or, where all was scored, nothing.
+    """
+
+    depths: Rows
+    stopped: str
+
+    @property
+    def reached(self) -> tuple[int, int, int]:
+        """The least, the median and the most ranks scored of a query."""
+        least, median, most = (int(ranks) for ranks in np.percentile(self.depths, (0, 50, 100)))
+        return least, median, most
+
+
+def rerank_while(
+    scorer: Scorer, run: Run, pairs: Pairs, depth: int, advance: Advance, go_on: Callable[[], bool]
+) -> Partial:
+    """Scores shallow ranks of all queries before deeper ones, while ``go_on`` or until Ctrl-C.
+
+    ``pairs`` are those of ``reranking.candidates``. Of each query the ranks down to the first that was not scored are
+    reordered; what lies beneath keeps its order.
+    """
+    counts = np.array([min(depth, len(ranking)) for ranking in run.values()], dtype=np.int64)
+    starts = np.cumsum(counts) - counts
+    ranks = np.arange(int(counts.sum())) - np.repeat(starts, counts)
+    scores = np.full(len(ranks), np.nan, dtype=np.float32)
+    stopped = _fill(scorer.work(pairs), scores, ranks, advance, go_on)
+    depths = np.array([_leading(scores[a : a + n]) for a, n in zip(starts, counts, strict=True)], dtype=np.int64)
+    rankings = {
+        query_id: with_tail(ranking, scores[start : start + reached]) if reached else ranking
+        for (query_id, ranking), start, reached in zip(run.items(), starts, depths, strict=True)
+    }
+    scored = np.flatnonzero(~np.isnan(scores))
+    return Partial(Run(run.name, rankings), len(scored), scorer.cut(pairs.only(scored)), depths, stopped)
+
+
+def tiers(ranks: Rows) -> Iterator[Rows]:
+    """The numbers of the pairs of each tier of ranks: 0 to 9, 10 to 19, 20 to 39, and so on."""
+    start, end = 0, _SHALLOWEST
+    while start <= ranks.max(initial=-1):
+        yield np.flatnonzero((ranks >= start) & (ranks < end))
+        start, end = end, 2 * end
+
+
+def _fill(work: Work, scores: Matrix, ranks: Rows, advance: Advance, go_on: Callable[[], bool]) -> str:
+    tokens = float(_FIRST_SLICE_TOKENS)
+    try:
+        for tier in tiers(ranks):
+            remaining = tier[np.argsort(-work.lengths[tier], kind="stable")]
+            while len(remaining):
+                if not go_on():
+                    return "time"
+                size = 1 + int(np.searchsorted(np.cumsum(work.lengths[remaining]), tokens))
+                numbers, remaining = remaining[:size], remaining[size:]
+                spent, scores[numbers] = _timed(work, numbers)
+                advance(len(numbers))
+                tokens = max(tokens / 2, float(work.lengths[numbers].sum()) * _SLICE_SECONDS / max(spent, 1e-3))
+    except KeyboardInterrupt:
+        return "Ctrl-C"
+    return ""
+
+
+def _timed(work: Work, numbers: Rows) -> tuple[float, Matrix]:
+    """Seconds that some of the pairs take, and their scores."""
+    started = time.monotonic()
+    scores = work.scores(numbers, lambda _: None)
+    return time.monotonic() - started, scores
+
+
+def _leading(scores: Matrix) -> int:
+    """How many scores there are before the first that is missing."""
+    missing = np.flatnonzero(np.isnan(scores))
+    return int(missing[0]) if len(missing) else len(scores)
+
+
+def _spread(count: int) -> Iterator[int]:
+    """Every number below ``count`` once, each as far as can be from those before."""
+    order = np.argsort([_mirrored(number) for number in range(count)], kind="stable")
+    yield from (int(number) for number in order)
+
+
+def _mirrored(number: int) -> float:
+    """The van der Corput sequence in base 2: its first terms lie evenly in [0, 1)."""
+    value, weight = 0.0, 0.5
+    while number:
+        value += weight * (number & 1)
+        number, weight = number >> 1, weight / 2
+    return value

@@ -1,0 +1,114 @@
+"""Linear maps as a machine computes them fastest, in each precision."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from transformers.activations import ACT2FN
+
+from ranker.model.packed import Linear
+
+
+class Plain:
+    """torch's own, for any device."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def __call__(self, weight: Tensor, bias: Tensor, activation: str) -> Linear:
+        """A map in ``dtype``."""
+        return _Plain(weight.to(self.dtype), bias.to(self.dtype), _activation(activation))
+
+
+class Prepacked:
+    """oneDNN's, its weights laid out once, with bias, GELU and residual in the same pass. On CPUs alone."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def __call__(self, weight: Tensor, bias: Tensor, activation: str) -> Linear:
+        """A map in ``dtype``."""
+        return _Prepacked(weight.to(self.dtype), bias.to(self.dtype), activation)
+
+
+class Quantized:
+    """oneDNN's in int8: each row of the weights has a scale of its own, and so has each token. On CPUs alone."""
+
+    dtype = torch.bfloat16
+
+    def __call__(self, weight: Tensor, bias: Tensor, activation: str) -> Linear:
+        """A map from and to bfloat16."""
+        return _Quantized(weight.float(), bias.float(), activation)
+
+
+class _Plain:
+    def __init__(self, weight: Tensor, bias: Tensor, activation: Callable[[Tensor], Tensor]) -> None:
+        self._weight, self._bias, self._activation = weight, bias, activation
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return self._activation(F.linear(inputs, self._weight, self._bias))
+
+    def onto(self, inputs: Tensor, residual: Tensor) -> Tensor:
+        return self(inputs) + residual
+
+
+class _Prepacked:
+    def __init__(self, weight: Tensor, bias: Tensor, activation: str) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _TYPICAL_TOKENS)
+        self._bias = bias
+        self._fused = _FUSED.get(activation)
+        self._activation = _activation("" if self._fused else activation)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        name, algorithm = self._fused or ("none", "")
+        made = torch.ops.mkldnn._linear_pointwise(inputs, self._weight, self._bias, name, [], algorithm)
+        return self._activation(made)
+
+    def onto(self, inputs: Tensor, residual: Tensor) -> Tensor:
+        made: Tensor = torch.ops.mkldnn._linear_pointwise.binary(inputs, residual, self._weight, self._bias, "add")
+        return made
+
+
+class _Quantized:
+    def __init__(self, weight: Tensor, bias: Tensor, activation: str) -> None:
+        scales = weight.abs().amax(dim=1).clamp_min(1e-12) / 127.0
+        whole = (weight / scales.unsqueeze(1)).round().to(torch.int8)
+        self._weight = torch.ops.onednn.qlinear_prepack(whole, [_TYPICAL_TOKENS, weight.shape[1]])
+        self._scales, self._zeros = scales, torch.zeros(len(scales), dtype=torch.int64)
+        self._bias = bias
+        self._fused = _FUSED.get(activation)
+        self._activation = _activation("" if self._fused else activation)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        scale = float(inputs.abs().amax()) / 127.0
+        whole = (inputs.float() * (1.0 / scale)).add_(128.5).to(torch.uint8)
+        name, algorithm = self._fused or ("none", "")
+        return self._product(whole, scale, self._bias, torch.bfloat16, name, algorithm)
+
+    def onto(self, inputs: Tensor, residual: Tensor) -> Tensor:
+        scales = inputs.abs().amax(dim=1, keepdim=True).float().clamp_min_(1e-12).div_(127.0)
+        whole = (inputs.float() / scales).add_(128.5).to(torch.uint8)
+        made = self._product(whole, 1.0, None, torch.float32, "none", "")
+        return torch.addcmul(residual + self._bias, made, scales).to(torch.bfloat16)
+
+    def _product(
+        self, whole: Tensor, scale: float, bias: Tensor | None, dtype: torch.dtype, name: str, alg: str
+    ) -> Tensor:
+        made: Tensor = torch.ops.onednn.qlinear_pointwise(
+            whole, scale, _ZERO, self._weight, self._scales, self._zeros, bias, 1.0, 0, dtype, name, [], alg
+        )
+        return made
+
+
+_ZERO = 128
+_TYPICAL_TOKENS = 2_048
+_FUSED = {"gelu": ("gelu", "none"), "gelu_new": ("gelu", "tanh"), "relu": ("relu", "")}
+
+
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    return ACT2FN[name] if name else _same
+
+
+def _same(values: Tensor) -> Tensor:
+    return values

@@ -1,0 +1,94 @@
+"""How a model is run on inputs that were put together: packed where its backbone can be, else padded."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ranker.errors import ModelError
+from ranker.model.batch import Packed, padded
+from ranker.model.encoder import Encoder
+from ranker.model.packed import FAMILY, MakeLinear, PackedBatch, PackedEncoder
+from ranker.model.views import Reads, Views
+from ranker.scoring.device import running_in
+from ranker.scoring.linear import Plain, Prepacked, Quantized
+
+
+class Reader(Protocol):
+    """An encoder without gradients, in some precision on some device; its weights are those at the time it was made."""
+
+    def views(self, inputs: Packed, reads: Reads) -> Views:
+        """The views of pairs that were put together into one input each."""
+        ...
+
+    def pooled(self, inputs: Packed) -> Tensor:
+        """One vector per text, read alone.
+
+        Shape: (N, H), float32.
+        """
+        ...
+
+
+class PaddedReader:
+    """A backbone as it comes, its inputs as long as the longest of a batch."""
+
+    def __init__(self, encoder: Encoder, pad_id: int, device: torch.device, precision: str) -> None:
+        self._encoder, self._pad_id = encoder, pad_id
+        self._device, self._precision = device, precision
+
+    def views(self, inputs: Packed, reads: Reads) -> Views:
+        """As ``Reader`` says."""
+        with running_in(self._precision, self._device):
+            return self._encoder.together(padded(inputs, self._pad_id).to(self._device), reads)
+
+    def pooled(self, inputs: Packed) -> Tensor:
+        """As ``Reader`` says."""
+        with running_in(self._precision, self._device):
+            return self._encoder.apart(padded(inputs, self._pad_id).to(self._device))
+
+
+class PackedReader:
+    """A BERT on inputs end to end."""
+
+    def __init__(self, encoder: PackedEncoder, device: torch.device) -> None:
+        self._encoder, self._device = encoder, device
+
+    def views(self, inputs: Packed, reads: Reads) -> Views:
+        """As ``Reader`` says, for heads that read no tokens."""
+        cls = self._encoder.summaries(PackedBatch.of(inputs, self._device), reads.layers == "all")
+        PAIRS, LAYERS, WIDTH = cls.shape  # noqa: N806  # axes are named in capitals
+        no_tokens = cls.new_empty(PAIRS, LAYERS, 0, WIDTH)
+        no_mask = torch.empty(PAIRS, 0, dtype=torch.bool, device=cls.device)
+        return Views(no_tokens, no_tokens, no_mask, no_mask, cls)
+
+    def pooled(self, inputs: Packed) -> Tensor:
+        """As ``Reader`` says."""
+        return self._encoder.summaries(PackedBatch.of(inputs, self._device), every_layer=False)[:, 0]
+
+
+def reader_of(encoder: Encoder, reads: Reads, pad_id: int, device: torch.device, precision: str) -> Reader:
+    """The fastest that gives a head what it reads.
+
+    Raises: ModelError for int8 where there is no packed one.
+    """
+    if packs(encoder, reads):
+        return PackedReader(PackedEncoder(encoder.backbone, encoder.pooling, _linear(device, precision)), device)
+    if precision == "int8":
+        raise ModelError(
+            "--precision int8: is for BERT's family and heads that read [CLS]; expected another precision."
+        )
+    return PaddedReader(encoder, pad_id, device, precision)
+
+
+def packs(encoder: Encoder, reads: Reads) -> bool:
+    """Whether the inputs need no padding: a backbone of BERT's family, and a head that reads no tokens."""
+    config: Any = encoder.backbone.config
+    return config.model_type in FAMILY and not reads.tokens and reads.layers != "words"
+
+
+def _linear(device: torch.device, precision: str) -> MakeLinear:
+    if precision == "int8":
+        return Quantized()
+    dtype = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    prepacks = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return Prepacked(dtype) if prepacks else Plain(dtype)

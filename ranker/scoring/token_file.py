@@ -1,0 +1,136 @@
+"""A collection's token ids on disk: tokenised once for each tokenizer, memory-mapped ever after."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranker.data.cache import cache_folder
+from ranker.data.collection import Collection
+from ranker.data.files import written_folder
+from ranker.scoring.tokens import TEXTS_AT_ONCE, Texts, backend_of
+
+_FORMAT: Final = 1
+
+_SMALL: Final = 2**16
+"""Vocabularies below it fit two bytes an id, which halves the file: BERT's has 30,522."""
+
+_GATHERED_AT_ONCE: Final = 2**22
+"""Tokens whose places are worked out at once, so that gathering takes little memory beside its result."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model's tokenizer comes to its ids; ``read`` is what is done to a text before, ``name`` says what."""
+
+    tokenizer: Any
+    name: str
+    read: Callable[[str], str]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that an id depends on, beside the text."""
+        return hashlib.sha256(f"{_FORMAT}|{self.name}|{backend_of(self.tokenizer).to_str()}".encode()).hexdigest()
+
+
+class TokenFile:
+    """The ids of every passage of a collection, whole and without markers, in file order.
+
+    Shape: ids (tokens,), offsets (passages + 1,).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Use ``token_file``."""
+        dtype = json.loads((folder / "meta.json").read_text())["dtype"]
+        self._ids = _mapped(folder / "ids", dtype)
+        self._offsets = _mapped(folder / "offsets", "int64")
+
+    def __len__(self) -> int:
+        """How many passages there are."""
+        return len(self._offsets) - 1
+
+    def texts(self, numbers: NDArray[np.int64], most: int) -> Texts:
+        """The first ``most`` tokens of the passages of these numbers, as if they had been tokenised now.
+
+        Shape: numbers (texts,), places in the collection's file.
+        """
+        starts = self._offsets[numbers]
+        whole = self._offsets[numbers + 1] - starts
+        kept = np.minimum(whole, most)
+        offsets = np.concatenate(([0], np.cumsum(kept)))
+        ids = np.empty(int(offsets[-1]), dtype=np.int32)
+        for first, last in _stretches(offsets):
+            length = kept[first:last]
+            within = np.arange(int(offsets[last] - offsets[first])) - np.repeat(
+                offsets[first:last] - offsets[first], length
+            )
+            ids[offsets[first] : offsets[last]] = self._ids[np.repeat(starts[first:last], length) + within]
+        return Texts(ids, offsets, whole - kept)
+
+
+def token_folder(reading: Reading, collection: Collection) -> Path:
+    """Where the tokens of a collection lie, or would."""
+    key = hashlib.sha256(f"{collection.digest}|{reading.digest}".encode()).hexdigest()[:24]
+    return cache_folder() / "tokens" / key
+
+
+def build_token_file(reading: Reading, collection: Collection, advance: Callable[[int], object]) -> TokenFile:
+    """The collection's tokens; they are made where they are not there yet, in memory that does not grow with it.
+
+    Raises: OutputError where the cache cannot be written.
+    """
+    folder = token_folder(reading, collection)
+    if not (folder / "meta.json").exists():
+        with written_folder(folder, force=True) as beside:
+            _write(reading, collection, beside, advance)
+    return TokenFile(folder)
+
+
+def find_token_file(reading: Reading, collection: Collection) -> TokenFile | None:
+    """The collection's tokens, where they have been made."""
+    folder = token_folder(reading, collection)
+    return TokenFile(folder) if (folder / "meta.json").exists() else None
+
+
+def _write(reading: Reading, collection: Collection, folder: Path, advance: Callable[[int], object]) -> None:
+    backend = backend_of(reading.tokenizer)
+    dtype = np.dtype(np.uint16 if backend.get_vocab_size(with_added_tokens=True) <= _SMALL else np.int32)
+    end = 0
+    with (folder / "ids").open("wb") as ids, (folder / "offsets").open("wb") as offsets:
+        offsets.write(np.int64(0).tobytes())
+        for chunk in _chunks(reading.read(passage.contents) for passage in collection):
+            encoded = [encoding.ids for encoding in backend.encode_batch_fast(chunk, add_special_tokens=False)]
+            ends = end + np.cumsum([len(one) for one in encoded], dtype=np.int64)
+            ids.write(np.fromiter(chain.from_iterable(encoded), dtype=dtype).tobytes())
+            offsets.write(ends.tobytes())
+            end = int(ends[-1])
+            advance(len(chunk))
+    (folder / "meta.json").write_text(json.dumps({"dtype": dtype.name, "passages": len(collection), "tokens": end}))
+
+
+def _chunks(texts: Iterator[str]) -> Iterator[list[str]]:
+    while chunk := list(islice(texts, TEXTS_AT_ONCE)):
+        yield chunk
+
+
+def _stretches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Runs of texts that hold about ``_GATHERED_AT_ONCE`` tokens each."""
+    first, texts = 0, len(offsets) - 1
+    while first < texts:
+        last = int(np.searchsorted(offsets, offsets[first] + _GATHERED_AT_ONCE, side="right")) - 1
+        last = min(max(last, first + 1), texts)
+        yield first, last
+        first = last
+
+
+def _mapped(path: Path, dtype: str) -> NDArray[Any]:
+    """A file as an array; an empty one cannot be mapped."""
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype=dtype)
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))

@@ -1,0 +1,94 @@
+"""The scoring of some pairs, whole or in portions: what it takes, and the scores of any of them."""
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ranker.scoring.schedule import ahead
+
+if TYPE_CHECKING:
+    from ranker.scoring.scorer import Advance, Matrix, Pairs, Scorer
+    from ranker.scoring.tokens import Texts
+
+Rows = NDArray[np.int64]
+
+_COMPARED_AT_ONCE = 65_536
+
+
+class Work(Protocol):
+    """Pairs to score.
+
+    Shape: lengths (P,): tokens that each pair adds to what is computed.
+    """
+
+    @property
+    def lengths(self) -> Rows: ...  # noqa: D102
+
+    def scores(self, numbers: Rows, advance: "Advance") -> "Matrix":
+        """One logit for each pair of these numbers.
+
+        Shape: (numbers,).
+        """
+        ...
+
+
+class Together:
+    """Pairs read together: each is an input of its own."""
+
+    def __init__(self, scorer: "Scorer", pairs: "Pairs") -> None:
+        self._scorer, self._pairs = scorer, pairs
+        self._reads = scorer.model.head.reads
+        self._reader = scorer.reader(self._reads)
+        self.lengths: Rows = scorer.pair_lengths(pairs)
+
+    def scores(self, numbers: Rows, advance: "Advance") -> "Matrix":
+        """As ``Work`` says."""
+        scorer = self._scorer
+        scores = np.empty(len(numbers), dtype=np.float32)
+        with torch.inference_mode():
+            tokens = scorer.budget(self._reader, self._reads, int(self.lengths[numbers].sum()))
+            for places, inputs in ahead(scorer.pair_inputs(self._pairs.only(numbers), tokens)):
+                scores[places] = scorer.model.from_views(self._reader.views(inputs, self._reads)).cpu().numpy()
+                advance(len(places))
+        return scores
+
+
+class Apart:
+    """Pairs of texts read apart: a text is encoded when the first of its pairs is scored, and never again."""
+
+    def __init__(self, scorer: "Scorer", pairs: "Pairs") -> None:
+        self._scorer, self._rows = scorer, pairs.rows
+        self._texts = (pairs.queries, pairs.passages)
+        self._vectors = [np.empty((len(texts), scorer.model.width), dtype=np.float32) for texts in self._texts]
+        self._encoded = [np.zeros(len(texts), dtype=bool) for texts in self._texts]
+        # queries are few and short beside their passages
+        self.lengths: Rows = _new_tokens(pairs.passages, pairs.rows[:, 1])
+
+    def scores(self, numbers: Rows, advance: "Advance") -> "Matrix":
+        """As ``Work`` says."""
+        rows = self._rows[numbers]
+        for side in (0, 1):
+            self._encode(side, np.unique(rows[:, side]))
+        scores = np.empty(len(rows), dtype=np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(rows), _COMPARED_AT_ONCE):
+                part = rows[start : start + _COMPARED_AT_ONCE]
+                left, right = (torch.from_numpy(self._vectors[side][part[:, side]]) for side in (0, 1))
+                scores[start : start + len(part)] = self._scorer.model.similarities(left, right).numpy()
+                advance(len(part))
+        return scores
+
+    def _encode(self, side: int, texts: Rows) -> None:
+        missing = texts[~self._encoded[side][texts]]
+        self._vectors[side][missing] = self._scorer.vectors(self._texts[side].only(missing), lambda _: None)
+        self._encoded[side][missing] = True
+
+
+def _new_tokens(texts: "Texts", rows: Rows) -> Rows:
+    """The tokens of each row's text where it comes first, else none; a text has at least its markers to read."""
+    first = np.unique(rows, return_index=True)[1]
+    tokens = np.zeros(len(rows), dtype=np.int64)
+    tokens[first] = np.maximum(texts.lengths[rows[first]], 1)
+    return tokens

@@ -1,0 +1,116 @@
+"""A batch's tokens are learned once for each machine and kind of model, and only where there is enough to do."""
+
+import json
+
+import pytest
+import torch
+
+from ranker.model.config import RankerConfig
+from ranker.model.loading import create_model
+from ranker.scoring import budget
+from ranker.scoring.budget import DEFAULT, fastest, learned_budget
+from ranker.scoring.schedule import ahead
+from ranker.scoring.scorer import Scorer
+from ranker.scoring.speed import Speed
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("RANKER_CACHE", str(tmp_path))
+    return tmp_path / "budgets"
+
+
+@pytest.fixture
+def scorer(tiny):
+    def make(tokens=0):
+        config = RankerConfig("cross", query_length=8, length=24)
+        return Scorer(create_model(config, str(tiny()), seed=3), Speed("float32", "cpu", tokens))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("rates", "best"),
+    [
+        ({1024: 5.0, 2048: 3.0, 4096: 1.0, 8192: 2.0}, 4096),
+        ({1024: 1.0, 2048: 3.0, 4096: 3.0, 8192: 3.0}, 1024),
+        ({1024: 3.0, 2048: 3.0, 4096: 2.95, 8192: 3.0}, 2048),
+    ],
+)
+def test_the_fastest_a_token_wins_but_the_default_where_it_hardly_matters(rates, best):
+    assert fastest(lambda tokens: rates[tokens] * tokens, CPU) == best
+
+
+def test_what_does_not_fit_into_memory_is_not_tried_again():
+    tried = []
+
+    def seconds(tokens):
+        tried.append(tokens)
+        if tokens > 1024:
+            raise torch.OutOfMemoryError
+        return 1.0
+
+    assert fastest(seconds, CPU) == 1024
+    assert tried == [1024, 2048]
+
+
+def test_a_budget_is_measured_once_and_remembered(scorer, cache, monkeypatch):
+    own, tried = scorer(), []
+    monkeypatch.setattr(budget, "_seconds", lambda *args: tried.append(args[2]) or 1.0)
+    reads = own.model.head.reads
+    reader = own.reader(reads)
+    first = learned_budget(reader, reads, "a", CPU)
+    assert tried == [1024, 2048, 4096, 8192]
+    assert learned_budget(reader, reads, "a", CPU) == first == 8192
+    assert len(tried) == 4
+    learned_budget(reader, reads, "b", CPU)
+    assert len(tried) == 8
+    assert sorted(json.loads(path.read_text())["kind"] for path in cache.iterdir()) == ["a", "b"]
+
+
+def test_a_real_reader_is_measured(scorer, monkeypatch):
+    monkeypatch.setattr(budget, "_LENGTH", 16)
+    own = scorer()
+    reads = own.model.head.reads
+    with torch.inference_mode():
+        assert learned_budget(own.reader(reads), reads, "real", CPU) in budget._TRIED["cpu"]
+
+
+def test_little_work_and_a_number_of_ones_own_are_not_measured(scorer, cache):
+    reads = scorer().model.head.reads
+    assert scorer().budget(scorer().reader(reads), reads, budget.WORTH_PROBING - 1) == DEFAULT["cpu"]
+    assert scorer(77).budget(scorer().reader(reads), reads, 10**12) == 77
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_what_is_made_ahead_is_the_same(count):
+    assert list(ahead(iter(range(count)))) == list(range(count))
+
+
+def test_one_item_is_made_while_another_is_used():
+    made = []
+
+    def items():
+        for number in range(4):
+            made.append(number)
+            yield number
+
+    coming = ahead(items())
+    assert next(coming) == 0
+    assert next(coming) == 1
+    assert len(made) <= 3
+    assert list(coming) == [2, 3]
+
+
+def test_what_goes_wrong_ahead_is_raised():
+    def items():
+        yield 1
+        raise ValueError("broken")
+
+    coming = ahead(items())
+    assert next(coming) == 1
+    with pytest.raises(ValueError, match="broken"):
+        next(coming)

@@ -1,0 +1,164 @@
+"""Token files say what the tokenizer would say now."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ranker.data.collection import Collection
+from ranker.errors import OutputError
+from ranker.model.config import RankerConfig
+from ranker.model.loading import create_model
+from ranker.scoring import token_file
+from ranker.scoring.scorer import Scorer
+from ranker.scoring.speed import Speed
+from ranker.scoring.token_file import Reading, build_token_file, find_token_file, token_folder
+from ranker.scoring.tokens import tokenize
+
+TEXTS = ["paris is the capital of france", "the nile lies in egypt", "x " * 90, "rome", "water and stone"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def scorer(tiny) -> Scorer:
+    return scorer_of(tiny)
+
+
+def scorer_of(tiny, **config):
+    config = RankerConfig("cross", **{"query_length": 12, "length": 40, **config})
+    return Scorer(create_model(config, str(tiny()), seed=3), Speed("float32", "cpu", 0))
+
+
+def collection_of(folder: Path, texts=TEXTS) -> Collection:
+    folder.mkdir(exist_ok=True)
+    path = folder / "corpus.jsonl"
+    lines = (json.dumps({"_id": f"d{number}", "title": "", "text": text}) for number, text in enumerate(texts))
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return Collection.open(path)
+
+
+def build(scorer, collection):
+    return build_token_file(scorer.reading, collection, lambda _: None)
+
+
+def lists(texts):
+    return [texts[row].tolist() for row in range(len(texts))], texts.lost.tolist()
+
+
+@pytest.mark.parametrize("most", [1, 5, 1000])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [2, 2, 0], [4], []])
+def test_its_texts_are_those_of_the_tokenizer(tmp_path, scorer, most, order):
+    collection = collection_of(tmp_path / "d")
+    tokens = build(scorer, collection)
+    wanted = tokenize(scorer.model.tokenizer, [TEXTS[row] for row in order], most)
+    assert lists(tokens.texts(np.array(order, dtype=np.int64), most)) == lists(wanted)
+    assert len(tokens) == len(collection)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(st.data())
+def test_however_little_is_gathered_at_once_the_texts_are_the_same(tmp_path, scorer, monkeypatch, data):
+    tokens = build(scorer, collection_of(tmp_path / "d"))
+    rows = np.array(data.draw(st.lists(st.integers(0, 4), max_size=9)), dtype=np.int64)
+    most = data.draw(st.integers(1, 100))
+    whole = lists(tokens.texts(rows, most))
+    with monkeypatch.context() as patch:
+        patch.setattr(token_file, "_GATHERED_AT_ONCE", data.draw(st.integers(1, 20)))
+        assert lists(tokens.texts(rows, most)) == whole
+
+
+def test_a_scorer_reads_the_same_with_it_and_without(tmp_path, scorer):
+    collection = collection_of(tmp_path / "d")
+    doc_ids = ["d3", "d2", "d0"]
+    without = lists(scorer.passages_of(collection, doc_ids))
+    assert find_token_file(scorer.reading, collection) is None
+    build(scorer, collection)
+    assert lists(scorer.passages_of(collection, doc_ids)) == without
+    assert without[1] == [0, 53, 0]  # of 90 tokens, 37 have room beside three markers
+
+
+def test_a_passage_that_is_not_there_is_a_key_error_either_way(tmp_path, scorer):
+    collection = collection_of(tmp_path / "d")
+    with pytest.raises(KeyError):
+        scorer.passages_of(collection, ["d9"])
+    build(scorer, collection)
+    with pytest.raises(KeyError):
+        scorer.passages_of(collection, ["d9"])
+
+
+def test_it_is_made_once_and_every_passage_is_counted(tmp_path, scorer):
+    collection, counts = collection_of(tmp_path / "d"), []
+    build_token_file(scorer.reading, collection, counts.append)
+    assert sum(counts) == len(TEXTS)
+    build_token_file(scorer.reading, collection, lambda _: pytest.fail("made again"))
+
+
+def test_another_collection_tokenizer_or_way_of_reading_has_another_file(tmp_path, tiny, scorer):
+    first, second = collection_of(tmp_path / "a"), collection_of(tmp_path / "b", [*TEXTS, "more"])
+    dropping = scorer_of(tiny, stopwords="drop")
+    other = scorer_of(tiny)
+    other.model.tokenizer.backend_tokenizer.add_tokens(["lies in"])
+    folders = {
+        token_folder(reading, collection)
+        for reading in (scorer.reading, dropping.reading, other.reading)
+        for collection in (first, second)
+    }
+    assert len(folders) == 6
+
+
+def test_the_same_texts_elsewhere_share_a_file(tmp_path, scorer):
+    first, second = collection_of(tmp_path / "a"), collection_of(tmp_path / "b")
+    assert token_folder(scorer.reading, first) == token_folder(scorer.reading, second)
+
+
+def test_texts_without_stopwords_are_kept_without_them(tmp_path, tiny):
+    scorer = scorer_of(tiny, stopwords="drop")
+    collection = collection_of(tmp_path / "d")
+    without = lists(scorer.passages_of(collection, ["d0"]))
+    build(scorer, collection)
+    assert lists(scorer.passages_of(collection, ["d0"])) == without
+    assert len(without[0][0]) < len(TEXTS[0].split())
+
+
+def test_ids_of_small_vocabularies_take_two_bytes_and_of_large_ones_four(tmp_path, scorer):
+    collection = collection_of(tmp_path / "d")
+    build(scorer, collection)
+    folder = token_folder(scorer.reading, collection)
+    tokens = json.loads((folder / "meta.json").read_text())["tokens"]
+    assert (folder / "ids").stat().st_size == 2 * tokens
+    scorer.model.tokenizer.backend_tokenizer.add_tokens([f"word{number}" for number in range(2**16)])
+    build(scorer, collection)
+    assert (token_folder(scorer.reading, collection) / "ids").stat().st_size == 4 * tokens
+
+
+def test_ctrl_c_while_it_is_made_leaves_nothing(tmp_path, scorer, cache):
+    collection = collection_of(tmp_path / "d")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_token_file(scorer.reading, collection, interrupt)
+    assert find_token_file(scorer.reading, collection) is None
+    assert list((cache / "tokens").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, scorer, cache):
+    collection = collection_of(tmp_path / "d")
+    (cache / "tokens").write_text("a file where a folder should be")
+    with pytest.raises(OutputError):
+        build(scorer, collection)
+
+
+def test_a_reading_is_known_by_its_tokenizer_and_its_name(scorer):
+    tokenizer = scorer.model.tokenizer
+    first, same, other = (Reading(tokenizer, name, str) for name in ("keep", "keep", "drop"))
+    assert first.digest == same.digest != other.digest
