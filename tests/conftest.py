@@ -1,15 +1,19 @@
 """What every test may use: the shared data where it is at hand, a cache of its own, and tiny models made in memory."""
 
 import atexit
+import json
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from ranker.data.collection import Collection
 
 # a shell starts jobs in the background with Ctrl-C ignored, and what these start inherits that
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -144,5 +148,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             model.save_pretrained(made[key])
             _tokenizer().save_pretrained(made[key])
         return made[key]
+
+    return make
+
+
+@pytest.fixture
+def collection_of(tmp_path: Path) -> Callable[[dict[str, str]], "Collection"]:
+    """A collection on disk of texts by doc_id."""
+    from ranker.data.collection import Collection
+
+    def make(texts: dict[str, str]) -> Collection:
+        path = tmp_path / "corpus.jsonl"
+        lines = (json.dumps({"_id": doc_id, "title": "", "text": text}) for doc_id, text in texts.items())
+        path.write_text("\n".join(lines) + "\n")
+        return Collection.open(path)
 
     return make

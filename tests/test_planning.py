@@ -1,6 +1,5 @@
 """A plan tells what a reranking takes; one that is stopped leaves a whole run of what it reached."""
 
-import json
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.model.config import RankerConfig
@@ -39,11 +37,8 @@ RUN = Run("bm25", {"q1": falling(IDS), "q2": falling(IDS[::-1]), "q3": falling(I
 
 
 @pytest.fixture
-def collection(tmp_path):
-    path = tmp_path / "corpus.jsonl"
-    lines = (json.dumps({"_id": i, "title": "", "text": text}) for i, text in zip(IDS, TEXTS, strict=True))
-    path.write_text("\n".join(lines) + "\n")
-    return Collection.open(path)
+def collection(collection_of):
+    return collection_of(dict(zip(IDS, TEXTS, strict=True)))
 
 
 @pytest.fixture(params=["cross", "dual"])

@@ -1,14 +1,11 @@
 """Reranking orders the head by the model and keeps the tail beneath; a run for something else is refused."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import DataError
@@ -27,11 +24,8 @@ RUN = Run("bm25", {"q1": Ranking(tuple(IDS), np.array([5, 4, 3, 2, 1], np.float3
 
 
 @pytest.fixture
-def collection(tmp_path):
-    path = tmp_path / "corpus.jsonl"
-    lines = (json.dumps({"_id": i, "title": "", "text": text}) for i, text in zip(IDS, TEXTS, strict=True))
-    path.write_text("\n".join(lines) + "\n")
-    return Collection.open(path)
+def collection(collection_of):
+    return collection_of(dict(zip(IDS, TEXTS, strict=True)))
 
 
 @pytest.fixture(params=["cross", "dual"])

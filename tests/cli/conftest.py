@@ -66,3 +66,12 @@ def first_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             lines.append(f"q{number} Q0 d{found} {rank} {10 - rank} hand\n")
     path.write_text("".join(lines))
     return path
+
+
+@pytest.fixture
+def run_of_test(first_run: Path, tmp_path: Path) -> Path:
+    """The part of the run by hand that answers test."""
+    wanted = {f"q{number}" for number in range(4, 40, 5)}
+    lines = [line for line in first_run.read_text().splitlines(keepends=True) if line.split()[0] in wanted]
+    (tmp_path / "test.run").write_text("".join(lines))
+    return tmp_path / "test.run"

@@ -29,15 +29,6 @@ def encoder(tiny):
 
 
 @pytest.fixture
-def run_of_test(first_run, tmp_path):
-    """The part of the run by hand that answers test."""
-    wanted = {f"q{number}" for number in range(4, 40, 5)}
-    lines = [line for line in first_run.read_text().splitlines(keepends=True) if line.split()[0] in wanted]
-    (tmp_path / "test.run").write_text("".join(lines))
-    return tmp_path / "test.run"
-
-
-@pytest.fixture
 def rerank(ranker, dataset, classifier, run_of_test, tmp_path):
     """Reranks the run for test with a stock classifier; the last of two equal options counts."""
 
