@@ -104,7 +104,7 @@ def ranks(result: StudyResult) -> str:
 
 def learning_curves(result: StudyResult) -> str:
     """Each arm's loss by the share of its training, of its first seed, smoothed."""
-    with _axes("curves", (8.6, 4.2)) as axes:
+    with _axes("curves", _beside_legend(result)) as axes:
         for arm in result.arms:
             cost = next(iter(result.costs[arm.name].values()))
             if cost.losses:
@@ -118,7 +118,7 @@ def learning_curves(result: StudyResult) -> str:
 
 def by_depth(result: StudyResult) -> str:
     """What reranking fewer passages would have given."""
-    with _axes("depth", (8.6, 4.2)) as axes:
+    with _axes("depth", _beside_legend(result)) as axes:
         for arm in result.arms:
             depths = result.depths[arm.name]
             axes.plot(list(depths), list(depths.values()), label=arm.name, **_line(arm.name))
@@ -135,21 +135,39 @@ def by_depth(result: StudyResult) -> str:
 
 def by_time(result: StudyResult) -> str:
     """Quality against the time that reranking takes."""
-    with _axes("time", (8.6, 4.2)) as axes:
+    points = {}
+    with _axes("time", (8.6, 5.2)) as axes:
         for arm in result.arms:
             times = [cost.milliseconds_per_query for cost in result.costs[arm.name].values()]
-            mean = arm.mean.mean(result.frame.headline)
-            axes.plot(
-                sum(times) / len(times), mean, "o", color=_colour(arm.name), alpha=_alpha(arm.name), label=arm.name
-            )
-            axes.annotate(
-                arm.name, (sum(times) / len(times), mean), xytext=(5, 3), textcoords="offset points", fontsize=8
-            )
+            points[arm.name] = (sum(times) / len(times), arm.mean.mean(result.frame.headline))
+            axes.plot(*points[arm.name], "o", color=_colour(arm.name), alpha=_alpha(arm.name))
         axes.set_xscale("log")
+        axes.margins(x=0.2)
         axes.set_xlabel("milliseconds per query for scoring; of frozen arms their share of the one pass")
         axes.set_ylabel(result.frame.headline)
         axes.grid()
+        _name_points(axes, points)
         return _svg(axes)
+
+
+def _name_points(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
+    """Each name beside its point, above or below where another one's is."""
+    taken: list[tuple[float, float, float]] = []
+    for name, point in sorted(points.items(), key=lambda item: -item[1][1]):
+        x, y = axes.transData.transform(point) * 72 / axes.figure.dpi
+        width = _LETTER * len(name)
+        for rise in _RISES:
+            if not any(abs(y + rise - other) < _LINE and x < end and start < x + width for start, end, other in taken):
+                break
+        taken.append((x, x + width, y + rise))
+        axes.annotate(name, point, xytext=(5, rise), textcoords="offset points", fontsize=8)
+
+
+_LETTER: Final = 5.0
+_LINE: Final = 9.0
+"""Points that a letter and a line of a name take."""
+
+_RISES: Final = (3, *(side * step * 9 + 3 for step in range(1, 9) for side in (-1, 1)))
 
 
 def joined(values: Sequence[float], width: float) -> Iterator[tuple[float, float]]:
@@ -168,10 +186,15 @@ def _smooth(losses: Sequence[float]) -> list[float]:
     return [sum(window) / len(window) for window in windows]
 
 
+def _mode(name: str) -> str:
+    """The mode of an arm: ``cross`` of ``cross-frozen`` and of ``cross-no-markers``; nothing for the first stage."""
+    return next((mode for mode in sorted(MODES, key=len, reverse=True) if f"{name}-".startswith(f"{mode}-")), "")
+
+
 def _colour(name: str) -> str:
-    """One for each mode, frozen or not; an ablation has one too."""
-    mode = re.sub(r"-frozen.*", "", name)
-    return _INK if mode == FIRST_STAGE else _COLOURS[_PLACES.get(mode, len(mode)) % len(_COLOURS)]
+    """One for each mode."""
+    mode = _mode(name)
+    return _COLOURS[_PLACES[mode]] if mode else _INK
 
 
 def _alpha(name: str) -> float:
@@ -179,7 +202,14 @@ def _alpha(name: str) -> float:
 
 
 def _line(name: str) -> dict[str, Any]:
-    return {"color": _colour(name), "linestyle": "--" if "frozen" in name else "-"}
+    """Solid for a mode as its paper has it, dashed where it is frozen, dotted for what differs in another way."""
+    dashes = "-" if name == _mode(name) else "--" if "frozen" in name else ":"
+    return {"color": _colour(name), "linestyle": dashes}
+
+
+def _beside_legend(result: StudyResult) -> tuple[float, float]:
+    """As high as the legend."""
+    return (8.6, max(4.2, 0.6 + 0.205 * (len(result.arms) + 1)))
 
 
 @contextmanager
