@@ -1,5 +1,5 @@
 #!/bin/sh
-# The tables of docs/results.md: trained on qa, tested on squad-sentences, medquad and trec-dl, none of which is trained on.
+# The tables of docs/results.md: trained on qa, which holds the train part of medquad, and tested on splits it has nothing of.
 #
 #   benchmarks/results.sh DATA WORK [STEPS] > table.md
 #
