@@ -83,9 +83,9 @@ def open_runs(paths: tuple[Path, ...]) -> list[Run]:
 
 
 def open_merged(paths: tuple[Path, ...]) -> Run:
-    """Runs for different queries as one.
+    """Runs as one; a query of two splits stands in the runs of both.
 
-    Raises: DataError where two answer the same query.
+    Raises: DataError where two answer a query differently.
     """
     from ranker.data.run import Run
     from ranker.data.trec import read_run
@@ -93,9 +93,9 @@ def open_merged(paths: tuple[Path, ...]) -> Run:
     rankings: dict[str, Ranking] = {}
     for path in paths:
         run = read_run(path)
-        repeated = next((query_id for query_id in run if query_id in rankings), None)
-        if repeated is not None:
-            raise DataError(f"{path}: answers query {repeated}, as another --run does; expected each query in one run.")
+        twice = next((query_id for query_id in run if rankings.get(query_id, run[query_id]) != run[query_id]), None)
+        if twice is not None:
+            raise DataError(f"{path}: answers query {twice} otherwise than another run given; expected one answer.")
         rankings |= run.rankings
     return Run(run_name(paths[0]), rankings)
 

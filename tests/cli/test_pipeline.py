@@ -247,23 +247,24 @@ def test_training_twice_gives_the_same_model(ranker, dataset, first_run, tiny, t
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
 
 
-def test_two_runs_that_answer_one_query_cannot_be_one(ranker, dataset, first_run, tiny, tmp_path):
-    said = ranker(
-        "train",
-        dataset,
-        "--mode",
-        "cross",
-        "--model",
-        tiny(),
-        "--run",
-        first_run,
-        "--run",
-        first_run,
-        "-o",
-        tmp_path / "a",
-    )
+def _trained_on_two_runs(ranker, dataset, model, runs, output):
+    named = [word for run in runs for word in ("--run", run)]
+    size = ("--length", "40", "--query-length", "12", "--max-steps", "1")
+    return ranker("train", dataset, "--mode", "cross", "--model", model, *named, *size, "-o", output)
+
+
+def test_two_runs_that_answer_a_query_differently_cannot_be_one(ranker, dataset, first_run, tiny, tmp_path):
+    other = tmp_path / "other.run"
+    first, *rest = first_run.read_text().splitlines(keepends=True)
+    query_id, q0, doc_id, rank, score, name = first.split()
+    other.write_text(" ".join([query_id, q0, doc_id, rank, f"{float(score) + 1:.4f}", name]) + "\n" + "".join(rest))
+    said = _trained_on_two_runs(ranker, dataset, tiny(), (first_run, other), tmp_path / "a")
     assert said.status == 1
-    assert "answers query q0, as another --run does" in said.err
+    assert f"{other}: answers query {query_id} otherwise than another run given" in said.err
+
+
+def test_a_query_of_two_splits_may_stand_in_the_runs_of_both(ranker, dataset, first_run, tiny, tmp_path):
+    assert _trained_on_two_runs(ranker, dataset, tiny(), (first_run, first_run), tmp_path / "a").status == 0
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(dataset, first_run, cross, tmp_path):
