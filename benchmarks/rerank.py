@@ -1,10 +1,11 @@
 """Reranking beside the peers: one model, the same pairs, in turn; a table on stdout and, with --json, every time.
 
-    python benchmarks/rerank.py --model MODEL [--peers PYTHON] [--pairs 1500] [--rounds 3] DATASET RUN SPLIT ...
+    python benchmarks/rerank.py --model MODEL [--peers PYTHON] [--onnx PYTHON] DATASET RUN SPLIT ...
 
-MODEL is a stock sequence classifier, such as any ``cross`` trained here. Peers run in an environment of their own, that
-of the interpreter PYTHON. Each contender is a process that loads the model once and then, whenever its turn comes, goes
-from texts and a run to a run on disk. The machine's limit is the largest matrix product, measured between the turns.
+MODEL is a stock sequence classifier, such as any ``cross`` trained here. Peers run in environments of their own, those
+of the interpreters PYTHON (CONTRIBUTING says how these are made). Each contender is a process that loads the model once
+and then, whenever its turn comes, goes from texts and a run to a run on disk. The machine's limit is the largest matrix
+product, measured between the turns; tau says how far a contender's order is that of the first.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from agreement import tau
 
 from ranker.data.catalogue import open_dataset
 from ranker.data.run import Run
@@ -31,13 +33,15 @@ HERE = Path(__file__).parent
 
 
 class Contender(NamedTuple):
-    """A way to rerank: its script, and how it is set."""
+    """A way to rerank: its script, how it is set, and the environment that it needs."""
 
     name: str
     script: str
     settings: dict[str, Any]
+    environment: str = "ours"
 
 
+QINT8 = "avx512_vnni"
 OURS = (
     Contender("ranker float32", "ours.py", {"precision": "float32"}),
     Contender("ranker float32, tokens ready", "ours.py", {"precision": "float32", "tokens": True}),
@@ -46,12 +50,18 @@ OURS = (
     Contender("ranker int8", "ours.py", {"precision": "int8"}),
 )
 PEERS = (
-    Contender("sentence-transformers float32, batches of 8", "peer_st.py", {"batch": 8}),
-    Contender("sentence-transformers float32, batches of 32", "peer_st.py", {"batch": 32}),
-    Contender("sentence-transformers bf16, batches of 8", "peer_st.py", {"batch": 8, "dtype": "bfloat16"}),
-    Contender("sentence-transformers bf16, batches of 32", "peer_st.py", {"batch": 32, "dtype": "bfloat16"}),
-    Contender("rerankers, a query at a time", "peer_rerankers.py", {}),
-    Contender("a loop over queries, as PyTerrier's", "peer_st.py", {"batch": 32, "by_query": True}),
+    Contender("sentence-transformers float32, batches of 8", "peer_st.py", {"batch": 8}, "peers"),
+    Contender("sentence-transformers float32, batches of 32", "peer_st.py", {"batch": 32}, "peers"),
+    Contender("sentence-transformers bf16, batches of 8", "peer_st.py", {"batch": 8, "dtype": "bfloat16"}, "peers"),
+    Contender("sentence-transformers bf16, batches of 32", "peer_st.py", {"batch": 32, "dtype": "bfloat16"}, "peers"),
+    Contender("rerankers, a query at a time", "peer_rerankers.py", {}, "peers"),
+    Contender("Lightning-IR, a query at a time", "peer_lightning.py", {}, "peers"),
+    Contender("a loop over queries, as PyTerrier's", "peer_st.py", {"batch": 32, "by_query": True}, "peers"),
+    Contender("sentence-transformers ONNX float32, batches of 8", "peer_onnx.py", {"batch": 8}, "onnx"),
+    Contender("sentence-transformers ONNX float32, batches of 32", "peer_onnx.py", {"batch": 32}, "onnx"),
+    Contender(
+        "sentence-transformers ONNX int8, batches of 8", "peer_onnx.py", {"batch": 8, "quantized": QINT8}, "onnx"
+    ),
 )
 
 
@@ -59,7 +69,7 @@ class Turn:
     """A contender's process: says ``ready`` when it has loaded, then a line of JSON for every line that it reads."""
 
     def __init__(self, contender: Contender, python: str, job: Path) -> None:
-        self.name = contender.name
+        self.name, self._job = contender.name, job
         words = [python, str(HERE / "contenders" / contender.script), str(job), json.dumps(contender.settings)]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.failed = self._line() != "ready"
@@ -70,6 +80,10 @@ class Turn:
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
         return dict(json.loads(self._line()))
+
+    def run(self) -> Run:
+        """What it wrote last."""
+        return read_run(self._job / f"{self._process.pid}.run")
 
     def end(self) -> None:
         """Lets the process go."""
@@ -89,18 +103,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="+", metavar="DATASET RUN SPLIT")
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--peers", default="", help="the Python of the peers' environment; without, only ours")
+    parser.add_argument("--peers", default="", help="the Python of the peers' environment; without, they are left out")
+    parser.add_argument("--onnx", default="", help="the Python of sentence-transformers[onnx]'s environment")
     parser.add_argument("--pairs", type=int, default=1_500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    pythons = {"ours": sys.executable, "peers": arguments.peers, "onnx": arguments.onnx}
     told = {}
     for dataset, run, split in zip(*[iter(arguments.workloads)] * 3, strict=True):
         with tempfile.TemporaryDirectory() as name:
             size = prepared(Path(name), (dataset, Path(run), split), arguments.model, arguments.pairs)
             told[Path(dataset).name] = {
                 **size,
-                "contenders": raced(Path(name), arguments.peers, arguments.rounds, size),
+                "contenders": raced(Path(name), pythons, arguments.rounds, size),
             }
             say(Path(dataset).name, told[Path(dataset).name])
     if arguments.json:
@@ -132,22 +148,23 @@ def prepared(folder: Path, workload: tuple[str, Path, str], model: Path, most: i
     return {"pairs": len(lengths), "tokens": float(lengths.mean()), "gflop": float(products.sum()) / 1e9}
 
 
-def raced(folder: Path, python: str, rounds: int, size: dict[str, float]) -> dict[str, Any]:
+def raced(folder: Path, pythons: dict[str, str], rounds: int, size: dict[str, float]) -> dict[str, Any]:
     """Every contender's times, in turn, and the machine's."""
-    turns = [Turn(one, sys.executable, folder) for one in OURS]
-    turns += [Turn(one, python, folder) for one in PEERS] if python else []
-    found: dict[str, Any] = {turn.name: [] for turn in turns if not turn.failed}
+    wanted = [one for one in (*OURS, *PEERS) if pythons[one.environment]]
+    started = [Turn(one, pythons[one.environment], folder) for one in wanted]
+    turns = [turn for turn in started if not turn.failed]
+    found: dict[str, Any] = {turn.name: [] for turn in turns}
     peaks: dict[str, list[float]] = {"float32": [], "bfloat16": []}
     for _ in range(rounds):
         for turn in turns:
-            if not turn.failed:
-                found[turn.name].append(turn.take())
+            found[turn.name].append(turn.take())
         for name, rates in peaks.items():
             rates.append(largest_product(name))
-    for turn in turns:
+    agreed = {turn.name: tau(turns[0].run(), turn.run()) for turn in turns}
+    for turn in started:
         turn.end()
     limits = {name: max(rates) for name, rates in peaks.items()}
-    return {name: summary(times, name, size, limits) for name, times in found.items()}
+    return {name: {**summary(times, name, size, limits), "tau": agreed[name]} for name, times in found.items()}
 
 
 def summary(
@@ -180,12 +197,12 @@ def say(name: str, told: dict[str, Any]) -> None:
     contenders = told["contenders"]
     base = next((one for one in contenders if one.startswith("sentence-transformers float32")), next(iter(contenders)))
     print(f"\n{name}: {told['pairs']} pairs of {told['tokens']:.0f} tokens in the mean\n")
-    print(f"| contender | pairs/s | times {base} | of the machine's limit | MiB |\n|---|---|---|---|---|")
+    print(f"| contender | pairs/s | times {base} | of the machine's limit | MiB | tau |\n|---|---|---|---|---|---|")
     for one, facts in contenders.items():
         pairs = zip(contenders[base]["seconds"], facts["seconds"], strict=True)
         ratio = statistics.median(theirs / ours for theirs, ours in pairs)
-        share = f"{facts['of_the_machine']:.0%}"
-        print(f"| {one} | {facts['pairs_per_second']:.0f} | {ratio:.2f} | {share} | {facts['mib']:.0f} |")
+        figures = (f"{facts['of_the_machine']:.0%}", f"{facts['mib']:.0f}", f"{facts['tau']:.4f}")
+        print(f"| {one} | {facts['pairs_per_second']:.0f} | {ratio:.2f} | {' | '.join(figures)} |", flush=True)
 
 
 if __name__ == "__main__":

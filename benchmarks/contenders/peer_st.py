@@ -10,15 +10,18 @@ from turns import read_pairs, take_turns, write_scores
 
 
 def main(folder: Path, settings: dict[str, object]) -> None:
-    """All pairs in one call, or with ``by_query`` those of a query."""
-    dtype = {"torch_dtype": settings["dtype"]} if "dtype" in settings else {}
+    """Plain torch, in the ``dtype`` given."""
     model = CrossEncoder(
         (folder / "model").read_text(),
         max_length=int((folder / "length").read_text()),
         device="cpu",
-        model_kwargs=dtype,
-        backend=str(settings.get("backend", "torch")),
+        model_kwargs={"torch_dtype": settings.get("dtype", "float32")},
     )
+    predict_in_turns(model, folder, settings)
+
+
+def predict_in_turns(model: CrossEncoder, folder: Path, settings: dict[str, object]) -> None:
+    """All pairs in one call, or with ``by_query`` those of a query."""
     batch = int(str(settings["batch"]))
 
     def predict(pairs: list[tuple[str, str]]) -> list[float]:
@@ -37,4 +40,5 @@ def main(folder: Path, settings: dict[str, object]) -> None:
     take_turns(once)
 
 
-main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""What every contender does: say that it is ready, then rerank for every line it reads, and tell time and memory."""
+"""What contenders do: say that they are ready, rerank for every line read or train once, and tell time and memory."""
 
 import json
 import resource
@@ -22,6 +22,13 @@ def take_turns(rerank: Callable[[], None]) -> None:
         }
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
+
+
+def say_trained(seconds: float, losses: list[float]) -> None:
+    """Tells what a training took, and each step's loss."""
+    mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    sys.stdout.write(json.dumps({"seconds": seconds, "mib": mib, "losses": losses}) + "\n")
+    sys.stdout.flush()
 
 
 def read_pairs(folder: Path) -> dict[str, list[tuple[str, str, str]]]:

@@ -45,11 +45,12 @@ def counts(pairs: int, cut: Cut) -> dict[str, int]:
 
 
 def scoring_record(scorer: Scorer) -> dict[str, Any]:
-    """The model and how it ran."""
+    """The model and how it ran; ``padding`` is its share of the tokens computed."""
     return {
         "model": {"source": scorer.model.source, "sha256": scorer.model.digest(), **asdict(scorer.model.config)},
         "device": device_name(scorer),
         "precision": scorer.precision,
+        "padding": round(scorer.tally.share, 4),
     }
 
 

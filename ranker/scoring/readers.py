@@ -1,17 +1,31 @@
 """How a model is run on inputs that were put together: packed where its backbone can be, else padded."""
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ranker.errors import ModelError
-from ranker.model.batch import Packed, padded
+from ranker.model.batch import Packed, TokenBatch, padded
 from ranker.model.encoder import Encoder
 from ranker.model.packed import FAMILY, MakeLinear, PackedBatch, PackedEncoder
 from ranker.model.views import Reads, Views
 from ranker.scoring.device import running_in
 from ranker.scoring.linear import Plain, Prepacked, Quantized
+
+
+@dataclass
+class Tally:
+    """Tokens that readers computed, and how many of these were padding."""
+
+    tokens: int = 0
+    padding: int = 0
+
+    @property
+    def share(self) -> float:
+        """Padding among all that was computed, 0 to 1."""
+        return self.padding / max(1, self.tokens)
 
 
 class Reader(Protocol):
@@ -32,30 +46,36 @@ class Reader(Protocol):
 class PaddedReader:
     """A backbone as it comes, its inputs as long as the longest of a batch."""
 
-    def __init__(self, encoder: Encoder, pad_id: int, device: torch.device, precision: str) -> None:
+    def __init__(self, encoder: Encoder, pad_id: int, device: torch.device, precision: str, tally: Tally) -> None:
         self._encoder, self._pad_id = encoder, pad_id
-        self._device, self._precision = device, precision
+        self._device, self._precision, self._tally = device, precision, tally
 
     def views(self, inputs: Packed, reads: Reads) -> Views:
         """As ``Reader`` says."""
         with running_in(self._precision, self._device):
-            return self._encoder.together(padded(inputs, self._pad_id).to(self._device), reads)
+            return self._encoder.together(self._padded(inputs), reads)
 
     def pooled(self, inputs: Packed) -> Tensor:
         """As ``Reader`` says."""
         with running_in(self._precision, self._device):
-            return self._encoder.apart(padded(inputs, self._pad_id).to(self._device))
+            return self._encoder.apart(self._padded(inputs))
+
+    def _padded(self, inputs: Packed) -> TokenBatch:
+        batch = padded(inputs, self._pad_id)
+        self._tally.tokens += batch.ids.numel()
+        self._tally.padding += batch.ids.numel() - len(inputs.ids)
+        return batch.to(self._device)
 
 
 class PackedReader:
     """A BERT on inputs end to end."""
 
-    def __init__(self, encoder: PackedEncoder, device: torch.device) -> None:
-        self._encoder, self._device = encoder, device
+    def __init__(self, encoder: PackedEncoder, device: torch.device, tally: Tally) -> None:
+        self._encoder, self._device, self._tally = encoder, device, tally
 
     def views(self, inputs: Packed, reads: Reads) -> Views:
         """As ``Reader`` says, for heads that read no tokens."""
-        cls = self._encoder.summaries(PackedBatch.of(inputs, self._device), reads.layers == "all")
+        cls = self._summaries(inputs, reads.layers == "all")
         PAIRS, LAYERS, WIDTH = cls.shape  # noqa: N806  # axes are named in capitals
         no_tokens = cls.new_empty(PAIRS, LAYERS, 0, WIDTH)
         no_mask = torch.empty(PAIRS, 0, dtype=torch.bool, device=cls.device)
@@ -63,21 +83,28 @@ class PackedReader:
 
     def pooled(self, inputs: Packed) -> Tensor:
         """As ``Reader`` says."""
-        return self._encoder.summaries(PackedBatch.of(inputs, self._device), every_layer=False)[:, 0]
+        return self._summaries(inputs, every_layer=False)[:, 0]
+
+    def _summaries(self, inputs: Packed, every_layer: bool) -> Tensor:
+        self._tally.tokens += len(inputs.ids)
+        return self._encoder.summaries(PackedBatch.of(inputs, self._device), every_layer)
 
 
-def reader_of(encoder: Encoder, reads: Reads, pad_id: int, device: torch.device, precision: str) -> Reader:
-    """The fastest that gives a head what it reads.
+def reader_of(
+    encoder: Encoder, reads: Reads, pad_id: int, device: torch.device, precision: str, tally: Tally
+) -> Reader:
+    """The fastest that gives a head what it reads; what it computes is added to the tally.
 
     Raises: ModelError for int8 where there is no packed one.
     """
     if packs(encoder, reads):
-        return PackedReader(PackedEncoder(encoder.backbone, encoder.pooling, _linear(device, precision)), device)
+        packed = PackedEncoder(encoder.backbone, encoder.pooling, _linear(device, precision))
+        return PackedReader(packed, device, tally)
     if precision == "int8":
         raise ModelError(
             "--precision int8: is for BERT's family and heads that read [CLS]; expected another precision."
         )
-    return PaddedReader(encoder, pad_id, device, precision)
+    return PaddedReader(encoder, pad_id, device, precision, tally)
 
 
 def packs(encoder: Encoder, reads: Reads) -> bool:

@@ -17,7 +17,7 @@ from ranker.model.views import LAST, Reads
 from ranker.scoring import assembly
 from ranker.scoring.budget import DEFAULT, WORTH_PROBING, learned_budget
 from ranker.scoring.device import choose_device, choose_precision, running_in
-from ranker.scoring.readers import Reader, reader_of
+from ranker.scoring.readers import Reader, Tally, reader_of
 from ranker.scoring.schedule import Order, ahead, batches
 from ranker.scoring.speed import Speed
 from ranker.scoring.stopwords import without_all, without_some
@@ -68,6 +68,7 @@ class Scorer:
         self._check_lengths()
         self.tokens_per_batch = speed.tokens_per_batch or DEFAULT[self.device.type]
         self._may_learn = not speed.tokens_per_batch
+        self.tally = Tally()
 
     def queries(self, texts: Iterable[str]) -> Texts:
         """Queries as ids, cut to the model's ``query_length``."""
@@ -112,7 +113,7 @@ class Scorer:
     def reader(self, reads: Reads) -> Reader:
         """The model's encoder at work, with the weights that it has now."""
         self.model.eval()
-        return reader_of(self.model.encoder, reads, self.template.pad_id, self.device, self.precision)
+        return reader_of(self.model.encoder, reads, self.template.pad_id, self.device, self.precision, self.tally)
 
     def scores(self, pairs: Pairs, advance: Advance) -> Matrix:
         """One logit per pair.

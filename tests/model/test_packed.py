@@ -15,7 +15,7 @@ from ranker.model.loading import create_model
 from ranker.model.packed import FAMILY, Group, PackedBatch, PackedEncoder, groups_of
 from ranker.model.views import Reads
 from ranker.scoring.linear import Plain, Prepacked, Quantized
-from ranker.scoring.readers import PackedReader, PaddedReader, packs, reader_of
+from ranker.scoring.readers import PackedReader, PaddedReader, Tally, packs, reader_of
 
 CPU = torch.device("cpu")
 
@@ -107,12 +107,14 @@ def test_a_coarser_precision_stays_near(encoder, linear, tolerance):
 def test_the_weights_are_those_at_the_time(tiny):
     model = create_model(RankerConfig("cross", query_length=8, length=40), str(tiny()), seed=3).eval()
     inputs, reads = packed(inputs_of([9, 4])), Reads("last")
-    before = reader_of(model.encoder, reads, 0, CPU, "float32")
+    before = reader_of(model.encoder, reads, 0, CPU, "float32", Tally())
     first = before.views(inputs, reads).cls
     with torch.inference_mode(False), torch.no_grad():
         next(model.encoder.backbone.encoder.layer[0].output.dense.parameters()).add_(0.5)
     assert torch.equal(before.views(inputs, reads).cls, first)
-    assert not torch.allclose(reader_of(model.encoder, reads, 0, CPU, "float32").views(inputs, reads).cls, first)
+    assert not torch.allclose(
+        reader_of(model.encoder, reads, 0, CPU, "float32", Tally()).views(inputs, reads).cls, first
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_the_weights_are_those_at_the_time(tiny):
     ],
 )
 def test_what_cannot_be_packed_is_padded(encoder, family, reads, kind):
-    assert isinstance(reader_of(encoder(family), reads, 0, CPU, "float32"), kind)
+    assert isinstance(reader_of(encoder(family), reads, 0, CPU, "float32", Tally()), kind)
     assert packs(encoder(family), reads) is (kind is PackedReader)
 
 
@@ -136,11 +138,25 @@ def test_both_readers_give_the_same_views(encoder, family):
     own, reads = encoder(family), Reads("all")
     inputs = packed(inputs_of([14, 14, 6]))
     with torch.inference_mode():
-        found = reader_of(own, reads, 0, CPU, "float32").views(inputs, reads)
-        padded = PaddedReader(own, 0, CPU, "float32").views(inputs, reads)
+        found = reader_of(own, reads, 0, CPU, "float32", Tally()).views(inputs, reads)
+        padded = PaddedReader(own, 0, CPU, "float32", Tally()).views(inputs, reads)
     assert torch.allclose(found.cls, padded.cls, atol=1e-5)
     for name in ("query", "passage", "query_mask", "passage_mask"):
         assert getattr(found, name).shape == getattr(padded, name).shape
+
+
+@pytest.mark.parametrize(("family", "computed", "padding"), [("bert", 34, 0), ("distilbert", 42, 8)])
+def test_padding_is_tallied_where_there_is_any(encoder, family, computed, padding):
+    tally = Tally()
+    with torch.inference_mode():
+        reader_of(encoder(family), Reads("last"), 0, CPU, "float32", tally).views(
+            packed(inputs_of([14, 14, 6])), Reads("last")
+        )
+    assert (tally.tokens, tally.padding, tally.share) == (computed, padding, padding / computed)
+
+
+def test_nothing_computed_is_no_padding():
+    assert Tally().share == 0
 
 
 @given(st.lists(st.integers(1, 9), max_size=30))
