@@ -74,3 +74,6 @@ MIN_ALMANAC_FACTS: Final = 2
 
 MAX_ALMANAC_FACTS: Final = 8
 """Facts in a passage of almanac. More territories than this seldom have as many properties in common."""
+
+MIN_FREE_BYTES: Final = 2**30
+"""Room on a disk for the main job: two models of 90 MB, weights set aside, indexes and runs, twice over."""

@@ -33,6 +33,7 @@ LAYERS = (
     "report",
     "study",
     "reproduction",
+    "diagnosis",
     "cli",
 )
 """From the bottom to the top; a module imports from its own layer and from those before it."""
@@ -50,6 +51,8 @@ HOMES = {
     "ir_datasets": r"data/irds\.py",
     "torch": r"(?!(data|cli/main|evaluation|experiment|comparison|study|report)\b).+",
     "transformers": r"(model|scoring|training)/.+",
+    "huggingface_hub": r"model/loading\.py",
+    "packaging": r"diagnosis\.py",
 }
 """The modules that may import what is heavy, not always there, or another's word for our own things."""
 

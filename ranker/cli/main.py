@@ -6,6 +6,7 @@ import click
 
 from ranker import __version__
 from ranker.cli.data import import_command, index_command, retrieve_command
+from ranker.cli.doctor import doctor_command
 from ranker.cli.explain import explain_command
 from ranker.cli.jobs import reproduce_command
 from ranker.cli.rerank import rerank_command
@@ -36,6 +37,7 @@ for command in (
     study_command,
     explain_command,
     reproduce_command,
+    doctor_command,
 ):
     cli.add_command(command)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from huggingface_hub import scan_cache_dir
+from huggingface_hub.errors import CacheNotFound
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -32,7 +34,7 @@ def load_model(source: str, mode: str | None = None, pooling: str = "cls") -> Re
 
     Raises: ModelError where there is no such model, it lacks weights, or it serves another mode than ``mode``.
     """
-    place = _place(source)
+    place = model_folder(source)
     if (Path(place) / CONFIG_NAME).is_file():
         config = read_config(Path(place))
         _check_mode(source, config.mode, mode)
@@ -55,7 +57,7 @@ def create_model(config: RankerConfig, backbone: str, seed: int) -> Reranker:
     A directory trained here in another mode serves as a backbone too.
     Raises: ModelError as ``load_model``, and for a length that the backbone has no positions for.
     """
-    place = _place(backbone)
+    place = model_folder(backbone)
     settings = _settings(place, backbone)
     longest = longest_input(settings, backbone)
     if config.length > longest:
@@ -99,8 +101,18 @@ def _check_weights(stock: Any, missing: Iterable[str], source: str, whole: bool)
         raise ModelError(f"{source}: lacks {len(lost)} of its weights, {lost[0]} among them; expected all of them.")
 
 
-def _place(source: str) -> str:
-    """The folder or hub name that transformers is given."""
+def local_models() -> list[str]:
+    """Names of the hub's models that lie in its cache on this disk."""
+    with contextlib.suppress(CacheNotFound):
+        return sorted(repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model")
+    return []
+
+
+def model_folder(source: str) -> str:
+    """The folder or hub name that transformers is given.
+
+    Raises: ModelError where a folder is no model; SetupError where the package of the offline one is missing.
+    """
     if source == OFFLINE:
         found = importlib.util.find_spec(_OFFLINE_PACKAGE)
         if found is None or found.origin is None:

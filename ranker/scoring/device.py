@@ -3,11 +3,14 @@
 import contextlib
 import resource
 import sys
+import time
 from collections.abc import Iterator
 
 import torch
 
 from ranker.errors import SetupError
+
+_WIDE = 1_024
 
 
 def choose_device(name: str) -> torch.device:
@@ -40,6 +43,17 @@ def running_in(precision: str, device: torch.device) -> Iterator[None]:
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     with torch.autocast(device.type, dtype=dtype, enabled=precision in ("bf16", "fp16")):
         yield
+
+
+def products_per_second(dtype: torch.dtype, device: torch.device) -> float:
+    """Floating-point operations per second in products of matrices as wide as a large model, the best of three."""
+    left, right = (torch.randn(_WIDE, _WIDE, device=device).to(dtype) for _ in range(2))
+    best = 0.0
+    for _ in range(3):
+        started = time.perf_counter()
+        (left @ right).sum().item()  # which waits for the device
+        best = max(best, 2 * _WIDE**3 / (time.perf_counter() - started))
+    return best
 
 
 def peak_memory(device: torch.device) -> int:
