@@ -13,6 +13,7 @@ from ranker.cli.rerank import rerank_command
 from ranker.cli.results import compare_command, evaluate_command
 from ranker.cli.study import study_command
 from ranker.cli.train import train_command
+from ranker.cli.validate import validate_command
 from ranker.errors import RankerError
 
 
@@ -37,6 +38,7 @@ for command in (
     study_command,
     explain_command,
     reproduce_command,
+    validate_command,
     doctor_command,
 ):
     cli.add_command(command)

@@ -133,14 +133,18 @@ def _block(text: bytes, first: int, columns: int) -> Block | None:
 def _block_of_lines(path: Path, text: bytes, first: int, columns: tuple[str, ...]) -> Block:
     """The block of a text with blanks in any number, line by line."""
     lines = text.removesuffix(b"\n").split(b"\n")
-    tidy = [b" ".join(_checked(path, number, line, columns)) for number, line in enumerate(lines, start=first)]
+    tidy = [b" ".join(checked_words(path, number, line, columns)) for number, line in enumerate(lines, start=first)]
     block = _block(b"\n".join(tidy) + b"\n", first, len(columns))
     if block is None:
         raise ValueError("lines that were checked are in columns")
     return block
 
 
-def _checked(path: Path, number: int, line: bytes, columns: tuple[str, ...]) -> list[bytes]:
+def checked_words(path: Path, number: int, line: bytes, columns: tuple[str, ...]) -> list[bytes]:
+    """The words of one line without its end.
+
+    Raises: DataError as ``read_blocks``.
+    """
     decode_line(path, number, line)
     if len(line.translate(None, _CONTROLS)) != len(line):
         control = next(chr(byte) for byte in line if byte in _CONTROLS)

@@ -19,8 +19,8 @@ class Dataset:
         self.name = name
         self.language = language
         self.folder = folder
-        self._corpus = _existing(folder, "corpus.jsonl")
-        self._queries = _existing(folder, "queries.jsonl")
+        self._corpus = existing(folder, "corpus.jsonl")
+        self._queries = existing(folder, "queries.jsonl")
 
     @cached_property
     def collection(self) -> Collection:
@@ -48,7 +48,7 @@ class Dataset:
         if split not in self.splits:
             given = f"expected one of {', '.join(self.splits)}" if self.splits else "nor any other in qrels/"
             raise DataError(f"{self.folder}: has no split {split!r}, {given}.")
-        return _existing(self.folder / "qrels", f"{split}.tsv")
+        return existing(self.folder / "qrels", f"{split}.tsv")
 
     def qrels(self, split: str) -> Qrels:
         """The judgments of a split.
@@ -78,7 +78,11 @@ class Dataset:
         }
 
 
-def _existing(folder: Path, name: str) -> Path:
+def existing(folder: Path, name: str) -> Path:
+    """The file of that name, plain or ``.gz``.
+
+    Raises: DataError where there is neither.
+    """
     for path in (folder / name, folder / f"{name}.gz"):
         try:
             if path.is_file():

@@ -16,12 +16,12 @@ from ranker.data.run import Ranking, Run, Scores, to_float32
 from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH, MAX_ID_BYTES, MAX_RELEVANCE
 
-_RUN_COLUMNS = ("query_id", "Q0", "doc_id", "rank", "score", "name")
-_QUERY_ID, _, _RUN_DOC_ID, _, _SCORE, _NAME = range(len(_RUN_COLUMNS))
+RUN_COLUMNS = ("query_id", "Q0", "doc_id", "rank", "score", "name")
+_QUERY_ID, _, _RUN_DOC_ID, _, _SCORE, _NAME = range(len(RUN_COLUMNS))
 
-_TREC_QRELS_COLUMNS = ("query_id", "0", "doc_id", "relevance")
-_BEIR_QRELS_COLUMNS = ("query_id", "doc_id", "relevance")
-_BEIR_HEADER = [b"query-id", b"corpus-id", b"score"]
+TREC_QRELS_COLUMNS = ("query_id", "0", "doc_id", "relevance")
+BEIR_QRELS_COLUMNS = ("query_id", "doc_id", "relevance")
+BEIR_HEADER = [b"query-id", b"corpus-id", b"score"]
 
 _Part = tuple[tuple[str, ...], Scores]
 
@@ -34,14 +34,14 @@ def read_run(path: Path) -> Run:
     """
     parts: dict[str, list[_Part]] = {}
     name = ""
-    for block in read_blocks(path, read_chunks(path), _RUN_COLUMNS):
+    for block in read_blocks(path, read_chunks(path), RUN_COLUMNS):
         name = name or block.word(0, _NAME).decode()
         doc_ids, scores = tuple(block.words(_RUN_DOC_ID)), _scores(path, block)
         for start, end in pairwise(block.stretches(_QUERY_ID)):
             query_id = block.word(start, _QUERY_ID).decode()
             parts.setdefault(query_id, []).append((doc_ids[start:end], scores[start:end]))
     if not name:
-        raise DataError(f"{path}: is empty, expected lines of {len(_RUN_COLUMNS)} columns ({' '.join(_RUN_COLUMNS)}).")
+        raise DataError(f"{path}: is empty, expected lines of {len(RUN_COLUMNS)} columns ({' '.join(RUN_COLUMNS)}).")
     rankings = {query_id: _ranking(path, query_id, pieces) for query_id, pieces in parts.items()}
     try:
         return Run(name, rankings)
@@ -79,7 +79,7 @@ def read_qrels(path: Path) -> Qrels:
                         f"{query_id} contradicts the {judged[doc_id]} of an earlier line."
                     )
     if not qrels:
-        raise DataError(f"{path}: has no judgments, expected lines of {' '.join(_TREC_QRELS_COLUMNS)}.")
+        raise DataError(f"{path}: has no judgments, expected lines of {' '.join(TREC_QRELS_COLUMNS)}.")
     return qrels
 
 
@@ -119,7 +119,7 @@ def _ranking(path: Path, query_id: str, parts: list[_Part]) -> Ranking:
 def _refuse_ranking(path: Path, query_id: str, error: DataError) -> NoReturn:
     """Reads again to name the line with which the ranking became what none may be."""
     seen: dict[str, int] = {}
-    for block in read_blocks(path, read_chunks(path), _RUN_COLUMNS):
+    for block in read_blocks(path, read_chunks(path), RUN_COLUMNS):
         for line, (query, doc_id) in enumerate(zip(block.words(_QUERY_ID), block.words(_RUN_DOC_ID), strict=True)):
             if query != query_id:
                 continue
@@ -139,15 +139,15 @@ def _qrels_blocks(path: Path) -> Iterator[Block]:
     chunk = next(chunks, b"")
     first, _, rest = chunk.partition(b"\n")
     words = first.removeprefix(BYTE_ORDER_MARK).split()
-    columns = _BEIR_QRELS_COLUMNS if len(words) == len(_BEIR_QRELS_COLUMNS) else _TREC_QRELS_COLUMNS
-    if words == _BEIR_HEADER:
+    columns = BEIR_QRELS_COLUMNS if len(words) == len(BEIR_QRELS_COLUMNS) else TREC_QRELS_COLUMNS
+    if words == BEIR_HEADER:
         return read_blocks(path, chain([rest], chunks), columns, first=2)
     return read_blocks(path, chain([chunk], chunks), columns)
 
 
 def _relevances(path: Path, block: Block) -> list[int]:
     words = block.words(-1)
-    grades = {word: _relevance(word) for word in set(words)}
+    grades = {word: parse_relevance(word) for word in set(words)}
     if None in grades.values():
         line = next(line for line, word in enumerate(words) if grades[word] is None)
         raise DataError(
@@ -157,7 +157,8 @@ def _relevances(path: Path, block: Block) -> list[int]:
     return [grade for grade in map(grades.__getitem__, words) if grade is not None]
 
 
-def _relevance(word: str) -> int | None:
+def parse_relevance(word: str) -> int | None:
+    """A grade; None for what is none, or out of bounds."""
     digits = word.removeprefix("-")
     whole = digits.isascii() and digits.isdigit() and len(digits) <= len(str(MAX_RELEVANCE))
     return int(word) if whole and int(digits) <= MAX_RELEVANCE else None

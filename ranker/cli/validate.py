@@ -1,0 +1,39 @@
+"""``ranker validate``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ranker.cli.options import say
+
+_TOLD = 1_000
+
+
+@click.command("validate")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+def validate_command(sources: tuple[str, ...]) -> None:
+    """List all that is wrong with runs, qrels or datasets, where other commands stop at the first.
+
+    A SOURCE is a run, a file of qrels, or a DATASET. What begins with 'mind:' is read all the same, but seldom meant
+    so. Exit status 1 where anything else is found.
+    """
+    from ranker.data.catalogue import open_dataset
+    from ranker.data.validation import problems
+
+    wrong = 0
+    for source in sources:
+        path = Path(source)
+        found = grave = 0
+        for found, problem in enumerate(problems(path if path.exists() else open_dataset(source).folder), start=1):
+            grave += problem.grave
+            if found <= _TOLD:
+                click.echo(problem.sentence if problem.grave else f"mind: {problem.sentence}")
+        if found > _TOLD:
+            click.echo(f"{source}: {found - _TOLD} problems more.")
+        say(f"{source}: {grave} errors, {found - grave} to mind.")
+        wrong += grave
+    if wrong:
+        sys.exit(1)

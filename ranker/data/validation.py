@@ -1,0 +1,214 @@
+"""Everything that is wrong with a run, qrels or a dataset, where the readers refuse at the first."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ranker.data.beir import parse_passage, parse_query
+from ranker.data.columns import BYTE_ORDER_MARK, checked_words
+from ranker.data.dataset import Dataset, existing
+from ranker.data.files import decode_line, read_lines
+from ranker.data.records import Passage, Query
+from ranker.data.trec import BEIR_HEADER, BEIR_QRELS_COLUMNS, RUN_COLUMNS, TREC_QRELS_COLUMNS, parse_relevance
+from ranker.errors import DataError
+from ranker.limits import MAX_DEPTH
+
+_Words = list[str]
+_Parse = Callable[[str, Path, int], Passage | Query]
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong, as a sentence; what is not ``grave`` is read all the same, but seldom meant so."""
+
+    sentence: str
+    grave: bool = True
+
+
+def problems(path: Path) -> Iterator[Problem]:
+    """All problems of a run, of qrels, or of a dataset's folder, in the order of the file; told apart by columns.
+
+    Raises: DataError where there is nothing to read.
+    """
+    if path.is_dir():
+        return problems_of_dataset(path)
+    first = next(read_lines(path), (1, b""))[1]
+    return problems_of_run(path) if len(first.split()) > len(TREC_QRELS_COLUMNS) else problems_of_qrels(path)
+
+
+def problems_of_run(path: Path) -> Iterator[Problem]:
+    """What ``read_run`` refuses, line by line; and scores equal or rising where ranks say otherwise."""
+    places: dict[str, dict[str, int]] = {}
+    last: dict[str, tuple[int, float]] = {}
+    disordered: Counter[str] = Counter()
+    tied: set[str] = set()
+    number = 0
+    for number, words in _worded(path, RUN_COLUMNS):
+        if isinstance(words, Problem):
+            yield words
+            continue
+        query_id, _, doc_id, rank_word, score_word, _ = words
+        yield from _repeated(path, number, doc_id, query_id, places.setdefault(query_id, {}))
+        score = _finite(score_word)
+        if score is None:
+            yield Problem(f"{path}:{number}: the score is {score_word!r}, expected a finite number.")
+            continue
+        rank, before = _whole(rank_word), last.get(query_id)
+        if rank is None:
+            yield Problem(f"{path}:{number}: the rank is {rank_word!r}, expected a whole number.", grave=False)
+            continue
+        if before is not None:
+            disordered[query_id] += (score > before[1]) == (rank > before[0]) and score != before[1]
+            tied |= {query_id} if score == before[1] else set()
+        last[query_id] = (rank, score)
+    if not number:
+        yield Problem(f"{path}: is empty, expected lines of {len(RUN_COLUMNS)} columns ({' '.join(RUN_COLUMNS)}).")
+    yield from _order(path, +disordered, tied)
+
+
+def problems_of_qrels(path: Path) -> Iterator[Problem]:
+    """What ``read_qrels`` refuses, line by line; and judgments that stand twice."""
+    yield from _Judgments(path).read()
+
+
+def problems_of_dataset(folder: Path) -> Iterator[Problem]:
+    """Of passages, queries and every split; and judgments of what is not there, and queries of two splits.
+
+    Raises: DataError for a folder without its files.
+    """
+    corpus, queries = existing(folder, "corpus.jsonl"), existing(folder, "queries.jsonl")
+    passages: dict[int, int] = {}
+    yield from _records(corpus, parse_passage, passages)
+    asked: dict[int, int] = {}
+    yield from _records(queries, parse_query, asked)
+    splits: dict[str, str] = {}
+    dataset = Dataset(folder.name, folder)
+    for split in dataset.splits:
+        judged = _Judgments(dataset.qrels_path(split))
+        yield from judged.read()
+        yield from judged.unknown(queries, asked, corpus, passages)
+        twice = [query_id for query_id in judged.grades if splits.setdefault(query_id, split) != split]
+        if twice:
+            other = splits[twice[0]]
+            shown = f"{len(twice)} queries are judged in another split too, {twice[0]} in {other}"
+            yield Problem(f"{judged.path}: {shown}; expected each in one.", grave=False)
+    if not splits:
+        yield Problem(f"{folder}: has no judgments in qrels/.", grave=False)
+
+
+class _Judgments:
+    """A file of qrels as it is gone through."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.grades: dict[str, dict[str, int]] = {}
+
+    def read(self) -> Iterator[Problem]:
+        """What is wrong with the file in itself."""
+        first = next(read_lines(self.path), (1, b""))[1].removeprefix(BYTE_ORDER_MARK).split()
+        columns = BEIR_QRELS_COLUMNS if len(first) == len(BEIR_QRELS_COLUMNS) else TREC_QRELS_COLUMNS
+        for number, words in _worded(self.path, columns):
+            if isinstance(words, Problem):
+                yield words
+            elif number > 1 or [word.encode() for word in words] != BEIR_HEADER:
+                yield from self._judgment(number, words[0], words[-2], words[-1])
+        if not self.grades:
+            yield Problem(f"{self.path}: has no judgments, expected lines of {' '.join(TREC_QRELS_COLUMNS)}.")
+
+    def _judgment(self, number: int, query_id: str, doc_id: str, word: str) -> Iterator[Problem]:
+        relevance = parse_relevance(word)
+        place = f"{self.path}:{number}"
+        if relevance is None:
+            yield Problem(f"{place}: the relevance is {word!r}, expected a whole number.")
+            return
+        judged = self.grades.setdefault(query_id, {})
+        if doc_id not in judged:
+            judged[doc_id] = relevance
+        elif judged[doc_id] == relevance:
+            yield Problem(f"{place}: passage {doc_id} is judged twice for query {query_id}.", grave=False)
+        else:
+            contradicted = f"contradicts the {judged[doc_id]} of an earlier line"
+            yield Problem(f"{place}: relevance {relevance} of passage {doc_id} for query {query_id} {contradicted}.")
+
+    def unknown(
+        self, queries: Path, asked: dict[int, int], corpus: Path, passages: dict[int, int]
+    ) -> Iterator[Problem]:
+        """Judged queries without text, which are grave, and judged passages that the collection has not."""
+        without = [query_id for query_id in self.grades if hash(query_id) not in asked]
+        for query_id in without:
+            yield Problem(f"{queries}: has no query {query_id}, which {self.path} judges.")
+        judged_ids = dict.fromkeys(doc_id for judged in self.grades.values() for doc_id in judged)
+        lost = [doc_id for doc_id in judged_ids if hash(doc_id) not in passages]
+        if lost:
+            shown = f"{len(lost)} passages that {self.path} judges, {lost[0]} among them"
+            yield Problem(f"{corpus}: lacks {shown}; no run can find them.", grave=False)
+
+
+def _worded(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, _Words | Problem]]:
+    """The words of each line, or what is wrong with it; a file that cannot be read further is the last problem."""
+    number = 0
+    try:
+        for number, line in read_lines(path):
+            try:
+                text = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+                words = checked_words(path, number, text.rstrip(b"\n").removesuffix(b"\r"), columns)
+                yield number, [word.decode() for word in words]
+            except DataError as error:
+                yield number, Problem(str(error))
+    except DataError as error:
+        yield number + 1, Problem(str(error))
+
+
+def _records(path: Path, parse: _Parse, seen: dict[int, int]) -> Iterator[Problem]:
+    """Lines that are no record, and ids that stand twice; ``seen`` becomes the line of each id, by the id's hash."""
+    number = 0
+    try:
+        for number, line in read_lines(path):
+            try:
+                text = decode_line(path, number, line.rstrip(b"\r\n"))
+                identifier = parse(text.removeprefix("\ufeff") if number == 1 else text, path, number)[0]
+            except DataError as error:
+                yield Problem(str(error))
+                continue
+            first = seen.setdefault(hash(identifier), number)
+            if first != number:
+                yield Problem(f"{path}:{number}: id {identifier} stands twice, first in line {first}.")
+    except DataError as error:
+        yield Problem(str(error))
+    if not number:
+        yield Problem(f"{path}: is empty, expected one JSON object a line.")
+
+
+def _repeated(path: Path, number: int, doc_id: str, query_id: str, places: dict[str, int]) -> Iterator[Problem]:
+    first = places.setdefault(doc_id, number)
+    if first != number:
+        earlier = f"first in line {first}"
+        yield Problem(f"{path}:{number}: passage {doc_id} stands twice for query {query_id}, {earlier}.")
+    elif len(places) == MAX_DEPTH + 1:
+        yield Problem(f"{path}:{number}: query {query_id} has more than the {MAX_DEPTH} passages allowed.")
+
+
+def _order(path: Path, disordered: "Counter[str]", tied: set[str]) -> Iterator[Problem]:
+    if disordered:
+        shown = f"scores of {len(disordered)} queries do not fall as their ranks rise, {next(iter(disordered))}'s among"
+        yield Problem(f"{path}: the {shown} them; evaluation goes by scores alone.", grave=False)
+    if tied:
+        shown = f"{len(tied)} queries have equal scores, {min(tied)} among them"
+        yield Problem(f"{path}: {shown}; their order is doc_id falling, whatever the ranks say.", grave=False)
+
+
+def _finite(word: str) -> float | None:
+    """As float32, in which scores are compared."""
+    try:
+        with np.errstate(over="ignore"):
+            score = float("nan") if "_" in word else float(np.float32(float(word)))
+    except ValueError:
+        return None
+    return score if np.isfinite(score) else None
+
+
+def _whole(word: str) -> int | None:
+    digits = word.removeprefix("-")
+    return int(word) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None

@@ -1,0 +1,182 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ranker.data.dataset import Dataset
+from ranker.data.trec import read_qrels, read_run
+from ranker.data.validation import problems, problems_of_qrels, problems_of_run
+from ranker.errors import DataError
+
+FEW = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+RUN_LINE = st.builds(
+    "{} Q0 {} {} {} name".format,
+    st.sampled_from(["q1", "q2"]),
+    st.sampled_from(["a", "b", "c"]),
+    st.sampled_from(["1", "2", "x"]),
+    st.sampled_from(["1.5", "2", "nan", "1e999", "_1", "zero"]),
+)
+QRELS_LINE = st.builds(
+    "{} 0 {} {}".format,
+    st.sampled_from(["q1", "q2"]),
+    st.sampled_from(["a", "b"]),
+    st.sampled_from(["0", "1", "-1", "1.0", "99999"]),
+)
+ODD = st.sampled_from(["", "q1 Q0 a 1", "q1 Q0 a 1 2 n extra", "q1\x07 Q0 a 1 2 n"])
+
+
+def told(path: Path) -> list[str]:
+    return [f"{'' if one.grave else 'mind: '}{one.sentence}".replace(f"{path}", "F") for one in problems(path)]
+
+
+def file(folder: Path, text: str | bytes, name: str = "some.run") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def refusal(read, path: Path) -> str | None:
+    try:
+        read(path)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+@FEW
+@given(lines=st.lists(RUN_LINE | ODD, max_size=8))
+def test_a_run_has_errors_just_where_the_reader_refuses_it(tmp_path, lines):
+    path = file(tmp_path, "".join(f"{line}\n" for line in lines))
+    errors = [one.sentence for one in problems_of_run(path) if one.grave]
+    said = refusal(read_run, path)
+    assert bool(errors) == (said is not None)
+    assert said is None or said in errors
+
+
+@FEW
+@given(lines=st.lists(QRELS_LINE, max_size=8))
+def test_qrels_have_errors_just_where_the_reader_refuses_them(tmp_path, lines):
+    path = file(tmp_path, "".join(f"{line}\n" for line in lines), "some.qrels")
+    errors = [one.sentence for one in problems_of_qrels(path) if one.grave]
+    said = refusal(read_qrels, path)
+    assert bool(errors) == (said is not None)
+    # the reader says in addition which grades there are
+    assert said is None or any(said.startswith(error.rstrip(".")) for error in errors)
+
+
+def test_every_wrong_line_of_a_run_is_listed(tmp_path):
+    text = "q1 Q0 a 1 2.0 n\nq1 Q0 b 2\nq1 Q0 a 3 1.0 n\nq1 Q0 c 4 nan n\nq2 Q0 a 1 5 n\n"
+    assert told(file(tmp_path, text)) == [
+        "F:2: expected 6 columns (query_id Q0 doc_id rank score name), found 4.",
+        "F:3: passage a stands twice for query q1, first in line 1.",
+        "F:4: the score is 'nan', expected a finite number.",
+    ]
+
+
+def test_ranks_against_scores_and_ties_are_to_mind(tmp_path):
+    text = "q1 Q0 a 1 1.0 n\nq1 Q0 b 2 2.0 n\nq2 Q0 a 1 3 n\nq2 Q0 b 2 3 n\nq3 Q0 a first 1 n\n"
+    assert told(file(tmp_path, text)) == [
+        "mind: F:5: the rank is 'first', expected a whole number.",
+        "mind: F: the scores of 1 queries do not fall as their ranks rise, q1's among them; evaluation goes by scores "
+        "alone.",
+        "mind: F: 1 queries have equal scores, q2 among them; their order is doc_id falling, whatever the ranks say.",
+    ]
+
+
+def test_a_run_in_another_order_than_its_ranks_is_in_order(tmp_path):
+    assert told(file(tmp_path, "q1 Q0 b 2 1.0 n\nq1 Q0 a 1 2.0 n\nq1 Q0 c 3 0.5 n\n")) == []
+
+
+def test_scores_that_differ_only_beyond_float32_are_equal(tmp_path):
+    assert "equal scores" in told(file(tmp_path, "q Q0 a 1 1.00000000002 n\nq Q0 b 2 1.00000000001 n\n"))[0]
+
+
+def test_every_wrong_judgment_is_listed(tmp_path):
+    text = "query-id\tcorpus-id\tscore\nq1\ta\t1\nq1\ta\t0\nq1\tb\tyes\nq1\ta\t1\nq2\ta\n"
+    assert told(file(tmp_path, text, "test.tsv")) == [
+        "F:3: relevance 0 of passage a for query q1 contradicts the 1 of an earlier line.",
+        "F:4: the relevance is 'yes', expected a whole number.",
+        "mind: F:5: passage a is judged twice for query q1.",
+        "F:6: expected 3 columns (query_id doc_id relevance), found 2.",
+    ]
+
+
+@pytest.mark.parametrize("name", ["some.run", "some.run.gz"])
+def test_a_file_that_breaks_off_is_listed_after_what_was_read(tmp_path, name):
+    text = "q1 Q0 a 1 x n\n" + "".join(f"q1 Q0 d{number} 1 -{number} n\n" for number in range(20_000))
+    packed = gzip.compress(text.encode(), mtime=0)
+    path = file(tmp_path, packed[: len(packed) // 2] if name.endswith("gz") else text + "q1 Q0 \xff 1 1 n\n", name)
+    if not name.endswith("gz"):
+        path.write_bytes(path.read_bytes()[:-20] + b"\nq1 Q0 \xff 1 1 n\n")
+    found = told(path)
+    assert found[0] == "F:1: the score is 'x', expected a finite number."
+    assert any("is not a whole gzip file" in one or "is not UTF-8" in one for one in found[1:])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "toy"
+    (made / "qrels").mkdir(parents=True)
+    passages = [{"_id": f"d{number}", "text": f"word{number}"} for number in range(3)]
+    file(made, "".join(json.dumps(one) + "\n" for one in passages), "corpus.jsonl")
+    file(made, '{"_id": "q1", "text": "one"}\n{"_id": "q2", "text": "two"}\n', "queries.jsonl")
+    file(made / "qrels", "query-id\tcorpus-id\tscore\nq1\td1\t1\n", "train.tsv")
+    file(made / "qrels", "query-id\tcorpus-id\tscore\nq2\td2\t1\n", "test.tsv")
+    return made
+
+
+def test_a_dataset_that_can_be_read_has_no_problem(folder):
+    assert told(folder) == []
+
+
+def test_all_that_is_wrong_with_a_dataset_is_listed(folder):
+    with (folder / "corpus.jsonl").open("a") as corpus:
+        corpus.write(
+            '{"_id": "d1", "text": "again"}\n{"_id": "d 3", "text": "x"}\nnot json\n{"_id": "d4", "text": " "}\n'
+        )
+    with (folder / "queries.jsonl").open("a") as queries:
+        queries.write('{"_id": "q1", "text": "again"}\n')
+    with (folder / "qrels" / "train.tsv").open("a") as train:
+        train.write("q2\td9\t1\nq9\td1\t1\n")
+    assert told(folder) == [
+        "F/corpus.jsonl:4: id d1 stands twice, first in line 2.",
+        "F/corpus.jsonl:5: '_id' is 'd 3', expected a string of one word without spaces.",
+        "F/corpus.jsonl:6: is not JSON: Expecting value: line 1 column 1 (char 0); expected one object a line.",
+        "F/corpus.jsonl:7: passage d4 is empty, expected words in 'text' or 'title'.",
+        "F/queries.jsonl:3: id q1 stands twice, first in line 1.",
+        "F/queries.jsonl: has no query q9, which F/qrels/train.tsv judges.",
+        "mind: F/corpus.jsonl: lacks 1 passages that F/qrels/train.tsv judges, d9 among them; no run can find them.",
+        "mind: F/qrels/train.tsv: 1 queries are judged in another split too, q2 in test; expected each in one.",
+    ]
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_an_empty_file_of_a_dataset_is_a_problem(folder, name):
+    file(folder, "", name)
+    assert f"F/{name}: is empty, expected one JSON object a line." in told(folder)
+
+
+def test_a_dataset_without_judgments_is_to_mind(folder):
+    for path in (folder / "qrels").iterdir():
+        path.unlink()
+    assert told(folder) == ["mind: F: has no judgments in qrels/."]
+
+
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"has no corpus\.jsonl"):
+        list(problems(tmp_path))
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        list(problems(tmp_path / "none.run"))
+
+
+def test_a_problem_of_a_dataset_stands_where_opening_it_refuses(folder):
+    file(folder / "qrels", "query-id\tcorpus-id\tscore\nq1\td1\tone\n", "test.tsv")
+    with pytest.raises(DataError) as refused:
+        Dataset("toy", folder).qrels("test")
+    assert any(str(refused.value).startswith(one.sentence.rstrip(".")) for one in problems(folder))
