@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -38,6 +38,19 @@ def render_evaluations(evaluations: Sequence[Evaluation], form: Format = "table"
     rows = _query_rows(evaluations) if per_query else _run_rows(evaluations)
     said = [note for e in evaluations for note in notes(e)]
     return "\n".join([_table(form)(rows, 2 if per_query else 1), "", *_bullets(said, form)]) + "\n"
+
+
+def render_depths(evaluations: Mapping[int, Evaluation], form: Format = "table") -> str:
+    """One row per depth of reranking, 0 being none."""
+    measures = evaluations[0].measures
+    means = {depth: {m.name: e.summary(m.name) for m in measures} for depth, e in evaluations.items()}
+    if form == "json":
+        return _json({"depths": [{"depth": depth, "measures": values} for depth, values in means.items()]})
+    if form == "csv":
+        values = [[str(depth), name, repr(value)] for depth, row in means.items() for name, value in row.items()]
+        return _csv([["depth", "measure", "value"], *values])
+    rows = [[str(depth), *(_number(m, row[m.name]) for m in measures)] for depth, row in means.items()]
+    return _table(form)([["depth", *(m.name for m in measures)], *rows], 0) + "\n"
 
 
 def render_comparison(comparison: Comparison, form: Format = "table") -> str:

@@ -28,6 +28,7 @@ LAYERS = (
     "planning",
     "explanation",
     "evaluation",
+    "depths",
     "experiment",
     "comparison",
     "report",

@@ -6,6 +6,7 @@ import click
 
 from ranker import __version__
 from ranker.cli.data import import_command, index_command, retrieve_command
+from ranker.cli.depth import depth_command
 from ranker.cli.doctor import doctor_command
 from ranker.cli.explain import explain_command
 from ranker.cli.jobs import reproduce_command
@@ -35,6 +36,7 @@ for command in (
     rerank_command,
     evaluate_command,
     compare_command,
+    depth_command,
     study_command,
     explain_command,
     reproduce_command,

@@ -210,7 +210,7 @@ def _rerank(
         told.append({"depth": stage.depth, **scoring_record(scorer), **facts})
         run = done.run
     dataset = {"name": work.data.name, "split": work.split, **work.data.digests(work.split)}
-    source = {"name": work.run.name, "sha256": digest(work.path)}
+    source = {"name": work.run.name, "path": str(work.path), "sha256": digest(work.path)}
     earlier = {"earlier": told[:-1]} if told[:-1] else {}
     write_result(done, *output, {"dataset": dataset, "run": source, **earlier, **told[-1]})
 

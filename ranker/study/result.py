@@ -10,13 +10,12 @@ import numpy as np
 from ranker.comparison import Comparison, compare
 from ranker.data.records import Qrels
 from ranker.data.run import Run
+from ranker.depths import at_depth, depths_to
 from ranker.evaluation import Measure, evaluate
 from ranker.study.arms import EXPLAINED, FIRST_STAGE
 from ranker.study.behaviour import Behaviour, sure_pairs
 from ranker.study.claims import Verdict, share_verdicts, verdicts
-from ranker.study.rows import ORACLE, RANDOM, Row, at_depth, captured, head_of, oracle_row, random_row, row
-
-_DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1_000)
+from ranker.study.rows import ORACLE, RANDOM, Row, captured, head_of, oracle_row, random_row, row
 
 
 class Cost(NamedTuple):
@@ -109,12 +108,11 @@ def _behaviour(arm: ArmRuns | None, depth: int) -> Behaviour | None:
 
 def _by_depth(first: Run, runs: Mapping[int | None, Run], qrels: Qrels, frame: Frame) -> dict[int, float]:
     measure = [one for one in frame.measures if one.name == frame.headline]
-    depths = sorted({*(one for one in _DEPTHS if one < frame.depth), frame.depth})
     return {
         depth: _mean(
             [evaluate(at_depth(first, run, depth), qrels, measure).mean(frame.headline) for run in runs.values()]
         )
-        for depth in depths
+        for depth in depths_to(frame.depth)
     }
 
 

@@ -83,15 +83,3 @@ def captured(row: Row, first: Row, oracle: Row, measure: str) -> float:
     """The share of what reordering could gain over the first stage that the arm gained; NaN where there is none."""
     reachable = oracle.mean.mean(measure) - first.mean.mean(measure)
     return (row.mean.mean(measure) - first.mean.mean(measure)) / reachable if reachable > 0 else float("nan")
-
-
-def at_depth(first: Run, reranked: Run, depth: int) -> Run:
-    """What reranking only the first ``depth`` passages would have given, from the scores of a deeper reranking."""
-    rankings = {}
-    for query_id, ranking in first.items():
-        scores = dict(zip(reranked[query_id].doc_ids, reranked[query_id].scores.tolist(), strict=True))
-        head = ranking.doc_ids[:depth]
-        best = Ranking.ordered(head, [scores[doc_id] for doc_id in head]).doc_ids
-        doc_ids = (*best, *ranking.doc_ids[depth:])
-        rankings[query_id] = Ranking(doc_ids, np.arange(len(doc_ids), 0, -1, dtype=np.float32))
-    return Run(reranked.name, rankings)

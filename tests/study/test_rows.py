@@ -1,11 +1,11 @@
-"""Rows of a study: means over seeds, the orders that bound every arm, and depth from one scoring pass."""
+"""Rows of a study: means over seeds, and the orders that bound every arm."""
 
 import numpy as np
 import pytest
 
 from ranker.data.run import Ranking, Run
 from ranker.evaluation import evaluate, parse_measures
-from ranker.study.rows import at_depth, averaged, captured, head_of, oracle_row, random_row, row
+from ranker.study.rows import averaged, captured, head_of, oracle_row, random_row, row
 
 MEASURES = parse_measures(["RR@10", "nDCG@10"])
 QRELS = {"1": {"a": 1, "b": 0}, "2": {"d": 2, "c": 1}, "3": {"z": 1}}
@@ -94,19 +94,6 @@ def test_nothing_is_captured_where_nothing_can_be_gained():
     qrels = {"1": {"a": 1}}
     first = row("bm25", {None: best}, qrels, MEASURES)
     assert np.isnan(captured(first, first, oracle_row(best, qrels, MEASURES), "RR@10"))
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3, 5, 8])
-def test_a_depth_from_the_one_pass_is_what_reranking_that_deep_gives(depth):
-    rng = np.random.default_rng(4)
-    doc_ids = [f"d{n}" for n in range(8)]
-    first = Run("bm25", {str(q): Ranking.ordered(doc_ids, rng.normal(size=8)) for q in range(20)})
-    deep = rescored(first, 5, 8)
-    shallow = at_depth(first, deep, depth)
-    for query_id, ranking in first.items():
-        scores = dict(zip(deep[query_id].doc_ids, deep[query_id].scores.tolist(), strict=True))
-        head = sorted(ranking.doc_ids[:depth], key=lambda doc_id, known=scores: -known[doc_id])
-        assert list(shallow[query_id].doc_ids) == [*head, *ranking.doc_ids[depth:]]
 
 
 def test_the_head_of_a_run_is_its_first_passages():

@@ -1,0 +1,71 @@
+"""``ranker depth``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from ranker.cli.options import PATH, open_qrels, open_runs, split_option
+from ranker.cli.results import format_option, measure_option
+
+if TYPE_CHECKING:
+    from ranker.report import Format
+
+
+@click.command("depth")
+@click.argument("qrels")
+@click.argument("run", type=PATH)
+@click.option("--first", type=PATH, help="The run that RUN was made from.  [default: by the manifest of RUN]")
+@measure_option
+@format_option
+@split_option
+def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str, ...], form: str, split: str) -> None:
+    """Say what a reranked RUN would be worth, had fewer passages been reranked.
+
+    The scores of one deep reranking are enough for it. QRELS is a TREC qrels file, a BEIR .tsv, or a DATASET with
+    --split. Depth 0 is the run before.
+    """
+    from ranker.depths import evaluations_by_depth
+    from ranker.evaluation import parse_measures
+    from ranker.report import render_depths
+
+    reranked = open_runs((run,))[0]
+    manifest = _manifest(run)
+    before = open_runs((first or _source(run, manifest),))[0]
+    longest = max(map(len, before.values()))
+    deepest = min(longest, int(manifest.get("depth", longest)))
+    found = evaluations_by_depth(before, reranked, deepest, open_qrels(qrels, split), parse_measures(measures))
+    click.echo(render_depths(found, cast("Format", form)), nl=False)
+
+
+def _manifest(run: Path) -> dict[str, Any]:
+    """What lies beside a run; nothing where there is none."""
+    from ranker.data.manifest import manifest_path
+    from ranker.errors import DataError
+
+    path = manifest_path(run)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is no manifest: {error}; name the run that it was made from with --first.") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _source(run: Path, manifest: dict[str, Any]) -> Path:
+    """The run that a manifest names, if it is still what it was."""
+    from ranker.data.files import digest
+    from ranker.errors import DataError
+
+    source = manifest.get("run")
+    named = source.get("path") if isinstance(source, dict) else None
+    if not isinstance(source, dict) or not isinstance(named, str):
+        raise DataError(f"{run}: has no manifest that names the run that it was made from; name it with --first.")
+    path = Path(named)
+    if not path.is_file():
+        raise DataError(f"{run}: was made from {path}, which is not there; name that run with --first.")
+    if digest(path) != source.get("sha256"):
+        raise DataError(f"{run}: was made from {path}, which has changed since; name that run with --first.")
+    return path
