@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ranker.data.run import Run
 from ranker.reranking import Reranked, with_tail
 from ranker.scoring.device import peak_memory
+from ranker.scoring.memory import Recall, computed
 from ranker.scoring.schedule import batches
 from ranker.scoring.scorer import Advance, Cut, Matrix, Pairs, Scorer
 from ranker.scoring.work import Work
@@ -99,9 +100,16 @@ class Partial(Reranked):
         return least, median, most
 
 
-def rerank_while(
-    scorer: Scorer, run: Run, pairs: Pairs, depth: int, advance: Advance, go_on: Callable[[], bool]
-) -> Partial:
+@dataclass(frozen=True)
+class Progress:
+    """Who is told of pairs that are done, who says whether to go on, and who may know of scores from before."""
+
+    advance: Advance
+    go_on: Callable[[], bool]
+    recall: Recall = computed
+
+
+def rerank_while(scorer: Scorer, run: Run, pairs: Pairs, depth: int, progress: Progress) -> Partial:
     """Scores shallow ranks of all queries before deeper ones, while ``go_on`` or until Ctrl-C.
 
     ``pairs`` are those of ``reranking.candidates``. Of each query the ranks down to the first that was not scored are
@@ -111,7 +119,7 @@ def rerank_while(
     starts = np.cumsum(counts) - counts
     ranks = np.arange(int(counts.sum())) - np.repeat(starts, counts)
     scores = np.full(len(ranks), np.nan, dtype=np.float32)
-    stopped = _fill(scorer.work(pairs), scores, ranks, advance, go_on)
+    stopped = _fill(scorer.work(pairs, progress.recall), scores, ranks, progress)
     depths = np.array([_leading(scores[a : a + n]) for a, n in zip(starts, counts, strict=True)], dtype=np.int64)
     rankings = {
         query_id: with_tail(ranking, scores[start : start + reached]) if reached else ranking
@@ -129,18 +137,18 @@ def tiers(ranks: Rows) -> Iterator[Rows]:
         start, end = end, 2 * end
 
 
-def _fill(work: Work, scores: Matrix, ranks: Rows, advance: Advance, go_on: Callable[[], bool]) -> str:
+def _fill(work: Work, scores: Matrix, ranks: Rows, progress: Progress) -> str:
     tokens = float(_FIRST_SLICE_TOKENS)
     try:
         for tier in tiers(ranks):
             remaining = tier[np.argsort(-work.lengths[tier], kind="stable")]
             while len(remaining):
-                if not go_on():
+                if not progress.go_on():
                     return "time"
                 size = 1 + int(np.searchsorted(np.cumsum(work.lengths[remaining]), tokens))
                 numbers, remaining = remaining[:size], remaining[size:]
                 spent, scores[numbers] = _timed(work, numbers)
-                advance(len(numbers))
+                progress.advance(len(numbers))
                 tokens = max(tokens / 2, float(work.lengths[numbers].sum()) * _SLICE_SECONDS / max(spent, 1e-3))
     except KeyboardInterrupt:
         return "Ctrl-C"

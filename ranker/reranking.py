@@ -10,6 +10,7 @@ from ranker.data.records import Query
 from ranker.data.run import Ranking, Run, Scores, to_float32
 from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH
+from ranker.scoring.memory import Recall, computed
 from ranker.scoring.scorer import Advance, Cut, Pairs, Scorer
 
 
@@ -77,9 +78,11 @@ def rerank(
     return rescored(scorer, run, candidates(scorer, run, queries, collection, depth), depth, advance)
 
 
-def rescored(scorer: Scorer, run: Run, pairs: Pairs, depth: int, advance: Advance) -> Reranked:
-    """The same for ``candidates`` that are at hand."""
-    scores = scorer.scores(pairs, advance)
+def rescored(
+    scorer: Scorer, run: Run, pairs: Pairs, depth: int, advance: Advance, recall: Recall = computed
+) -> Reranked:
+    """The same for ``candidates`` that are at hand; ``recall`` may know of some scores from before."""
+    scores = scorer.work(pairs, recall).scores(np.arange(len(pairs.rows)), advance)
     return Reranked(Run(run.name, reordered(run, scores, depth)), len(pairs.rows), scorer.cut(pairs))
 
 

@@ -11,7 +11,7 @@ from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
-from ranker.planning import histogram, plan, rerank_while, tiers
+from ranker.planning import Progress, histogram, plan, rerank_while, tiers
 from ranker.reranking import candidates, rerank
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
@@ -60,7 +60,7 @@ def stopped_after(looks):
 
 def test_with_time_enough_it_is_the_reranking_that_it_would_be_without_a_budget(scorer, pairs, collection):
     whole = rerank(scorer, RUN, QUERIES, collection, DEPTH, lambda _: None)
-    partial = rerank_while(scorer, RUN, pairs, DEPTH, lambda _: None, lambda: True)
+    partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(lambda _: None, lambda: True))
     assert (partial.stopped, partial.pairs, partial.cut) == ("", whole.pairs, whole.cut)
     assert partial.depths.tolist() == [DEPTH, DEPTH, 7]
     assert partial.reached == (7, DEPTH, DEPTH)
@@ -71,7 +71,7 @@ def test_with_time_enough_it_is_the_reranking_that_it_would_be_without_a_budget(
 
 
 def test_without_any_time_the_run_is_as_it_was(scorer, pairs):
-    partial = rerank_while(scorer, RUN, pairs, DEPTH, lambda _: None, lambda: False)
+    partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(lambda _: None, lambda: False))
     assert (partial.stopped, partial.pairs, partial.depths.tolist()) == ("time", 0, [0, 0, 0])
     assert {query_id: ranking.doc_ids for query_id, ranking in partial.run.items()} == {
         query_id: ranking.doc_ids for query_id, ranking in RUN.items()
@@ -82,7 +82,7 @@ def test_without_any_time_the_run_is_as_it_was(scorer, pairs):
 def test_a_stop_keeps_every_passage_and_the_order_of_what_was_not_reached(scorer, pairs, looks, monkeypatch):
     monkeypatch.setattr("ranker.planning._FIRST_SLICE_TOKENS", 200)
     monkeypatch.setattr("ranker.planning._SLICE_SECONDS", 0.0)
-    partial = rerank_while(scorer, RUN, pairs, DEPTH, lambda _: None, stopped_after(looks))
+    partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(lambda _: None, stopped_after(looks)))
     assert partial.stopped == "time"
     assert 0 < partial.pairs < len(pairs.rows)
     for (query_id, ranking), depth in zip(partial.run.items(), partial.depths, strict=True):
@@ -102,7 +102,7 @@ def test_ctrl_c_leaves_what_was_scored(scorer, pairs, monkeypatch):
             raise KeyboardInterrupt
         return True
 
-    partial = rerank_while(scorer, RUN, pairs, DEPTH, lambda _: None, interrupted)
+    partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(lambda _: None, interrupted))
     assert partial.stopped == "Ctrl-C"
     assert 0 < partial.pairs < len(pairs.rows)
     assert len(partial.run["q1"]) == len(IDS)
@@ -110,7 +110,7 @@ def test_ctrl_c_leaves_what_was_scored(scorer, pairs, monkeypatch):
 
 def test_shallow_ranks_of_all_queries_come_first(scorer, pairs):
     seen = []
-    partial = rerank_while(scorer, RUN, pairs, DEPTH, seen.append, stopped_after(1))
+    partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(seen.append, stopped_after(1)))
     assert seen == [10 + 10 + 7]
     assert partial.depths.tolist() == [10, 10, 7]
 

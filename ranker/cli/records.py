@@ -36,7 +36,8 @@ def write_result(reranked: Reranked, output: Path, force: bool, facts: dict[str,
     lost = f"; {cut.pairs} passages cut, {cut.tokens} tokens lost" if cut.pairs else ""
     lost += f"; {cut.queries} queries cut" if cut.queries else ""
     speed = f"{facts['pairs_per_second']} pairs/s in {facts['precision']}"
-    say(f"{output}: {len(reranked.run)} queries, {reranked.pairs} pairs at {speed}{lost}.")
+    known = f", {facts['remembered']:.0%} remembered" if facts.get("remembered") else ""
+    say(f"{output}: {len(reranked.run)} queries, {reranked.pairs} pairs{known} at {speed}{lost}.")
 
 
 def counts(pairs: int, cut: Cut) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,13 @@ class Stage(NamedTuple):
 
     mode: str
     depth: int
+
+
+class _Scoring(NamedTuple):
+    """The seconds that scoring may take, and whether what is remembered is left aside."""
+
+    budget: float | None
+    fresh: bool
 
 
 def _seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
@@ -109,6 +117,7 @@ class _Work:
     help="Time for scoring, as in 10m: shallow ranks of all queries come first.",
 )
 @click.option("--plan", "planned", is_flag=True, help="Only say what it would take, by a probe of five seconds.")
+@click.option("--fresh", is_flag=True, help="Score every pair anew, also those whose scores are remembered.")
 @pooling_option
 @split_option
 @speed_options
@@ -125,6 +134,7 @@ def rerank_command(
     cascade: tuple[Stage, ...],
     budget: float | None,
     planned: bool,
+    fresh: bool,
     pooling: str,
     split: str,
     output: Path | None,
@@ -134,6 +144,9 @@ def rerank_command(
 
     Ranks are decided by the model's raw float32 scores; what lies below --depth keeps its order, beneath. With --budget
     the run is whole whenever time is up, or at Ctrl-C: ranks that were not reached keep their order too.
+
+    Scores are remembered, by model and texts, as they are computed: what is stopped goes on where it was when it is
+    given again.
     """
     from ranker.data.catalogue import open_dataset
     from ranker.data.files import check_output
@@ -155,7 +168,7 @@ def rerank_command(
     if planned:
         _say_plan(work, stages, scorers)
     elif output is not None:
-        _rerank(work, stages, scorers, budget, (output, force))
+        _rerank(work, stages, scorers, _Scoring(budget, fresh), (output, force))
 
 
 def _stages(mode: str | None, depth: int, cascade: tuple[Stage, ...]) -> tuple[Stage, ...]:
@@ -195,7 +208,7 @@ def _say_plan(work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer])
 
 
 def _rerank(
-    work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer], budget: float | None, output: tuple[Path, bool]
+    work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer], scoring: _Scoring, output: tuple[Path, bool]
 ) -> None:
     """Each stage on what the one before made; the manifest tells of the last, and under ``earlier`` of the others."""
     from ranker.data.files import digest
@@ -205,8 +218,9 @@ def _rerank(
         pairs = _pairs(work, run, stage, scorer)
         started = time.monotonic()
         with progress(f"rerank {stage.mode}", len(pairs.rows), "pair") as advance:
-            done, facts = _scored(scorer, run, pairs, stage, budget, advance)
-        facts["pairs_per_second"] = round(done.pairs / (time.monotonic() - started), 1)
+            done, facts = _scored(scorer, run, pairs, stage, scoring, advance)
+        new = done.pairs * (1 - facts["remembered"])
+        facts["pairs_per_second"] = round(new / (time.monotonic() - started), 1)
         told.append({"depth": stage.depth, **scoring_record(scorer), **facts})
         run = done.run
     dataset = {"name": work.data.name, "split": work.split, **work.data.digests(work.split)}
@@ -226,20 +240,25 @@ def _pairs(work: _Work, run: Run, stage: Stage, scorer: Scorer) -> Pairs:
 
 
 def _scored(
-    scorer: Scorer, run: Run, pairs: Pairs, stage: Stage, budget: float | None, advance: Advance
+    scorer: Scorer, run: Run, pairs: Pairs, stage: Stage, scoring: _Scoring, advance: Advance
 ) -> tuple[Reranked, dict[str, Any]]:
-    """The reranked run, and what a manifest says of a budget."""
-    from ranker.planning import rerank_while
+    """The reranked run, and what a manifest says of a budget and of what was remembered."""
+    from ranker.planning import Progress, rerank_while
     from ranker.reranking import rescored
+    from ranker.scoring.memory import Memory, computed, remembering
 
-    if budget is None:
-        return rescored(scorer, run, pairs, stage.depth, advance), {}
-    end = time.monotonic() + budget
-    partial = rerank_while(scorer, run, pairs, stage.depth, advance, lambda: time.monotonic() < end)
+    with nullcontext(computed) if scoring.fresh else remembering(scorer, pairs) as recall:
+        remembered = round(recall.share, 4) if isinstance(recall, Memory) else 0.0
+        if scoring.budget is None:
+            return rescored(scorer, run, pairs, stage.depth, advance, recall), {"remembered": remembered}
+        end = time.monotonic() + scoring.budget
+        progress = Progress(advance, lambda: time.monotonic() < end, recall)
+        partial = rerank_while(scorer, run, pairs, stage.depth, progress)
     least, median, most = partial.reached
     if partial.stopped:
         say(
             f"stopped by {partial.stopped}: of a query, the first {least} to {most} ranks were scored, {median} mostly."
         )
     reached = {"least": least, "median": median, "most": most}
-    return partial, {"budget": {"seconds": budget, "stopped": partial.stopped, "ranks_scored": reached}}
+    budget = {"seconds": scoring.budget, "stopped": partial.stopped, "ranks_scored": reached}
+    return partial, {"budget": budget, "remembered": remembered}

@@ -7,7 +7,7 @@ import torch
 
 from ranker.errors import ModelError
 from ranker.model.views import joint_reads
-from ranker.scoring.schedule import ahead
+from ranker.scoring.schedule import ahead, batches
 from ranker.scoring.scorer import Advance, Matrix, Pairs, Scorer
 
 
@@ -27,7 +27,8 @@ def panel_scores(scorers: Sequence[Scorer], pairs: Pairs, advance: Advance) -> M
         reader = first.reader(reads)
         for scorer in scorers:
             scorer.model.eval()
-        for numbers, inputs in ahead(first.pair_inputs(pairs, first.tokens_per_batch)):
+        cuts = list(batches(first.pair_lengths(pairs), first.tokens_per_batch))
+        for numbers, inputs in zip(cuts, ahead(first.pair_inputs(pairs, cuts)), strict=True):
             views = reader.views(inputs, reads)
             for row, scorer in enumerate(scorers):
                 scores[row, numbers] = scorer.model.from_views(views).cpu().numpy()

@@ -17,6 +17,7 @@ from ranker.model.views import LAST, Reads
 from ranker.scoring import assembly
 from ranker.scoring.budget import DEFAULT, WORTH_PROBING, learned_budget
 from ranker.scoring.device import choose_device, choose_precision, running_in
+from ranker.scoring.memory import Recall, computed
 from ranker.scoring.readers import Reader, Tally, reader_of
 from ranker.scoring.schedule import Order, ahead, batches
 from ranker.scoring.speed import Speed
@@ -104,11 +105,23 @@ class Scorer:
         vectors = np.empty((len(texts), self.model.width), dtype=np.float32)
         with torch.inference_mode():
             reader = self.reader(LAST)
-            tokens = self.budget(reader, LAST, len(texts.ids))
-            for rows, inputs in ahead(self.single_inputs(texts, np.arange(len(texts)), tokens)):
-                vectors[rows] = self.model.head.vectors(reader.pooled(inputs)).cpu().numpy()
+            cuts = list(self.text_batches(reader, texts, np.arange(len(texts))))
+            for rows, found in zip(cuts, self.encoded(reader, texts, cuts), strict=True):
+                vectors[rows] = found
                 advance(len(rows))
         return vectors
+
+    def text_batches(self, reader: Reader, texts: Texts, rows: Order) -> Iterator[Order]:
+        """Batches of texts read alone, as places in ``rows``."""
+        return batches(texts.lengths[rows] + self._markers, self.budget(reader, LAST, len(texts.ids)))
+
+    def encoded(self, reader: Reader, texts: Texts, cuts: Iterable[Order]) -> Iterator[Matrix]:
+        """The vectors of each batch of texts.
+
+        Shape: (rows of a batch, H) each.
+        """
+        for inputs in ahead(self.single_inputs(texts, cuts)):
+            yield self.model.head.vectors(reader.pooled(inputs)).cpu().numpy()
 
     def reader(self, reads: Reads) -> Reader:
         """The model's encoder at work, with the weights that it has now."""
@@ -122,9 +135,9 @@ class Scorer:
         """
         return self.work(pairs).scores(np.arange(len(pairs.rows)), advance)
 
-    def work(self, pairs: Pairs) -> Work:
-        """The same, to be done in portions."""
-        return Apart(self, pairs) if self.model.config.apart else Together(self, pairs)
+    def work(self, pairs: Pairs, recall: Recall = computed) -> Work:
+        """The same, to be done in portions; ``recall`` may know of some from before."""
+        return Apart(self, pairs, recall) if self.model.config.apart else Together(self, pairs, recall)
 
     def pair_lengths(self, pairs: Pairs) -> Order:
         """Tokens of each pair read together, markers included.
@@ -147,24 +160,25 @@ class Scorer:
         shape = f"{config.model_type} {config.num_hidden_layers} x {config.hidden_size}"
         return learned_budget(reader, reads, f"{shape}, {reads}, {self.precision}", self.device)
 
-    def pair_inputs(self, pairs: Pairs, tokens: int) -> Iterator[tuple[Order, Packed]]:
-        """The pairs in batches of so many tokens, padding counted, each with the numbers of its pairs."""
+    def pair_inputs(self, pairs: Pairs, cuts: Iterable[Order]) -> Iterator[Packed]:
+        """The pairs of each batch, put together."""
         texts, kept = (pairs.queries, pairs.passages), self._kept(pairs)
-        for numbers in batches(self.pair_lengths(pairs), tokens):
-            yield numbers, assembly.pairs(self.template, texts, pairs.rows[numbers], kept[numbers])
+        return (assembly.pairs(self.template, texts, pairs.rows[numbers], kept[numbers]) for numbers in cuts)
 
-    def single_inputs(self, texts: Texts, rows: Order, tokens: int) -> Iterator[tuple[Order, Packed]]:
-        """The same for texts read alone; the numbers are places in ``rows``."""
-        for numbers in batches(texts.lengths[rows] + self._markers, tokens):
-            yield numbers, assembly.singles(self.template, texts, rows[numbers])
+    def single_inputs(self, texts: Texts, cuts: Iterable[Order]) -> Iterator[Packed]:
+        """The same for texts read alone."""
+        return (assembly.singles(self.template, texts, rows) for rows in cuts)
 
     def pair_batches(self, pairs: Pairs, tokens: int) -> Iterator[tuple[Order, TokenBatch]]:
-        """The same side by side on the device, for the model itself to learn from."""
-        return ((numbers, self._on_device(inputs)) for numbers, inputs in self.pair_inputs(pairs, tokens))
+        """The same side by side on the device, for the model itself to learn from; with the pairs' numbers."""
+        cuts = list(batches(self.pair_lengths(pairs), tokens))
+        return zip(cuts, map(self._on_device, self.pair_inputs(pairs, cuts)), strict=True)
 
     def single_batches(self, texts: Texts, rows: Order, tokens: int) -> Iterator[tuple[Order, TokenBatch]]:
-        """The same for texts read alone."""
-        return ((numbers, self._on_device(inputs)) for numbers, inputs in self.single_inputs(texts, rows, tokens))
+        """The same for texts read alone; the numbers are places in ``rows``."""
+        cuts = list(batches(texts.lengths[rows] + self._markers, tokens))
+        inputs = self.single_inputs(texts, (rows[places] for places in cuts))
+        return zip(cuts, map(self._on_device, inputs), strict=True)
 
     def at_work(self) -> AbstractContextManager[None]:
         """Without dropout, in the precision of the scorer."""

@@ -1,12 +1,15 @@
 """The scoring of some pairs, whole or in portions: what it takes, and the scores of any of them."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ranker.scoring.schedule import ahead
+from ranker.model.views import LAST
+from ranker.scoring.memory import Recall, Task
+from ranker.scoring.schedule import ahead, batches
 
 if TYPE_CHECKING:
     from ranker.scoring.scorer import Advance, Matrix, Pairs, Scorer
@@ -37,29 +40,32 @@ class Work(Protocol):
 class Together:
     """Pairs read together: each is an input of its own."""
 
-    def __init__(self, scorer: "Scorer", pairs: "Pairs") -> None:
-        self._scorer, self._pairs = scorer, pairs
+    def __init__(self, scorer: "Scorer", pairs: "Pairs", recall: Recall) -> None:
+        self._scorer, self._pairs, self._recall = scorer, pairs, recall
         self._reads = scorer.model.head.reads
         self._reader = scorer.reader(self._reads)
         self.lengths: Rows = scorer.pair_lengths(pairs)
 
     def scores(self, numbers: Rows, advance: "Advance") -> "Matrix":
         """As ``Work`` says."""
-        scorer = self._scorer
-        scores = np.empty(len(numbers), dtype=np.float32)
         with torch.inference_mode():
-            tokens = scorer.budget(self._reader, self._reads, int(self.lengths[numbers].sum()))
-            for places, inputs in ahead(scorer.pair_inputs(self._pairs.only(numbers), tokens)):
-                scores[places] = scorer.model.from_views(self._reader.views(inputs, self._reads)).cpu().numpy()
-                advance(len(places))
-        return scores
+            return self._recall(0, numbers, Task(1, self._batches, self._computed), advance)[:, 0]
+
+    def _batches(self, numbers: Rows) -> Iterator[Rows]:
+        lengths = self.lengths[numbers]
+        return batches(lengths, self._scorer.budget(self._reader, self._reads, int(lengths.sum())))
+
+    def _computed(self, cuts: list[Rows]) -> "Iterator[Matrix]":
+        for inputs in ahead(self._scorer.pair_inputs(self._pairs, cuts)):
+            yield self._scorer.model.from_views(self._reader.views(inputs, self._reads)).cpu().numpy()[:, None]
 
 
 class Apart:
     """Pairs of texts read apart: a text is encoded when the first of its pairs is scored, and never again."""
 
-    def __init__(self, scorer: "Scorer", pairs: "Pairs") -> None:
-        self._scorer, self._rows = scorer, pairs.rows
+    def __init__(self, scorer: "Scorer", pairs: "Pairs", recall: Recall) -> None:
+        self._scorer, self._rows, self._recall = scorer, pairs.rows, recall
+        self._reader = scorer.reader(LAST)
         self._texts = (pairs.queries, pairs.passages)
         self._vectors = [np.empty((len(texts), scorer.model.width), dtype=np.float32) for texts in self._texts]
         self._encoded = [np.zeros(len(texts), dtype=bool) for texts in self._texts]
@@ -80,9 +86,16 @@ class Apart:
                 advance(len(part))
         return scores
 
-    def _encode(self, side: int, texts: Rows) -> None:
-        missing = texts[~self._encoded[side][texts]]
-        self._vectors[side][missing] = self._scorer.vectors(self._texts[side].only(missing), lambda _: None)
+    def _encode(self, side: int, wanted: Rows) -> None:
+        missing = wanted[~self._encoded[side][wanted]]
+        texts, scorer = self._texts[side], self._scorer
+        task = Task(
+            scorer.model.width,
+            lambda rows: scorer.text_batches(self._reader, texts, rows),
+            lambda cuts: scorer.encoded(self._reader, texts, cuts),
+        )
+        with torch.inference_mode():
+            self._vectors[side][missing] = self._recall(side, missing, task, lambda _: None)
         self._encoded[side][missing] = True
 
 

@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ranker.errors import TrainingError
 from ranker.model.views import Views, joint_reads
+from ranker.scoring.schedule import batches
 from ranker.scoring.scorer import Pairs, Scorer
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Learner, Step, Trained
@@ -87,9 +88,9 @@ class FrozenViews:
         rows = torch.tensor([(data.query_rows[query], data.passage_rows[doc]) for query, doc in pairs]).numpy()
         seen: dict[int, _Seen] = {}
         with torch.no_grad():
-            for numbers, inputs in scorer.pair_inputs(
-                Pairs(data.queries, data.passages, rows), scorer.tokens_per_batch
-            ):
+            unread = Pairs(data.queries, data.passages, rows)
+            cuts = list(batches(scorer.pair_lengths(unread), scorer.tokens_per_batch))
+            for numbers, inputs in zip(cuts, scorer.pair_inputs(unread, cuts), strict=True):
                 views = self._reader.views(inputs, self._reads)
                 seen |= zip(numbers.tolist(), _apart(views), strict=True)
         return [seen[number] for number in range(len(pairs))]

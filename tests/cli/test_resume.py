@@ -1,0 +1,121 @@
+"""A command that was killed goes on where it was when it is given again, and ends with the same bytes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PAIRS = 1_600
+
+
+_ONE_SCORE = 28
+
+
+class Job(NamedTuple):
+    """A reranking of every query of the dataset's test split over every passage, in a cache of its own."""
+
+    words: list[str]
+    cache: Path
+    output: Path
+
+    @property
+    def kept(self) -> int:
+        """Bytes of scores on disk."""
+        return sum(path.stat().st_size for path in self.cache.glob("scores/*/records"))
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "ranker", "rerank", *self.words, "--output", str(self.output)]
+        environment = {**os.environ, "RANKER_CACHE": str(self.cache)}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def finish(self) -> str:
+        process = self.start()
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        return said
+
+    def killed_at(self, size: int, how: signal.Signals) -> str:
+        """Ends the command as soon as so many bytes of scores are kept."""
+        process = self.start()
+        while self.kept < size and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(how)
+        return process.communicate(timeout=60)[1]
+
+
+@pytest.fixture(scope="module")
+def words(dataset, tiny, tmp_path_factory) -> list[str]:
+    run = tmp_path_factory.mktemp("resume") / "first.run"
+    lines = [
+        f"q{query} Q0 d{(query + passage) % 40} 1 {40 - passage} hand\n" for query in range(40) for passage in range(40)
+    ]
+    wanted = {f"q{number}" for number in range(4, 40, 5)}
+    run.write_text("".join(line for line in lines if line.split()[0] in wanted))
+    model = str(tiny("bert", labels=1))
+    size = ("--tokens-per-batch", "32", "--precision", "float32", "--depth", "40")
+    return [str(dataset), "--run", str(run), "--mode", "cross", "--model", model, *size]
+
+
+@pytest.fixture
+def job(words, tmp_path):
+    def make(name: str) -> Job:
+        return Job(words, tmp_path / f"{name}.cache", tmp_path / name / "some.run")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def undisturbed(words, tmp_path_factory) -> Job:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = Job(words, folder / "cache", folder / "some.run")
+    done.finish()
+    return done
+
+
+def killed_and_finished(job: Job, undisturbed: Job, part: float, how: signal.Signals) -> None:
+    job.killed_at(int(part * undisturbed.kept), how)
+    assert not job.output.exists()
+    assert not list(job.output.parent.glob("*"))
+    kept = job.kept
+    assert kept < undisturbed.kept
+    said = job.finish()
+    assert job.output.read_bytes() == undisturbed.output.read_bytes()
+    assert job.kept == undisturbed.kept
+    assert ("remembered" in said) == (kept > _ONE_SCORE)
+
+
+@pytest.mark.parametrize(("part", "how"), [(0.3, signal.SIGKILL), (0.8, signal.SIGINT)])
+def test_a_reranking_that_was_ended_ends_with_the_bytes_of_one_that_was_not(job, undisturbed, part, how):
+    killed_and_finished(job("ended"), undisturbed, part, how)
+
+
+@pytest.mark.faults
+def test_fifty_rerankings_killed_at_any_moment_end_with_the_same_bytes(job, undisturbed):
+    moments = random.Random(5)
+    for number in range(50):
+        killed_and_finished(job(f"ended{number}"), undisturbed, moments.random(), signal.SIGKILL)
+
+
+def test_given_again_nothing_is_computed_but_with_fresh_all(ranker, words, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))
+
+    def rerank(name, *more):
+        said = ranker("rerank", *words, "--output", tmp_path / name, *more)
+        return said, (tmp_path / name).read_bytes(), json.loads((tmp_path / f"{name}.json").read_text())
+
+    (_, once, manifest), kept = rerank("once.run"), Job(words, tmp_path / "cache", tmp_path).kept
+    assert manifest["remembered"] == 0.0
+    said, twice, manifest = rerank("twice.run")
+    assert "320 pairs, 100% remembered at 0.0 pairs/s" in said.err
+    assert (twice.replace(b"twice", b"once"), manifest["remembered"]) == (once, 1.0)
+    said, _, manifest = rerank("fresh.run", "--fresh")
+    assert "remembered" not in said.err
+    assert manifest["pairs_per_second"] > 0
+    assert Job(words, tmp_path / "cache", tmp_path).kept == kept
