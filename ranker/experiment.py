@@ -11,6 +11,7 @@ from ranker.errors import TrainingError
 from ranker.evaluation import evaluate, parse_measures
 from ranker.reranking import candidates, check_run, reordered
 from ranker.scoring.scorer import Scorer
+from ranker.training.checkpoint import Checkpoint
 from ranker.training.config import TrainingConfig
 from ranker.training.fitting import training_set
 from ranker.training.frozen import train_heads
@@ -60,45 +61,51 @@ def _positives(qrels: Qrels) -> set[str]:
     return {doc_id for passages in qrels.values() for doc_id, relevance in passages.items() if relevance > 0}
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """What is trained on, and the split that chooses the weights kept, where there is one.
+
+    ``negative_depth`` is how far down the run negatives are drawn.
+    """
+
+    collection: Collection
+    training: Judged
+    dev: Judged | None
+    negative_depth: int
+
+
 def fit(
     scorer: Scorer,
-    collection: Collection,
-    splits: tuple[Judged, Judged | None],
+    lessons: Lessons,
     config: TrainingConfig,
-    negative_depth: int,
     on_step: Callable[[Step], object],
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
-    """Trains the scorer's model in place on the first split; the second, where there is one, chooses the weights kept.
+    """Trains the scorer's model in place; a ``checkpoint`` serves a backbone that learns, since heads take minutes.
 
     Raises: TrainingError where the split gives no group, or training goes wrong.
     """
-    training, dev = splits
-    data = _training_set(scorer, collection, training, negative_depth)
-    validate = validator(scorer, collection, dev) if dev is not None else None
+    data = _training_set(scorer, lessons)
+    validate = validator(scorer, lessons.collection, lessons.dev) if lessons.dev is not None else None
     if scorer.model.config.frozen:
         return train_heads([scorer], data, config, [validate], on_step)[0]
-    return train(scorer, data, config, validate, on_step)
+    return train(scorer, data, config, validate, on_step, checkpoint)
 
 
 def fit_heads(
-    scorers: Sequence[Scorer],
-    collection: Collection,
-    training: Judged,
-    config: TrainingConfig,
-    negative_depth: int,
-    on_step: Callable[[Step], object],
+    scorers: Sequence[Scorer], lessons: Lessons, config: TrainingConfig, on_step: Callable[[Step], object]
 ) -> list[Trained]:
     """Trains the heads of models that share one frozen backbone, which reads every pair once for all of them.
 
-    Raises: as ``fit``.
+    Dev chooses nothing. Raises: as ``fit``.
     """
-    data = _training_set(scorers[0], collection, training, negative_depth)
-    return train_heads(scorers, data, config, [None] * len(scorers), on_step)
+    return train_heads(scorers, _training_set(scorers[0], lessons), config, [None] * len(scorers), on_step)
 
 
-def _training_set(scorer: Scorer, collection: Collection, training: Judged, negative_depth: int) -> TrainingSet:
-    check_run(training.run, training.queries, collection, negative_depth)
-    found = find_candidates(training.run, training.queries, training.qrels, collection, negative_depth)
+def _training_set(scorer: Scorer, lessons: Lessons) -> TrainingSet:
+    training, collection, depth = lessons.training, lessons.collection, lessons.negative_depth
+    check_run(training.run, training.queries, collection, depth)
+    found = find_candidates(training.run, training.queries, training.qrels, collection, depth)
     return training_set(scorer, found, training.queries, collection)
 
 

@@ -14,7 +14,7 @@ from ranker.data.records import Qrels
 from ranker.data.run import Run
 from ranker.errors import TrainingError
 from ranker.evaluation import Evaluation, evaluate, parse_measures
-from ranker.experiment import fit, judged, training_split
+from ranker.experiment import Lessons, fit, judged, training_split
 from ranker.index.dense import build_faiss, check_faiss, encode_collection, open_faiss
 from ranker.index.dense_config import DenseConfig
 from ranker.index.firststage import bm25_run
@@ -166,8 +166,8 @@ class _Job:
             training, frozen_layers=min(training.frozen_layers, layers_of(scorer.model.encoder.backbone))
         )
         with self.progress(mode) as on_step:
-            splits = (self.train, self.dev)
-            return scorer, fit(scorer, self.dataset.collection, splits, training, config.depth, on_step)
+            lessons = Lessons(self.dataset.collection, self.train, self.dev, config.depth)
+            return scorer, fit(scorer, lessons, training, on_step)
 
     def reranked(self, name: str, scorer: Scorer, trained: Trained | None) -> Arm:
         started = time.monotonic()

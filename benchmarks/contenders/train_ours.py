@@ -8,7 +8,7 @@ from turns import say_trained
 
 from ranker.data.catalogue import open_dataset
 from ranker.data.trec import read_run
-from ranker.experiment import fit, training_split
+from ranker.experiment import Lessons, fit, training_split
 from ranker.model.loading import load_model
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
@@ -21,7 +21,7 @@ def main(folder: Path, settings: dict[str, object]) -> None:
     scorer = Scorer(load_model((folder / "model").read_text(), "cross"), Speed(precision=str(settings["precision"])))
     data = open_dataset(str(folder))
     training = training_split(data, "train", read_run(folder / "first.run"))
-    trained = fit(scorer, data.collection, (training, None), config, 1_000, lambda _: None)
+    trained = fit(scorer, Lessons(data.collection, training, None, 1_000), config, lambda _: None)
     say_trained(trained.seconds, list(trained.losses))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -39,6 +40,13 @@ from ranker.training.config import TrainingConfig
 @click.option(
     "--dev", default="dev", show_default=True, help="The split that chooses the weights kept, if the DATASET has it."
 )
+@click.option(
+    "--checkpoint-minutes",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Between two states of the training on disk, beside the MODEL, from which it goes on if it is stopped.",
+)
 @reading_options
 @training_options
 @speed_options
@@ -54,20 +62,23 @@ def train_command(
     negative_depth: int,
     split: str,
     dev: str,
+    checkpoint_minutes: float,
     output: Path,
     force: bool,
 ) -> None:
     """Train a model on a DATASET's judgments.
 
     Each step draws groups of one judged positive and negatives from the run: never a judged positive, nor its text
-    under another id. The best weights by RR@10 on dev are kept.
+    under another id. The best weights by RR@10 on dev are kept. What is stopped goes on where it was when it is given
+    again.
     """
     from ranker.data.catalogue import open_dataset
     from ranker.data.files import check_output, digest, written_folder
-    from ranker.experiment import fit, judged, training_split
+    from ranker.experiment import Lessons, fit, judged, training_split
     from ranker.index.firststage import bm25_run
     from ranker.model.loading import create_model
     from ranker.scoring.scorer import Scorer
+    from ranker.training.checkpoint import Checkpoint
 
     check_output(output, force)
     config = settings_of(context, TrainingConfig)
@@ -88,11 +99,16 @@ def train_command(
         say(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
     chosen_on = {"dev": dev} if validation else {}
     dataset_facts = {"name": data.name, "split": split, **chosen_on, **data.digests(split)}
+    reading = {**asdict(model.config), "precision": scorer.precision, "device": scorer.device.type}
+    asked = {"dataset": dataset_facts, **origin, "training": asdict(config), "model": reading}
+    checkpoint = Checkpoint(output.with_name(f".{output.name}.training"), asked, checkpoint_minutes)
+    lessons = Lessons(data.collection, training, validation, negative_depth)
     with training_progress(mode) as on_step:
-        trained = fit(scorer, data.collection, (training, validation), config, negative_depth, on_step)
+        trained = fit(scorer, lessons, config, on_step, checkpoint)
     with written_folder(output, force) as beside:
         scorer.model.save(beside)
         record = training_record(dataset_facts, origin, scorer, config, trained)
         (beside / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    checkpoint.remove()
     best = f", RR@10 on {dev} {trained.best.value:.4f} at step {trained.best.step}" if trained.best else ""
     say(f"{output}: {mode} after {trained.steps} steps, {trained.groups} groups, {trained.seconds:.0f} s{best}.")

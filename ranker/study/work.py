@@ -10,7 +10,7 @@ import numpy as np
 
 from ranker.data.collection import Collection
 from ranker.data.run import Run
-from ranker.experiment import Judged, fit, fit_heads
+from ranker.experiment import Judged, Lessons, fit, fit_heads
 from ranker.model.loading import create_model, load_model
 from ranker.model.reranker import Reranker
 from ranker.reranking import candidates, check_depth, check_run, reordered
@@ -100,10 +100,10 @@ def _trained(
     job: Job, scorers: list[Scorer], data: StudyData, config: StudyConfig, on_step: OnStep
 ) -> Sequence[Trained]:
     training = config.training_of(job.arms[0], job.seed or 0)
-    splits = (data.train, data.dev)
+    lessons = Lessons(data.train_collection, data.train, data.dev, config.negative_depth)
     if job.arms[0].in_panel:
-        return fit_heads(scorers, data.train_collection, data.train, training, config.negative_depth, on_step)
-    return [fit(scorers[0], data.train_collection, splits, training, config.negative_depth, on_step)]
+        return fit_heads(scorers, lessons, training, on_step)
+    return [fit(scorers[0], lessons, training, on_step)]
 
 
 def _scores(job: Job, scorers: list[Scorer], pairs: Pairs) -> Matrix:

@@ -11,7 +11,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from ranker.errors import TrainingError
 from ranker.model.reranker import Reranker
+from ranker.training.checkpoint import State
 from ranker.training.config import TrainingConfig
+
+_WEIGHTS, _MOMENTS, _BEST, _RANDOM = "weights.", "moments.", "best.", "random."
 
 
 class Step(NamedTuple):
@@ -83,12 +86,56 @@ class Learner:
         self._groups += groups
         return Step(len(self._losses), progress, self._losses[-1], pairs)
 
+    @property
+    def steps(self) -> int:
+        """The steps that were taken."""
+        return len(self._losses)
+
+    @property
+    def seconds(self) -> float:
+        """The time since the training began, less that in which it was stopped."""
+        return time.monotonic() - self._started
+
+    def state(self) -> State:
+        """All that it is, to be taken up by another.
+
+        The weights are copies, so that what shares memory here is whole there.
+        """
+        tensors = {
+            f"{_WEIGHTS}{name}": value.detach().cpu().clone() for name, value in self._model.state_dict().items()
+        }
+        for number, moments in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"{_MOMENTS}{number}.{name}": value.detach().cpu().clone() for name, value in moments.items()}
+        tensors |= {f"{_BEST}{name}": value.clone() for name, value in self._keeper.weights.items()}
+        tensors |= {f"{_RANDOM}cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            tensors |= {f"{_RANDOM}cuda": torch.cuda.get_rng_state()}
+        validations = [list(validation) for validation in self._keeper.validations]
+        facts = {"losses": self._losses, "groups": self._groups, "seconds": self.seconds, "validations": validations}
+        return State(tensors, facts)
+
+    def take_up(self, state: State) -> None:
+        """Becomes what another was."""
+        self._model.load_state_dict(_part(state, _WEIGHTS))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _part(state, _MOMENTS).items():
+            number, _, kind = name.partition(".")
+            moments.setdefault(int(number), {})[kind] = value
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
+        self._keeper.take_up(_part(state, _BEST), [Validation(*one) for one in state.facts["validations"]])
+        random = _part(state, _RANDOM)
+        torch.set_rng_state(random["cpu"])
+        if "cuda" in random and torch.cuda.is_available():
+            torch.cuda.set_rng_state(random["cuda"])
+        self._losses, self._groups = list(state.facts["losses"]), int(state.facts["groups"])
+        self._started = time.monotonic() - float(state.facts["seconds"])
+
     def finish(self) -> Trained:
         """Validates a last time, gives the model its best weights, and says what was done."""
         self._keeper.consider(len(self._losses))
         self._keeper.restore()
         self._model.eval()
-        seconds = time.monotonic() - self._started
+        seconds = self.seconds
         validations, best = tuple(self._keeper.validations), self._keeper.best
         return Trained(len(self._losses), self._groups, seconds, tuple(self._losses), validations, best)
 
@@ -129,7 +176,7 @@ class _Keeper:
     def __init__(self, model: Reranker, validate: Callable[[], float] | None) -> None:
         self._model = model
         self._validate = validate
-        self._weights: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
         self.validations: list[Validation] = []
         self.best: Validation | None = None
 
@@ -141,8 +188,17 @@ class _Keeper:
         self.validations.append(validation)
         if self.best is None or validation.value > self.best.value:
             self.best = validation
-            self._weights = {key: value.detach().cpu().clone() for key, value in self._model.state_dict().items()}
+            self.weights = {key: value.detach().cpu().clone() for key, value in self._model.state_dict().items()}
 
     def restore(self) -> None:
-        if self._weights:
-            self._model.load_state_dict(self._weights)
+        if self.weights:
+            self._model.load_state_dict(self.weights)
+
+    def take_up(self, weights: dict[str, Tensor], validations: list[Validation]) -> None:
+        """Becomes what another was: of equal validations the first is the best."""
+        self.weights, self.validations = weights, validations
+        self.best = max(validations, key=lambda validation: validation.value, default=None)
+
+
+def _part(state: State, prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.tensors.items() if name.startswith(prefix)}

@@ -18,6 +18,7 @@ from ranker.scoring.schedule import Order
 from ranker.scoring.scorer import Pairs, Scorer
 from ranker.scoring.tokens import Texts
 from ranker.training.attention import learning_in
+from ranker.training.checkpoint import Checkpoint
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Learner, Step, Trained
 from ranker.training.losses import GROUP_LOSSES, contrastive
@@ -55,8 +56,11 @@ def train(
     config: TrainingConfig,
     validate: Callable[[], float] | None,
     on_step: Callable[[Step], object],
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Trains the scorer's model in place; where ``validate`` is given (higher is better), the best weights are kept.
+
+    From a ``checkpoint`` it goes on as if it had not been stopped; who gives one takes it away when all is written.
 
     Raises: TrainingError where the loss is no longer a number, or does not fit the mode; ModelError where more layers
     are to be frozen than there are.
@@ -67,19 +71,26 @@ def train(
     torch.manual_seed(config.seed)
     with _frozen(lowest_layers(model.encoder.backbone, config.frozen_layers)):
         learner = Learner(model, config, validate)
-        for progress, groups in course(data, config):
+        if checkpoint is not None and (state := checkpoint.load()) is not None:
+            learner.take_up(state)
+        for progress, groups in course(data, config, learner.steps, learner.seconds):
             learner.begin(progress)
             loss = _loss(scorer, data, groups, config)
             on_step(learner.learn(loss, progress, len(groups), sum(len(group.doc_ids) for group in groups)))
+            if checkpoint is not None and checkpoint.due:
+                checkpoint.save(learner.state())
         return learner.finish()
 
 
-def course(data: TrainingSet, config: TrainingConfig) -> Iterator[tuple[float, list[Group]]]:
+def course(
+    data: TrainingSet, config: TrainingConfig, done: int = 0, seconds: float = 0.0
+) -> Iterator[tuple[float, list[Group]]]:
     """The groups of each step, and how far the training is before it, until epochs, steps or minutes are over.
 
-    The groups depend on the seed alone, so every mode sees the same in the same order.
+    The groups depend on the seed alone, so every mode sees the same in the same order. The first ``done`` steps are
+    left out, which took so many seconds.
     """
-    started = time.monotonic()
+    started = time.monotonic() - seconds
     total = config.epochs * math.ceil(len(data.candidates) / config.groups_per_step)
     total = min(total, config.max_steps) if config.max_steps else total
     for step, groups in enumerate(_steps(data, config)):
@@ -87,7 +98,8 @@ def course(data: TrainingSet, config: TrainingConfig) -> Iterator[tuple[float, l
         progress = max(step / total, spent)
         if progress >= 1.0:
             return
-        yield progress, groups
+        if step >= done:
+            yield progress, groups
 
 
 def _loss(scorer: Scorer, data: TrainingSet, groups: list[Group], config: TrainingConfig) -> Tensor:

@@ -216,9 +216,9 @@ def test_ctrl_c_leaves_nothing_half_written(dataset, cross, first_run, tmp_path)
     run, output = part_of(first_run, tmp_path), tmp_path / "out"
     code = (
         "import sys, time, ranker.scoring.scorer as s\n"
-        "whole = s.Scorer.scores\n"
+        "whole = s.Scorer.work\n"
         "def slow(*a):\n    sys.stderr.write('scoring\\n'); sys.stderr.flush(); time.sleep(60); return whole(*a)\n"
-        "s.Scorer.scores = slow\n"
+        "s.Scorer.work = slow\n"
         "from ranker.cli.main import main\n"
         f"sys.argv = ['ranker', 'rerank', {str(dataset)!r}, '--run', {str(run)!r}, '--mode', 'cross',"
         f" '--model', {str(cross)!r}, '-o', {str(output / 'a.run')!r}]\n"

@@ -1,5 +1,6 @@
 """A command that was killed goes on where it was when it is given again, and ends with the same bytes."""
 
+import contextlib
 import json
 import os
 import random
@@ -101,6 +102,73 @@ def test_fifty_rerankings_killed_at_any_moment_end_with_the_same_bytes(job, undi
     moments = random.Random(5)
     for number in range(50):
         killed_and_finished(job(f"ended{number}"), undisturbed, moments.random(), signal.SIGKILL)
+
+
+class Training(NamedTuple):
+    """A training of a tiny model that takes seconds, its state written as often as may be."""
+
+    words: list[str]
+    output: Path
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "ranker", "train", *self.words, "--output", str(self.output)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    @property
+    def state(self) -> Path:
+        return self.output.with_name(f".{self.output.name}.training")
+
+    def finish(self) -> str:
+        process = self.start()
+        said = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, said
+        return said
+
+    def killed_after(self, states: int) -> None:
+        """Ends it when so many states have been written."""
+        process, seen = self.start(), set()
+        while len(seen) < states and process.poll() is None:
+            with contextlib.suppress(OSError):
+                seen.add((self.state / "state.json").stat().st_ino)
+            time.sleep(0.001)
+        process.kill()
+        process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def training(dataset, first_run, tiny, tmp_path_factory):
+    size = ("--length", "40", "--query-length", "12", "--negatives", "2", "--groups-per-step", "4")
+    steps = ("--epochs", "100", "--max-steps", "120", "--validations", "3", "--checkpoint-minutes", "0")
+    words = [str(dataset), "--mode", "cross", "--model", str(tiny()), "--run", str(first_run), *size, *steps]
+    folder = tmp_path_factory.mktemp("training")
+    undisturbed = Training([*words, "--precision", "float32"], folder / "undisturbed")
+    undisturbed.finish()
+    return undisturbed
+
+
+def model_of(training: Training) -> tuple[bytes, list[float], list[dict[str, float]]]:
+    record = json.loads((training.output / "training.json").read_text())
+    return (training.output / "model.safetensors").read_bytes(), record["losses"], record["validations"]
+
+
+def killed_and_trained(training: Training, name: str, states: int) -> None:
+    ended = training._replace(output=training.output.with_name(name))
+    ended.killed_after(states)
+    assert not ended.output.exists()
+    ended.finish()
+    assert model_of(ended) == model_of(training)
+    assert not list(ended.output.parent.glob(f".{name}*"))
+
+
+def test_a_training_that_was_killed_ends_with_the_same_losses_and_weights(training):
+    killed_and_trained(training, "ended", 3)
+
+
+@pytest.mark.faults
+def test_fifty_trainings_killed_at_any_moment_end_with_the_same_weights(training):
+    moments = random.Random(6)
+    for number in range(50):
+        killed_and_trained(training, f"ended{number}", moments.randint(0, 8))
 
 
 def test_given_again_nothing_is_computed_but_with_fresh_all(ranker, words, tmp_path, monkeypatch):
