@@ -117,12 +117,9 @@ def index_command(
             )
         else:
             from ranker.index.dense import build_dense_index
-            from ranker.index.store import building
 
             scorer = _dual_encoder(source, pooling, settings_of(context, Speed))
-            with building(output, force) as folder:
-                config = settings_of(context, DenseConfig)
-                build_dense_index(scorer, data.name, data.collection, config, folder, advance)
+            build_dense_index(scorer, data, settings_of(context, DenseConfig), output, force, advance)
     seconds = time.monotonic() - started
     say(f"{output}: {kind} index of {count} passages in {seconds:.1f} s, {count / seconds:.0f} passages/s.")
 

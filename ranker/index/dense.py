@@ -10,12 +10,14 @@ from typing import Any, Final
 import numpy as np
 
 from ranker.data.collection import Collection
+from ranker.data.dataset import Dataset
 from ranker.data.manifest import versions
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import SearchIndexError, SetupError
 from ranker.index.dense_config import FAISS_KINDS, DenseConfig
-from ranker.index.store import Manifest, check_collection, read_manifest, read_settings, write_manifest
+from ranker.index.encoding import unfinished
+from ranker.index.store import Manifest, building, check_collection, read_manifest, read_settings, write_manifest
 from ranker.scoring.scorer import Advance, Cut, Matrix, Scorer
 from ranker.scoring.token_file import build_token_file
 
@@ -68,14 +70,22 @@ class DenseIndex:
 
 
 def build_dense_index(
-    scorer: Scorer, name: str, collection: Collection, config: DenseConfig, folder: Path, advance: Advance
+    scorer: Scorer, dataset: Dataset, config: DenseConfig, output: Path, force: bool, advance: Advance
 ) -> None:
-    """Fills the folder of a dense index: vectors, doc_ids, the FAISS index and the manifest.
+    """Writes the folder of a dense index: vectors, doc_ids, the FAISS index and the manifest.
 
-    ``folder`` is the one that ``store.building`` yields. Raises: SearchIndexError as ``build_faiss``.
+    If it is stopped, ``.NAME.encoding`` beside it holds the vectors made by then, for the next attempt.
+    Raises: SearchIndexError as ``build_faiss``; OutputError as ``store.building``.
     """
-    cut = encode_collection(scorer, collection, folder, advance)
-    build_faiss(folder, scorer.model.width, config)
+    with building(output, force) as folder:
+        left = output.with_name(f".{output.name}.encoding")
+        cut = encode_collection(scorer, dataset.collection, folder, advance, left)
+        build_faiss(folder, scorer.model.width, config)
+        _describe(scorer, dataset, config, cut, folder)
+
+
+def _describe(scorer: Scorer, dataset: Dataset, config: DenseConfig, cut: Cut, folder: Path) -> None:
+    collection = dataset.collection
     settings = DenseSettings(
         **asdict(config),
         model=scorer.model.source,
@@ -86,7 +96,7 @@ def build_dense_index(
         passages_cut=cut.pairs,
         tokens_cut=cut.tokens,
     )
-    manifest = Manifest("dense", name, collection.digest, len(collection), asdict(settings), versions())
+    manifest = Manifest("dense", dataset.name, collection.digest, len(collection), asdict(settings), versions())
     write_manifest(folder, manifest)
 
 
@@ -113,18 +123,28 @@ def check_model(folder: Path, settings: DenseSettings, scorer: Scorer) -> None:
         )
 
 
-def encode_collection(scorer: Scorer, collection: Collection, folder: Path, advance: Advance) -> Cut:
+def encode_collection(
+    scorer: Scorer, collection: Collection, folder: Path, advance: Advance, left: Path | None = None
+) -> Cut:
     """Writes every passage's vector, in file order, and the doc_ids; memory does not grow with the collection.
 
+    The vectors grow in the folder ``left``, and where an earlier attempt left some there it goes on after them.
     The result counts the passages that were cut, as its pairs, and the tokens that they lost.
     """
     tokens = build_token_file(scorer.reading, collection, lambda _: None)
     passages = iter(collection)
     cut = lost = start = 0
-    with (folder / _VECTORS).open("wb") as vectors, (folder / _DOC_IDS).open("w", encoding="utf-8") as doc_ids:
+    where = left or folder / "unfinished"
+    with (
+        unfinished(scorer, collection, _PASSAGES_AT_ONCE, where, folder / _VECTORS) as parts,
+        (folder / _DOC_IDS).open("w", encoding="utf-8") as doc_ids,
+    ):
         while chunk := list(islice(passages, _PASSAGES_AT_ONCE)):
             texts = tokens.texts(np.arange(start, start + len(chunk)), scorer.room)
-            vectors.write(scorer.vectors(texts, advance).tobytes())  # numpy's own tofile hides a full disk
+            if start < parts.done * _PASSAGES_AT_ONCE:
+                advance(len(chunk))
+            else:
+                parts.add(scorer.vectors(texts, advance).tobytes())
             doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
             cut, lost, start = cut + int((texts.lost > 0).sum()), lost + int(texts.lost.sum()), start + len(chunk)
     return Cut(0, cut, lost)

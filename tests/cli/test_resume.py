@@ -187,3 +187,25 @@ def test_given_again_nothing_is_computed_but_with_fresh_all(ranker, words, tmp_p
     assert "remembered" not in said.err
     assert manifest["pairs_per_second"] > 0
     assert Job(words, tmp_path / "cache", tmp_path).kept == kept
+
+
+@pytest.mark.faults
+def test_fifty_dense_indexes_killed_at_any_moment_are_the_same_vectors(tiny, tmp_path):
+    moments, words = random.Random(7), ["almanac:size=3000", "--kind", "dense", "--model", str(tiny())]
+
+    def index(output: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "ranker", "index", *words, "--output", str(output)])
+
+    started = time.monotonic()
+    assert index(tmp_path / "whole").wait() == 0
+    seconds = time.monotonic() - started
+    for number in range(50):
+        output = tmp_path / f"ended{number}"
+        process = index(output)
+        time.sleep(seconds * moments.random())
+        process.kill()
+        process.wait()
+        assert index(output).wait() == 0 if not output.exists() else True
+        for name in ("vectors.f32", "doc_ids.txt"):
+            assert (output / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert not list(tmp_path.glob(f".ended{number}.*"))
