@@ -26,6 +26,7 @@ LAYERS = (
     "training",
     "reranking",
     "planning",
+    "verification",
     "explanation",
     "evaluation",
     "depths",

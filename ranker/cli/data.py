@@ -177,7 +177,7 @@ def retrieve_command(
     with progress("retrieve", len(queries), "query") as advance:
         run, facts = search(_Retrieval(data, queries, index_path, depth, source, settings_of(context, Speed), advance))
     seconds = time.monotonic() - started
-    dataset_facts = {"name": data.name, "split": split, **data.digests(split)}
+    dataset_facts = data.record(split)
     write_named(run, output, force, {"dataset": dataset_facts, "depth": depth, **facts, "seconds": round(seconds, 2)})
     unanswered = len(queries) - len(run)
     missed = f"; {unanswered} queries found nothing" if unanswered else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,30 +27,18 @@ def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str
     The scores of one deep reranking are enough for it. QRELS is a TREC qrels file, a BEIR .tsv, or a DATASET with
     --split. Depth 0 is the run before.
     """
+    from ranker.data.manifest import read_manifest
     from ranker.depths import evaluations_by_depth
     from ranker.evaluation import parse_measures
     from ranker.report import render_depths
 
     reranked = open_runs((run,))[0]
-    manifest = _manifest(run)
+    manifest = read_manifest(run)
     before = open_runs((first or _source(run, manifest),))[0]
     longest = max(map(len, before.values()))
     deepest = min(longest, int(manifest.get("depth", longest)))
     found = evaluations_by_depth(before, reranked, deepest, open_qrels(qrels, split), parse_measures(measures))
     click.echo(render_depths(found, cast("Format", form)), nl=False)
-
-
-def _manifest(run: Path) -> dict[str, Any]:
-    """What lies beside a run; nothing where there is none."""
-    from ranker.data.manifest import manifest_path
-    from ranker.errors import DataError
-
-    path = manifest_path(run)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is no manifest: {error}; name the run that it was made from with --first.") from error
-    return found if isinstance(found, dict) else {}
 
 
 def _source(run: Path, manifest: dict[str, Any]) -> Path:

@@ -83,7 +83,7 @@ def _file_name(dataset: Dataset) -> str:
 def _facts(arm: Arm, dataset: Dataset, config: ReproductionConfig) -> dict[str, Any]:
     """What the manifest of an arm's run says beside command and versions."""
     facts: dict[str, Any] = {
-        "dataset": {"name": dataset.name, "split": "test", **dataset.digests("test")},
+        "dataset": dataset.record("test"),
         "depth": config.depth,
         "seed": config.seed,
         "seconds": round(arm.seconds, 1),

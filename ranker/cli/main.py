@@ -15,6 +15,7 @@ from ranker.cli.results import compare_command, evaluate_command
 from ranker.cli.study import study_command
 from ranker.cli.train import train_command
 from ranker.cli.validate import validate_command
+from ranker.cli.verify import verify_command
 from ranker.errors import RankerError
 
 
@@ -41,6 +42,7 @@ for command in (
     explain_command,
     reproduce_command,
     validate_command,
+    verify_command,
     doctor_command,
 ):
     cli.add_command(command)

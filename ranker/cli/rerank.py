@@ -223,10 +223,9 @@ def _rerank(
         facts["pairs_per_second"] = round(new / (time.monotonic() - started), 1)
         told.append({"depth": stage.depth, **scoring_record(scorer), **facts})
         run = done.run
-    dataset = {"name": work.data.name, "split": work.split, **work.data.digests(work.split)}
     source = {"name": work.run.name, "path": str(work.path), "sha256": digest(work.path)}
     earlier = {"earlier": told[:-1]} if told[:-1] else {}
-    write_result(done, *output, {"dataset": dataset, "run": source, **earlier, **told[-1]})
+    write_result(done, *output, {"dataset": work.data.record(work.split), "run": source, **earlier, **told[-1]})
 
 
 def _pairs(work: _Work, run: Run, stage: Stage, scorer: Scorer) -> Pairs:

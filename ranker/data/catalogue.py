@@ -38,12 +38,12 @@ def open_dataset(name: str) -> Dataset:
         return Dataset(Path(name).resolve().name, Path(name))
     kind, _, rest = name.partition(":")
     if kind == "irds":
-        return Dataset(name, _materialised(kind, {"id": rest}, lambda: irds(rest)))
+        return Dataset(name, _materialised(kind, {"id": rest}, lambda: irds(rest)), source=name)
     if kind in EMBEDDED:
         config_class, make = EMBEDDED[kind]
         config = _settings(name, config_class, rest)
         folder = _materialised(kind, asdict(config), lambda: make(config))
-        return Dataset(name, folder, getattr(config, "locale", "en"))
+        return Dataset(name, folder, getattr(config, "locale", "en"), source=name)
     raise DataError(
         f"{name}: is no dataset; expected a folder in BEIR layout, irds:<id>, or one of {', '.join(EMBEDDED)}."
     )

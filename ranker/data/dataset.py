@@ -14,9 +14,13 @@ from ranker.errors import DataError
 class Dataset:
     """A collection, its queries, and the judgments of each split."""
 
-    def __init__(self, name: str, folder: Path, language: str = "en") -> None:
-        """``open_dataset`` finds the folder of a name; ``language`` is what BM25 analyses it as where none is given."""
+    def __init__(self, name: str, folder: Path, language: str = "en", source: str = "") -> None:
+        """``open_dataset`` finds the folder of a name; ``language`` is what BM25 analyses it as where none is given.
+
+        ``source`` opens it again; without, it is the folder.
+        """
         self.name = name
+        self.source = source or str(folder)
         self.language = language
         self.folder = folder
         self._corpus = existing(folder, "corpus.jsonl")
@@ -68,6 +72,10 @@ class Dataset:
         if missing is not None:
             raise DataError(f"{self._queries}: has no query {missing}, which {self.qrels_path(split)} judges.")
         return queries
+
+    def record(self, split: str) -> dict[str, str]:
+        """What the manifest of a result says of it."""
+        return {"name": self.name, "source": self.source, "split": split, **self.digests(split)}
 
     def digests(self, split: str) -> dict[str, str]:
         """SHA-256 of the collection, the queries and a split's judgments, for the manifests of results."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ranker import __version__
-from ranker.data.files import written
+from ranker.data.files import digest, written
+from ranker.errors import DataError
 
 _PACKAGES: Final = ("torch", "transformers", "tokenizers", "faiss-cpu", "faiss-gpu", "pyserini", "ir-measures", "numpy")
 
@@ -24,11 +25,28 @@ def write_manifest(run_path: Path, facts: dict[str, Any]) -> None:
 
     It replaces an older one: the caller has been allowed to replace the run.
     """
-    record = {"ranker": __version__, "command": command(), **facts, "versions": versions()}
+    record = {"ranker": __version__, "command": command(), "sha256": digest(run_path), **facts, "versions": versions()}
     with written(manifest_path(run_path), force=True) as beside:
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         # bytes of a file's name that are not UTF-8 become escapes, as JSON writes them
         beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def read_manifest(run_path: Path) -> dict[str, Any]:
+    """What is known of a run; nothing where no manifest lies beside it.
+
+    Raises: DataError for a file that is no manifest.
+    """
+    path = manifest_path(run_path)
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is no manifest: {error}; expected a JSON object.") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: is no manifest, but a JSON {type(found).__name__}; expected an object.")
+    return found
 
 
 def command() -> str:

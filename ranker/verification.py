@@ -1,0 +1,136 @@
+"""Whether a reranked run is what its manifest says: digests of all it came from, and a sample of it scored again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ranker.data.dataset import Dataset
+from ranker.data.files import digest
+from ranker.data.run import Run
+from ranker.errors import DataError
+from ranker.reranking import candidates, check_run, reordered
+from ranker.scoring.scorer import Scorer
+from ranker.scoring.speed import Speed
+
+TOLERANCES: Final = {"float32": 1e-4, "bf16": 0.05, "fp16": 0.02, "int8": 0.2}
+"""How far a score may move, as a share of the spread of scores, in the precision it was made in or a better one.
+
+A step of bfloat16 is 0.4 % of a value, and errors of six layers add up; int8's were measured ten times as large.
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A digest that the manifest names, and what it is now; nothing where there is none any more."""
+
+    what: str
+    expected: str
+    found: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether they are the same."""
+        return self.expected == self.found
+
+
+@dataclass(frozen=True)
+class Change:
+    """The largest difference of a score when a sample is scored again in some way, and of a rank.
+
+    ``share`` is the difference of scores divided by their standard deviation.
+    """
+
+    way: str
+    pairs: int
+    score: float
+    share: float
+    rank: int
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether no score moved by more than may be."""
+        return self.share <= self.tolerance
+
+
+def told(run_path: Path, manifest: Mapping[str, Any], *names: str) -> str:
+    """What a manifest says under these names.
+
+    Raises: DataError where it does not.
+    """
+    value: Any = manifest
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if not isinstance(value, str):
+        raise DataError(f"{run_path}: its manifest does not say '{'.'.join(names)}', as a reranked run's does.")
+    return value
+
+
+def scored_depth(run_path: Path, manifest: Mapping[str, Any]) -> int:
+    """How far down each ranking of a run has the model's scores.
+
+    Raises: DataError where the manifest does not say it, or there is no rank that all queries have scored.
+    """
+    budget = manifest.get("budget")
+    depth = budget["ranks_scored"]["least"] if isinstance(budget, dict) else manifest.get("depth")
+    if not isinstance(depth, int) or depth < 1:
+        raise DataError(f"{run_path}: its manifest says depth {depth}; expected 1 or more, to have scores to verify.")
+    return depth
+
+
+def check_digests(run_path: Path, manifest: Mapping[str, Any], dataset: Dataset, scorer: Scorer) -> list[Check]:
+    """Every digest in the manifest held against what is there now.
+
+    Raises: DataError where the manifest lacks one.
+    """
+    data = {name: told(run_path, manifest, "dataset", name) for name in ("collection", "queries", "qrels")}
+    expected = {"run": told(run_path, manifest, "sha256"), **data, "model": told(run_path, manifest, "model", "sha256")}
+    now = dataset.digests(told(run_path, manifest, "dataset", "split"))
+    found = {"run": digest(run_path), **now, "model": scorer.model.digest()}
+    return [Check(name, expected[name], found[name]) for name in found]
+
+
+def sampled(run: Run, queries: int, seed: int) -> Run:
+    """So many queries of a run, drawn at random, in its order."""
+    names = list(run)
+    chosen = np.random.default_rng(seed).choice(len(names), min(queries, len(names)), replace=False)
+    return Run(run.name, {names[place]: run[names[place]] for place in sorted(chosen)})
+
+
+def changes(scorer: Scorer, run: Run, dataset: Dataset, split: str, depth: int) -> Iterator[Change]:
+    """The run's first ``depth`` passages of each query scored again: as it was, one at a time, and in float32.
+
+    Raises: DataError for a run of other queries or passages.
+    """
+    queries = dataset.queries(split)
+    check_run(run, queries, dataset.collection, depth)
+    told = np.concatenate([ranking.scores[:depth] for ranking in run.values()])
+    spread = float(told.std()) or 1.0
+    tolerance = TOLERANCES[scorer.precision]
+    for way, speed in _ways(scorer):
+        again = Scorer(scorer.model, speed)
+        pairs = candidates(again, run, queries, dataset.collection, depth)
+        scores = again.scores(pairs, lambda _: None)
+        largest = float(np.abs(scores - told).max(initial=0.0))
+        yield Change(way, len(told), largest, largest / spread, _largest_move(run, scores, depth), tolerance)
+
+
+def _ways(scorer: Scorer) -> Sequence[tuple[str, Speed]]:
+    own = Speed(scorer.precision, scorer.device.type)
+    ways = [
+        (f"{scorer.precision} again", own),
+        (f"{scorer.precision} a pair at a time", replace(own, tokens_per_batch=1)),
+    ]
+    return ways if scorer.precision == "float32" else [*ways, ("float32", replace(own, precision="float32"))]
+
+
+def _largest_move(run: Run, scores: np.ndarray[Any, Any], depth: int) -> int:
+    """The most ranks that a passage goes up or down."""
+    moved = 0
+    for query_id, ranking in reordered(run, scores, depth).items():
+        before = {doc_id: rank for rank, doc_id in enumerate(run[query_id].doc_ids)}
+        moved = max(moved, *(abs(before[doc_id] - rank) for rank, doc_id in enumerate(ranking.doc_ids)))
+    return moved

@@ -1,0 +1,144 @@
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def folder(dataset, tmp_path):
+    """The dataset, to be changed."""
+    shutil.copytree(dataset, tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def make(ranker, folder, run_of_test, tmp_path):
+    """A reranked run, made by the command."""
+
+    def run(model, mode="cross", precision="float32", *more):
+        output = tmp_path / "reranked.run"
+        words = ("--run", run_of_test, "--mode", mode, "--model", model, "--precision", precision, "--depth", 4)
+        assert ranker("rerank", folder, *words, *more, "-o", output).status == 0
+        return output
+
+    return run
+
+
+@pytest.fixture(params=["cross", "dual"])
+def mode(request):
+    return request.param
+
+
+def model_for(mode, tiny):
+    return tiny("bert", labels=1) if mode == "cross" else tiny()
+
+
+def test_a_run_that_was_not_touched_is_what_its_manifest_says(ranker, make, tiny, mode):
+    run = make(model_for(mode, tiny), mode)
+    said = ranker("verify", run)
+    assert said.status == 0, said.out
+    assert said.err == f"{run}: is what its manifest says.\n"
+    lines = said.out.splitlines()
+    assert [line.partition(":")[0] for line in lines[:5]] == ["run", "collection", "queries", "qrels", "model"]
+    assert [line.partition(", ")[0] for line in lines[5:]] == ["float32 again", "float32 a pair at a time"]
+    assert all(", 32 pairs: a score moves by " in line for line in lines[5:])
+    assert all(line.endswith("a rank by 0") for line in lines[5:])
+
+
+def test_bf16_is_held_against_float32_too(ranker, make, tiny):
+    lines = ranker("verify", make(tiny("bert", labels=1), "cross", "bf16")).out.splitlines()
+    assert [line.partition(", ")[0] for line in lines[5:]] == ["bf16 again", "bf16 a pair at a time", "float32"]
+
+
+def test_queries_are_drawn_at_random_by_the_seed(ranker, make, tiny):
+    run = make(tiny("bert", labels=1))
+    assert ", 8 pairs: " in ranker("verify", run, "--queries", 2).out
+
+
+def test_a_score_that_was_changed_is_found_twice(ranker, make, tiny, mode):
+    run = make(model_for(mode, tiny), mode)
+    first, *rest = run.read_text().splitlines(keepends=True)
+    words = first.split()
+    words[4] = str(float(words[4]) + 0.5)
+    run.write_text(" ".join(words) + "\n" + "".join(rest))
+    said = ranker("verify", run)
+    assert said.status == 1
+    assert said.out.startswith("run: FAIL, the manifest says ")
+    assert "float32 again, 32 pairs: a score moves by 0.5 at most, " in said.out
+    assert ": FAIL, at most 0.0001 is expected" in said.out
+    assert said.err == f"{run}: is not what its manifest says.\n"
+
+
+@pytest.mark.parametrize(
+    ("part", "old", "new"),
+    [
+        ("collection", "the capital of paris lies", "the capital of paris stands"),
+        ("queries", "where is the capital of rome", "where was the capital of rome"),
+        ("qrels", "q4\td4\t1", "q4\td4\t2"),
+    ],
+)
+def test_a_dataset_that_was_changed_is_found(ranker, make, tiny, part, old, new):
+    run = make(tiny("bert", labels=1))
+    path = run.parent / "data" / {"collection": "corpus.jsonl", "qrels": "qrels/test.tsv"}.get(part, "queries.jsonl")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    said = ranker("verify", run)
+    assert said.status == 1
+    assert f"{part}: FAIL, the manifest says " in said.out
+
+
+def test_another_model_in_its_place_is_found(ranker, make, tiny):
+    run = make(tiny("bert", labels=1))
+    said = ranker("verify", run, "--model", tiny("bert", labels=2))
+    assert said.status == 1
+    assert "model: FAIL, the manifest says " in said.out
+
+
+def test_what_was_moved_can_be_named(ranker, make, folder, tiny, tmp_path):
+    shutil.copytree(tiny("bert", labels=1), tmp_path / "model")
+    run = make(tmp_path / "model")
+    (tmp_path / "model").rename(tmp_path / "moved")
+    folder.rename(tmp_path / "elsewhere")
+    assert "is no dataset" in ranker("verify", run).err
+    assert ranker("verify", run, "--dataset", tmp_path / "elsewhere", "--model", tmp_path / "moved").status == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda manifest: manifest.pop("model"), "its manifest does not say 'model.source', as a reranked run's does."),
+        (lambda manifest: manifest.pop("sha256"), "its manifest does not say 'sha256', as a reranked run's does."),
+        (lambda manifest: manifest.update(dataset=3), "its manifest does not say 'dataset.source'"),
+        (lambda manifest: manifest.update(depth="4"), "its manifest says depth 4; expected 1 or more"),
+        (lambda manifest: manifest.update(budget={"ranks_scored": {"least": 0}}), "its manifest says depth 0;"),
+    ],
+)
+def test_a_manifest_that_lacks_something_is_one_sentence(ranker, make, tiny, change, sentence):
+    run = make(tiny("bert", labels=1))
+    path = run.with_name("reranked.run.json")
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    said = ranker("verify", run)
+    assert said.status == 1
+    assert sentence in said.err
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000, "\x00"])
+def test_a_broken_manifest_is_one_sentence(ranker, make, tiny, text):
+    run = make(tiny("bert", labels=1))
+    run.with_name("reranked.run.json").write_text(text)
+    said = ranker("verify", run)
+    assert said.status == 1
+    assert "reranked.run.json: is no manifest" in said.err
+
+
+def test_a_run_of_a_first_stage_is_not_verified(ranker, run_of_test):
+    assert "its manifest does not say 'dataset.source'" in ranker("verify", run_of_test).err
+
+
+def test_a_run_under_a_budget_is_verified_as_deep_as_it_was_scored(ranker, make, tiny):
+    run = make(tiny("bert", labels=1), "cross", "float32", "--budget", "60s")
+    said = ranker("verify", run)
+    assert (said.status, ", 32 pairs: " in said.out) == (0, True)
