@@ -36,6 +36,10 @@ CONTRACT = {
     "compare": {"--baseline", "--measure", "-m", "--split", "--format"},
     "study": {"--run", "--mode", "--seed", "--minutes-each", "--split", "--model", "--measure", "-m", "--output", "-o"},
     "explain": {"--mode", "--model", "--split", "--query", "--passage", "--query-id", "--doc-id", "--output", "-o"},
+    "depth": {"--first", "--measure", "-m", "--split", "--format"},
+    "verify": {"--dataset", "--model", "--queries", "--seed"},
+    "validate": set(),
+    "doctor": set(),
     "reproduce": {"--dataset", "--model", "--seed", "--output", "-o", "--force"},
 }
 
