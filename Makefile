@@ -5,9 +5,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# One process more than cores, up to four: many tests wait for a disk or another process.
-WORKERS := $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -lt 4 ] && echo $$((cores + 1)) || echo 4)
-
 .PHONY: reproduce check format lint types test test-slow test-oracle test-gpu test-faults bench clean
 
 reproduce: $(READY)
@@ -28,7 +25,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 test: $(READY)
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not oracle and not gpu and not faults'
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow and not oracle and not gpu and not faults'
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow

@@ -23,6 +23,8 @@ atexit.register(shutil.rmtree, os.environ["RANKER_CACHE"], ignore_errors=True)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads that wait for each other
 
+_LONGEST = "test_the_commands_of_the_readme_run_as_printed"
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 WORDS = (
@@ -94,6 +96,11 @@ _OWN_SETTINGS: dict[str, dict[str, Any]] = {
         "global_attn_every_n_layers": 3, "local_attention": 16,
     },
 }  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes comes first, so that no process waits for it alone at the end."""
+    items.sort(key=lambda item: item.name != _LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,7 @@ def test_the_unpacked_folder_of_cacm_gives_the_same_passages(
     cacm_passages: dict[str, Passage], shared_data: Path, tmp_path: Path
 ) -> None:
     with tarfile.open(shared_data / "cacm" / "cacm.tar.gz") as packed:
-        packed.extractall(tmp_path / "pages", filter="data")
+        packed.extractall(tmp_path / "pages", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     assert passages("trec-html", tmp_path, tmp_path / "pages") == list(cacm_passages.values())
 
 
