@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.data.run import Run
+from ranker.errors import ModelError
 from ranker.reranking import Reranked, with_tail
 from ranker.scoring.device import peak_memory
 from ranker.scoring.memory import Recall, computed
@@ -55,8 +56,8 @@ def plan(scorer: Scorer, pairs: Pairs, seconds: float = _PROBE_SECONDS) -> Plan:
     work = scorer.work(pairs)
     new = np.flatnonzero(work.lengths)
     lengths = work.lengths[new]
-    cuts = list(batches(lengths, scorer.tokens_per_batch))
-    computed = sum(len(numbers) * int(lengths[numbers].max()) for numbers in cuts)
+    cuts = list(batches(lengths, work.tokens_per_batch))
+    total = sum(len(numbers) * int(lengths[numbers].max()) for numbers in cuts)
     started = time.monotonic()
     spent = [_timed(work, new[cuts[place]])[0] for place in _spread(len(cuts)) if time.monotonic() - started < seconds]
     # the first batch pays for what is set up once
@@ -66,7 +67,7 @@ def plan(scorer: Scorer, pairs: Pairs, seconds: float = _PROBE_SECONDS) -> Plan:
         pairs=len(pairs.rows),
         inputs=len(new),
         tokens=int(lengths.sum()),
-        padding=1.0 - float(lengths.sum()) / computed if computed else 0.0,
+        padding=1.0 - float(lengths.sum()) / total if total and work.pads else 0.0,
         histogram=histogram(lengths),
         cut=scorer.cut(pairs),
         seconds=sum(typical) / len(typical) * len(cuts) if typical else 0.0,
@@ -145,11 +146,13 @@ def _fill(work: Work, scores: Matrix, ranks: Rows, progress: Progress) -> str:
             while len(remaining):
                 if not progress.go_on():
                     return "time"
-                size = 1 + int(np.searchsorted(np.cumsum(work.lengths[remaining]), tokens))
+                costs = work.costs(remaining)
+                size = 1 + int(np.searchsorted(np.cumsum(costs), tokens))
                 numbers, remaining = remaining[:size], remaining[size:]
-                spent, scores[numbers] = _timed(work, numbers)
+                spent, found = _timed(work, numbers)
+                scores[numbers] = _checked(found)
                 progress.advance(len(numbers))
-                tokens = max(tokens / 2, float(work.lengths[numbers].sum()) * _SLICE_SECONDS / max(spent, 1e-3))
+                tokens = max(tokens / 2, float(costs[:size].sum()) * _SLICE_SECONDS / max(spent, 1e-3))
     except KeyboardInterrupt:
         return "Ctrl-C"
     return ""
@@ -160,6 +163,14 @@ def _timed(work: Work, numbers: Rows) -> tuple[float, Matrix]:
     started = time.monotonic()
     scores = work.scores(numbers, lambda _: None)
     return time.monotonic() - started, scores
+
+
+def _checked(scores: Matrix) -> Matrix:
+    """NaN stands for what was not scored, so a model must not give it."""
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if len(wrong):
+        raise ModelError(f"the model gives the score {scores[wrong[0]]}, expected finite numbers.")
+    return scores
 
 
 def _leading(scores: Matrix) -> int:

@@ -4,11 +4,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
+from ranker.errors import ModelError
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.planning import Progress, histogram, plan, rerank_while, tiers
@@ -155,3 +157,29 @@ def test_a_histogram_counts_each_input_under_the_least_bound_it_stays_within(len
     bounds = sorted(found)
     for low, high in zip([0, *bounds], bounds, strict=False):
         assert found[high] == sum(low < length <= high for length in lengths)
+
+
+def test_texts_read_apart_cost_what_is_not_encoded_yet_in_the_order_asked_for(scorer, pairs):
+    work = scorer.work(pairs)
+    last_first = np.arange(len(pairs.rows))[::-1].copy()
+    costs = work.costs(last_first)
+    if not scorer.model.config.apart:
+        assert costs.tolist() == work.lengths[last_first].tolist()
+        return
+    last = zip((pairs.queries, pairs.passages), pairs.rows[-1], strict=True)
+    assert costs[0] == sum(max(texts.lengths[row], 1) for texts, row in last)
+    work.scores(last_first[:1], lambda _: None)
+    assert work.costs(last_first)[0] == 0
+    work.scores(last_first, lambda _: None)
+    assert not work.costs(last_first).any()
+
+
+def test_a_model_that_gives_nan_is_refused_under_a_budget_too(tiny, collection):
+    model = create_model(RankerConfig("cross", query_length=12, length=20), str(tiny()), seed=3)
+    with torch.no_grad():
+        next(model.head_parameters()).fill_(float("nan"))
+    scorer = Scorer(model, Speed("float32", "cpu"))
+    with pytest.raises(ModelError, match="gives the score nan, expected finite numbers"):
+        rerank_while(
+            scorer, RUN, candidates(scorer, RUN, QUERIES, collection, DEPTH), DEPTH, Progress(print, lambda: True)
+        )

@@ -15,7 +15,7 @@ import click
 
 from ranker.cli.model_options import MODEL_HELP, mode_option
 from ranker.cli.options import PATH, force_option, pooling_option, progress, say, split_option
-from ranker.cli.records import scoring_record, write_result
+from ranker.cli.records import counts, scoring_record, write_result
 from ranker.cli.settings import settings_of, speed_options
 from ranker.cli.tokens import keep_tokens
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ranker.scoring.scorer import Advance, Pairs, Scorer
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smh])")
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])")
 
 
 class Stage(NamedTuple):
@@ -180,10 +180,12 @@ def _stages(mode: str | None, depth: int, cascade: tuple[Stage, ...]) -> tuple[S
 def _sources(stages: tuple[Stage, ...], models: tuple[str, ...], cascade: bool) -> list[str]:
     """The model of each stage."""
     if not cascade:
-        return [models[-1]]
+        if len(models) > 1:
+            raise click.UsageError(f"--model names {', '.join(models)}; expected one, or a --cascade of them.")
+        return [models[0]]
     named = dict(model.partition("=")[::2] for model in models)
     modes = [stage.mode for stage in stages]
-    if sorted(named) != sorted(modes) or "" in named.values():
+    if len(named) < len(models) or sorted(named) != sorted(modes) or "" in named.values():
         raise click.UsageError(
             f"--model names {', '.join(models)}; expected MODE=MODEL for each stage: {', '.join(modes)}."
         )
@@ -203,7 +205,7 @@ def _say_plan(work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer])
     from ranker.report import render_plan
 
     for stage, scorer in zip(stages, scorers, strict=True):
-        found = plan(scorer, _pairs(work, work.run, stage, scorer))
+        found = plan(scorer, _pairs(work, work.run, stage, scorer, keeping=False))
         click.echo(render_plan(found, f"{stage.mode} to depth {stage.depth} in {scorer.precision}"))
 
 
@@ -221,20 +223,20 @@ def _rerank(
             done, facts = _scored(scorer, run, pairs, stage, scoring, advance)
         new = done.pairs * (1 - facts["remembered"])
         facts["pairs_per_second"] = round(new / (time.monotonic() - started), 1)
-        told.append({"depth": stage.depth, **scoring_record(scorer), **facts})
+        told.append({"depth": stage.depth, **scoring_record(scorer), **facts, **counts(done.pairs, done.cut)})
         run = done.run
     source = {"name": work.run.name, "path": str(work.path), "sha256": digest(work.path)}
     earlier = {"earlier": told[:-1]} if told[:-1] else {}
     write_result(done, *output, {"dataset": work.data.record(work.split), "run": source, **earlier, **told[-1]})
 
 
-def _pairs(work: _Work, run: Run, stage: Stage, scorer: Scorer) -> Pairs:
+def _pairs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = True) -> Pairs:
     from ranker.reranking import candidates, check_run
 
     check_run(run, work.queries, work.data.collection, stage.depth)
-    keep_tokens(
-        scorer, work.data.collection, len({d for ranking in run.values() for d in ranking.doc_ids[: stage.depth]})
-    )
+    if keeping:
+        wanted = {doc_id for ranking in run.values() for doc_id in ranking.doc_ids[: stage.depth]}
+        keep_tokens(scorer, work.data.collection, len(wanted))
     return candidates(scorer, run, work.queries, work.data.collection, stage.depth)
 
 

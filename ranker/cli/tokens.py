@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ranker.cli.options import progress
+from ranker.errors import OutputError
 
 if TYPE_CHECKING:
     from ranker.data.collection import Collection
@@ -20,5 +22,6 @@ def keep_tokens(scorer: Scorer, collection: Collection, passages: int) -> None:
 
     if passages < _WORTH_IT * len(collection) or find_token_file(scorer.reading, collection) is not None:
         return
-    with progress("tokens", len(collection), "passage") as advance:
+    # a cache that cannot be written costs time, here and in what is read after
+    with suppress(OutputError), progress("tokens", len(collection), "passage") as advance:
         build_token_file(scorer.reading, collection, advance)

@@ -1,13 +1,15 @@
 """Reading lines with their numbers, and writing beside and renaming, for every format."""
 
 import errno
+import fcntl
+import glob
 import gzip
 import hashlib
 import os
 import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -166,6 +168,36 @@ def written_folder(path: Path, force: bool = False) -> Iterator[Path]:
             _replace_folder(beside, path)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """What is made at ``path`` is made by one process at a time; others wait. What a killed one left is removed.
+
+    Raises: OutputError where nothing can be written there.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with _said_as_output_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _acquired(lock)
+    try:
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _acquired(lock: Path) -> int:
+    """The lock's file, once it is ours and still the one that others see: its last owner may have removed it."""
+    while True:
+        file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), lock.stat()):
+                return file
+        os.close(file)
 
 
 def _flush(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from ranker.data.dataset import Dataset
 from ranker.data.manifest import versions
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
-from ranker.errors import SearchIndexError, SetupError
+from ranker.errors import OutputError, SearchIndexError, SetupError
 from ranker.index.dense_config import FAISS_KINDS, DenseConfig
 from ranker.index.encoding import unfinished
 from ranker.index.store import Manifest, building, check_collection, read_manifest, read_settings, write_manifest
@@ -131,7 +132,9 @@ def encode_collection(
     The vectors grow in the folder ``left``, and where an earlier attempt left some there it goes on after them.
     The result counts the passages that were cut, as its pairs, and the tokens that they lost.
     """
-    tokens = build_token_file(scorer.reading, collection, lambda _: None)
+    tokens = None
+    with suppress(OutputError):  # a cache that cannot be written costs time alone
+        tokens = build_token_file(scorer.reading, collection, lambda _: None)
     passages = iter(collection)
     cut = lost = start = 0
     where = left or folder / "unfinished"
@@ -140,7 +143,9 @@ def encode_collection(
         (folder / _DOC_IDS).open("w", encoding="utf-8") as doc_ids,
     ):
         while chunk := list(islice(passages, _PASSAGES_AT_ONCE)):
-            texts = tokens.texts(np.arange(start, start + len(chunk)), scorer.room)
+            numbers = np.arange(start, start + len(chunk))
+            contents = (passage.contents for passage in chunk)
+            texts = tokens.texts(numbers, scorer.room) if tokens else scorer.passages(contents)
             if start < parts.done * _PASSAGES_AT_ONCE:
                 advance(len(chunk))
             else:

@@ -5,13 +5,16 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from typing import Final
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 
 from ranker.data.cache import cache_folder
 from ranker.data.files import written
+from ranker.errors import OutputError
 from ranker.model.batch import Packed
 from ranker.model.views import Reads
 from ranker.scoring.readers import Reader
@@ -25,26 +28,53 @@ WORTH_PROBING: Final = 4_000_000
 """Tokens of work from which on a probe of a few seconds is not missed; less work has the default."""
 
 _LENGTH: Final = 128
+"""Tokens of an input of the probe, a passage's of a few sentences, where the model reads as many."""
+
 _TIMES: Final = 3
+"""Batches of each size: the median of fewer is one timing."""
+
 _MOST_OF_FREE_MEMORY: Final = 0.5
+"""Of a GPU: the next size tried takes twice as much."""
 
 _BETTER: Final = 0.97
 """Another budget than the default must take this share of its time a token or less: timings are noisy."""
 
 
-def learned_budget(reader: Reader, reads: Reads, kind: str, device: torch.device) -> int:
-    """The tokens of a batch at which this reader is fastest here; it is measured where it is not known yet.
+class Probe(NamedTuple):
+    """What the answer is for: a reader, what it gives, where it runs, and the longest input.
 
     ``kind`` says what the answer depends on beside the machine: the model's shape and precision.
     """
-    path = cache_folder() / "budgets" / f"{_key(kind, device)}.json"
-    if path.is_file():
-        return int(json.loads(path.read_text())["tokens"])
-    best = fastest(lambda tokens: _seconds(reader, reads, tokens, device), device)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written(path) as beside:
-        beside.write_text(json.dumps({"kind": kind, "tokens": best}) + "\n")
+
+    reader: Reader
+    reads: Reads
+    kind: str
+    device: torch.device
+    length: int
+
+
+def learned_budget(probe: Probe) -> int:
+    """The tokens of a batch at which this reader is fastest here; it is measured where it is not known yet.
+
+    Where the answer cannot be written it is measured again the next time.
+    """
+    path = cache_folder() / "budgets" / f"{_key(probe.kind, probe.device)}.json"
+    known = _known(path, probe.device)
+    if known is not None:
+        return known
+    best = fastest(lambda tokens: _seconds(probe, tokens), probe.device)
+    with suppress(OutputError), written(path, force=True) as beside:
+        beside.write_text(json.dumps({"kind": probe.kind, "tokens": best}) + "\n")
     return best
+
+
+def _known(path: Path, device: torch.device) -> int | None:
+    """What was written before, if it is one of the sizes that are tried."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        tokens = json.loads(path.read_text(encoding="utf-8"))["tokens"]
+        if tokens in (*_TRIED[device.type], DEFAULT[device.type]):
+            return int(tokens)
+    return None
 
 
 def fastest(seconds: Callable[[int], float], device: torch.device) -> int:
@@ -62,22 +92,22 @@ def fastest(seconds: Callable[[int], float], device: torch.device) -> int:
     return best if default not in rates or rates[best] < _BETTER * rates[default] else default
 
 
-def _seconds(reader: Reader, reads: Reads, tokens: int, device: torch.device) -> float:
+def _seconds(probe: Probe, tokens: int) -> float:
     """The median time that a batch takes."""
-    inputs, spent = _made_up(tokens), []
+    inputs, spent = _made_up(tokens, min(_LENGTH, probe.length)), []
     for _ in range(_TIMES):
         started = time.monotonic()
-        reader.views(inputs, reads)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        probe.reader.views(inputs, probe.reads)
+        if probe.device.type == "cuda":
+            torch.cuda.synchronize(probe.device)
         spent.append(time.monotonic() - started)
     return float(np.median(spent))
 
 
-def _made_up(tokens: int) -> Packed:
-    count = max(1, tokens // _LENGTH)
-    ids = np.ones(count * _LENGTH, dtype=np.int32)
-    return Packed(ids, np.zeros_like(ids), np.zeros_like(ids), np.arange(count + 1, dtype=np.int64) * _LENGTH)
+def _made_up(tokens: int, length: int) -> Packed:
+    count = max(1, tokens // length)
+    ids = np.ones(count * length, dtype=np.int32)
+    return Packed(ids, np.zeros_like(ids), np.zeros_like(ids), np.arange(count + 1, dtype=np.int64) * length)
 
 
 def _twice_fits(device: torch.device) -> bool:

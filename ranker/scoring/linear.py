@@ -77,32 +77,30 @@ class _Quantized:
         self._weight = torch.ops.onednn.qlinear_prepack(whole, [_TYPICAL_TOKENS, weight.shape[1]])
         self._scales, self._zeros = scales, torch.zeros(len(scales), dtype=torch.int64)
         self._bias = bias
-        self._fused = _FUSED.get(activation)
-        self._activation = _activation("" if self._fused else activation)
+        self._activation = _activation(activation)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        scale = float(inputs.abs().amax()) / 127.0
-        whole = (inputs.float() * (1.0 / scale)).add_(128.5).to(torch.uint8)
-        name, algorithm = self._fused or ("none", "")
-        return self._product(whole, scale, self._bias, torch.bfloat16, name, algorithm)
+        return self._activation(self._product(inputs, self._bias)).to(torch.bfloat16)
 
     def onto(self, inputs: Tensor, residual: Tensor) -> Tensor:
-        scales = inputs.abs().amax(dim=1, keepdim=True).float().clamp_min_(1e-12).div_(127.0)
-        whole = (inputs.float() / scales).add_(128.5).to(torch.uint8)
-        made = self._product(whole, 1.0, None, torch.float32, "none", "")
-        return torch.addcmul(residual + self._bias, made, scales).to(torch.bfloat16)
+        return self._product(inputs, residual + self._bias).to(torch.bfloat16)
 
-    def _product(
-        self, whole: Tensor, scale: float, bias: Tensor | None, dtype: torch.dtype, name: str, alg: str
-    ) -> Tensor:
+    def _product(self, inputs: Tensor, added: Tensor) -> Tensor:
+        """In float32; a token's scale is its own, so that nothing depends on what stands beside it."""
+        scales = inputs.abs().amax(dim=1, keepdim=True).float().clamp_min_(1e-12).div_(127.0)
+        whole = (inputs.float() / scales).add_(_ZERO + 0.5).to(torch.uint8)
         made: Tensor = torch.ops.onednn.qlinear_pointwise(
-            whole, scale, _ZERO, self._weight, self._scales, self._zeros, bias, 1.0, 0, dtype, name, [], alg
+            whole, 1.0, _ZERO, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        return made
+        return torch.addcmul(added, made, scales)
 
 
 _ZERO = 128
+"""What 0 is among unsigned bytes: oneDNN's products of signed ones are not the fast ones."""
+
 _TYPICAL_TOKENS = 2_048
+"""Rows that weights are laid out for: a batch's, on a CPU."""
+
 _FUSED = {"gelu": ("gelu", "none"), "gelu_new": ("gelu", "tanh"), "relu": ("relu", "")}
 
 

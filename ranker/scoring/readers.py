@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,13 +69,15 @@ class PaddedReader:
 
 
 class PackedReader:
-    """A BERT on inputs end to end."""
+    """A BERT on inputs end to end; those with an input of no token at all are left to ``otherwise``."""
 
-    def __init__(self, encoder: PackedEncoder, device: torch.device, tally: Tally) -> None:
-        self._encoder, self._device, self._tally = encoder, device, tally
+    def __init__(self, encoder: PackedEncoder, device: torch.device, tally: Tally, otherwise: PaddedReader) -> None:
+        self._encoder, self._device, self._tally, self._otherwise = encoder, device, tally, otherwise
 
     def views(self, inputs: Packed, reads: Reads) -> Views:
         """As ``Reader`` says, for heads that read no tokens."""
+        if not np.diff(inputs.offsets).all():
+            return self._otherwise.views(inputs, reads)
         cls = self._summaries(inputs, reads.layers == "all")
         PAIRS, LAYERS, WIDTH = cls.shape  # noqa: N806  # axes are named in capitals
         no_tokens = cls.new_empty(PAIRS, LAYERS, 0, WIDTH)
@@ -83,6 +86,8 @@ class PackedReader:
 
     def pooled(self, inputs: Packed) -> Tensor:
         """As ``Reader`` says."""
+        if not np.diff(inputs.offsets).all():
+            return self._otherwise.pooled(inputs)
         return self._summaries(inputs, every_layer=False)[:, 0]
 
     def _summaries(self, inputs: Packed, every_layer: bool) -> Tensor:
@@ -95,16 +100,25 @@ def reader_of(
 ) -> Reader:
     """The fastest that gives a head what it reads; what it computes is added to the tally.
 
-    Raises: ModelError for int8 where there is no packed one.
+    Raises: ModelError as ``check_precision``.
     """
-    if packs(encoder, reads):
-        packed = PackedEncoder(encoder.backbone, encoder.pooling, _linear(device, precision))
-        return PackedReader(packed, device, tally)
-    if precision == "int8":
+    check_precision(encoder, reads, precision)
+    by_padding = PaddedReader(encoder, pad_id, device, precision if precision != "int8" else "bf16", tally)
+    if not packs(encoder, reads):
+        return by_padding
+    packed = PackedEncoder(encoder.backbone, encoder.pooling, _linear(device, precision))
+    return PackedReader(packed, device, tally, by_padding)
+
+
+def check_precision(encoder: Encoder, reads: Reads, precision: str) -> None:
+    """Refuses int8 for what cannot be packed.
+
+    Raises: ModelError.
+    """
+    if precision == "int8" and not packs(encoder, reads):
         raise ModelError(
             "--precision int8: is for BERT's family and heads that read [CLS]; expected another precision."
         )
-    return PaddedReader(encoder, pad_id, device, precision, tally)
 
 
 def packs(encoder: Encoder, reads: Reads) -> bool:

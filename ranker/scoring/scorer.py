@@ -15,10 +15,10 @@ from ranker.model.batch import Ids, Input, Packed, TokenBatch, padded
 from ranker.model.reranker import Reranker
 from ranker.model.views import LAST, Reads
 from ranker.scoring import assembly
-from ranker.scoring.budget import DEFAULT, WORTH_PROBING, learned_budget
+from ranker.scoring.budget import DEFAULT, WORTH_PROBING, Probe, learned_budget
 from ranker.scoring.device import choose_device, choose_precision, running_in
 from ranker.scoring.memory import Recall, computed
-from ranker.scoring.readers import Reader, Tally, reader_of
+from ranker.scoring.readers import Reader, Tally, check_precision, reader_of
 from ranker.scoring.schedule import Order, ahead, batches
 from ranker.scoring.speed import Speed
 from ranker.scoring.stopwords import without_all, without_some
@@ -67,6 +67,7 @@ class Scorer:
         self.model = model.to(self.device)
         self.template = Template(model.tokenizer, model.config.markers)
         self._check_lengths()
+        check_precision(self.model.encoder, self.model.head.reads, self.precision)
         self.tokens_per_batch = speed.tokens_per_batch or DEFAULT[self.device.type]
         self._may_learn = not speed.tokens_per_batch
         self.tally = Tally()
@@ -158,7 +159,8 @@ class Scorer:
             return self.tokens_per_batch
         config: Any = self.model.encoder.backbone.config
         shape = f"{config.model_type} {config.num_hidden_layers} x {config.hidden_size}"
-        return learned_budget(reader, reads, f"{shape}, {reads}, {self.precision}", self.device)
+        kind = f"{shape}, {reads}, {self.precision}"
+        return learned_budget(Probe(reader, reads, kind, self.device, self.model.config.length))
 
     def pair_inputs(self, pairs: Pairs, cuts: Iterable[Order]) -> Iterator[Packed]:
         """The pairs of each batch, put together."""

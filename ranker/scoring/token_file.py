@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 
 from ranker.data.cache import cache_folder
 from ranker.data.collection import Collection
-from ranker.data.files import written_folder
+from ranker.data.files import locked, written_folder
+from ranker.errors import DataError
 from ranker.scoring.tokens import TEXTS_AT_ONCE, Texts, backend_of
 
 _FORMAT: Final = 1
 
 _SMALL: Final = 2**16
 """Vocabularies below it fit two bytes an id, which halves the file: BERT's has 30,522."""
+
+_DTYPES: Final = ("uint16", "int32", "int64")
 
 _GATHERED_AT_ONCE: Final = 2**22
 """Tokens whose places are worked out at once, so that gathering takes little memory beside its result."""
@@ -46,10 +50,15 @@ class TokenFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Use ``token_file``."""
-        dtype = json.loads((folder / "meta.json").read_text())["dtype"]
-        self._ids = _mapped(folder / "ids", dtype)
-        self._offsets = _mapped(folder / "offsets", "int64")
+        """Use ``find_token_file``.
+
+        Raises: OSError, ValueError, KeyError or TypeError for a folder that is not as it was written.
+        """
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self._ids = _mapped(folder / "ids", meta["dtype"], meta["tokens"])
+        self._offsets = _mapped(folder / "offsets", "int64", meta["passages"] + 1)
+        if self._offsets[-1] != meta["tokens"]:
+            raise ValueError("the offsets are not those of the ids")
 
     def __len__(self) -> int:
         """How many passages there are."""
@@ -86,22 +95,32 @@ def build_token_file(reading: Reading, collection: Collection, advance: Callable
     Raises: OutputError where the cache cannot be written.
     """
     folder = token_folder(reading, collection)
-    if not (folder / "meta.json").exists():
-        with written_folder(folder, force=True) as beside:
-            _write(reading, collection, beside, advance)
-    return TokenFile(folder)
+    with locked(folder):  # who waited for another to make them finds them made
+        found = _opened(folder, collection)
+        if found is None:
+            with written_folder(folder, force=True) as beside:
+                _write(reading, collection, beside, advance)
+            found = TokenFile(folder)
+    return found
 
 
 def find_token_file(reading: Reading, collection: Collection) -> TokenFile | None:
-    """The collection's tokens, where they have been made."""
-    folder = token_folder(reading, collection)
-    return TokenFile(folder) if (folder / "meta.json").exists() else None
+    """The collection's tokens, where they have been made and are whole."""
+    return _opened(token_folder(reading, collection), collection)
+
+
+def _opened(folder: Path, collection: Collection) -> TokenFile | None:
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        found = TokenFile(folder)
+        if len(found) == len(collection):
+            return found
+    return None
 
 
 def _write(reading: Reading, collection: Collection, folder: Path, advance: Callable[[int], object]) -> None:
     backend = backend_of(reading.tokenizer)
     dtype = np.dtype(np.uint16 if backend.get_vocab_size(with_added_tokens=True) <= _SMALL else np.int32)
-    end = 0
+    end = count = 0
     with (folder / "ids").open("wb") as ids, (folder / "offsets").open("wb") as offsets:
         offsets.write(np.int64(0).tobytes())
         for chunk in _chunks(reading.read(passage.contents) for passage in collection):
@@ -109,9 +128,11 @@ def _write(reading: Reading, collection: Collection, folder: Path, advance: Call
             ends = end + np.cumsum([len(one) for one in encoded], dtype=np.int64)
             ids.write(np.fromiter(chain.from_iterable(encoded), dtype=dtype).tobytes())
             offsets.write(ends.tobytes())
-            end = int(ends[-1])
+            end, count = int(ends[-1]), count + len(chunk)
             advance(len(chunk))
-    (folder / "meta.json").write_text(json.dumps({"dtype": dtype.name, "passages": len(collection), "tokens": end}))
+    if count != len(collection):
+        raise DataError(f"{collection.path}: has changed since it was opened; open it again.")
+    (folder / "meta.json").write_text(json.dumps({"dtype": dtype.name, "passages": count, "tokens": end}))
 
 
 def _chunks(texts: Iterator[str]) -> Iterator[list[str]]:
@@ -129,8 +150,8 @@ def _stretches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _mapped(path: Path, dtype: str) -> NDArray[Any]:
-    """A file as an array; an empty one cannot be mapped."""
-    if path.stat().st_size == 0:
-        return np.empty(0, dtype=dtype)
-    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
+def _mapped(path: Path, dtype: str, count: int) -> NDArray[Any]:
+    """A file of so many numbers as an array; an empty one cannot be mapped."""
+    if dtype not in _DTYPES or path.stat().st_size != count * np.dtype(dtype).itemsize:
+        raise ValueError(f"{path} is not of {count} numbers of type {dtype}")
+    return np.empty(0, dtype=dtype) if count == 0 else np.asarray(np.memmap(path, dtype=dtype, mode="r"))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ranker.model.views import LAST
 from ranker.scoring.memory import Recall, Task
+from ranker.scoring.readers import PaddedReader
 from ranker.scoring.schedule import ahead, batches
 
 if TYPE_CHECKING:
@@ -23,11 +24,25 @@ _COMPARED_AT_ONCE = 65_536
 class Work(Protocol):
     """Pairs to score.
 
-    Shape: lengths (P,): tokens that each pair adds to what is computed.
+    ``tokens_per_batch`` is what batches hold, ``pads`` whether some of that is padding.
+    Shape: lengths (P,): tokens that each pair adds to what is computed, if all are, in order.
     """
 
     @property
     def lengths(self) -> Rows: ...  # noqa: D102
+
+    @property
+    def tokens_per_batch(self) -> int: ...  # noqa: D102
+
+    @property
+    def pads(self) -> bool: ...  # noqa: D102
+
+    def costs(self, numbers: Rows) -> Rows:
+        """Tokens that each of these pairs adds to what has been computed by now, if they are scored in this order.
+
+        Shape: (numbers,).
+        """
+        ...
 
     def scores(self, numbers: Rows, advance: "Advance") -> "Matrix":
         """One logit for each pair of these numbers.
@@ -45,6 +60,12 @@ class Together:
         self._reads = scorer.model.head.reads
         self._reader = scorer.reader(self._reads)
         self.lengths: Rows = scorer.pair_lengths(pairs)
+        self.tokens_per_batch = scorer.budget(self._reader, self._reads, int(self.lengths.sum()))
+        self.pads = isinstance(self._reader, PaddedReader)
+
+    def costs(self, numbers: Rows) -> Rows:
+        """As ``Work`` says."""
+        return self.lengths[numbers]
 
     def scores(self, numbers: Rows, advance: "Advance") -> "Matrix":
         """As ``Work`` says."""
@@ -52,8 +73,7 @@ class Together:
             return self._recall(0, numbers, Task(1, self._batches, self._computed), advance)[:, 0]
 
     def _batches(self, numbers: Rows) -> Iterator[Rows]:
-        lengths = self.lengths[numbers]
-        return batches(lengths, self._scorer.budget(self._reader, self._reads, int(lengths.sum())))
+        return batches(self.lengths[numbers], self.tokens_per_batch)
 
     def _computed(self, cuts: list[Rows]) -> "Iterator[Matrix]":
         for inputs in ahead(self._scorer.pair_inputs(self._pairs, cuts)):
@@ -70,7 +90,14 @@ class Apart:
         self._vectors = [np.empty((len(texts), scorer.model.width), dtype=np.float32) for texts in self._texts]
         self._encoded = [np.zeros(len(texts), dtype=bool) for texts in self._texts]
         # queries are few and short beside their passages
-        self.lengths: Rows = _new_tokens(pairs.passages, pairs.rows[:, 1])
+        self.lengths: Rows = _new_tokens(pairs.passages, self._encoded[1], pairs.rows[:, 1])
+        self.tokens_per_batch = scorer.budget(self._reader, LAST, len(pairs.passages.ids))
+        self.pads = isinstance(self._reader, PaddedReader)
+
+    def costs(self, numbers: Rows) -> Rows:
+        """As ``Work`` says; a text that was encoded costs nothing more."""
+        sides = zip(self._texts, self._encoded, self._rows[numbers].T, strict=True)
+        return sum((_new_tokens(*side) for side in sides), start=np.zeros(len(numbers), dtype=np.int64))
 
     def scores(self, numbers: Rows, advance: "Advance") -> "Matrix":
         """As ``Work`` says."""
@@ -99,9 +126,9 @@ class Apart:
         self._encoded[side][missing] = True
 
 
-def _new_tokens(texts: "Texts", rows: Rows) -> Rows:
+def _new_tokens(texts: "Texts", encoded: NDArray[np.bool_], rows: Rows) -> Rows:
     """The tokens of each row's text where it comes first, else none; a text has at least its markers to read."""
     first = np.unique(rows, return_index=True)[1]
     tokens = np.zeros(len(rows), dtype=np.int64)
-    tokens[first] = np.maximum(texts.lengths[rows[first]], 1)
+    tokens[first] = np.where(encoded[rows[first]], 0, np.maximum(texts.lengths[rows[first]], 1))
     return tokens

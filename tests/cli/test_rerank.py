@@ -128,3 +128,31 @@ def test_an_index_says_what_it_needs(ranker, dataset, words, sentence):
     said = ranker("index", dataset, *words)
     assert (said.status, said.out) == (2, "")
     assert sentence in said.err
+
+
+def test_two_models_without_a_cascade_are_a_mistake(rerank, cross, dual, tmp_path):
+    said = rerank("--mode", "cross", "--model", cross, "--model", dual, "-o", tmp_path / "a.run")
+    assert said.status == 2
+    assert "expected one, or a --cascade of them" in said.err
+
+
+def test_a_cascade_says_what_each_of_its_models_scored_and_cut(rerank, cross, dual, tmp_path):
+    words = ("--cascade", "dual:5,cross:2", "--model", f"dual={dual}", "--model", f"cross={cross}")
+    assert rerank(*words, "-o", tmp_path / "a.run").status == 0
+    manifest = json.loads((tmp_path / "a.run.json").read_text())
+    assert (manifest["earlier"][0]["pairs"], manifest["pairs"]) == (40, 16)
+    assert {"queries_cut", "pairs_cut", "tokens_cut"} <= set(manifest["earlier"][0])
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(rerank, cross, tmp_path, monkeypatch):
+    (tmp_path / "cache" / "tokens").parent.mkdir()
+    monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))
+    for name in ("tokens", "scores", "budgets"):
+        (tmp_path / "cache" / name).write_text("a file where a folder is to be")
+    assert rerank("--mode", "cross", "--model", cross, "-o", tmp_path / "a.run").status == 0
+
+
+@pytest.mark.parametrize("time", ["٣s", "9" * 400 + "s", "1" * 10 + "h"])
+def test_a_time_out_of_bounds_is_refused(rerank, cross, tmp_path, time):
+    said = rerank("--mode", "cross", "--model", cross, "-o", tmp_path / "a.run", "--budget", time)
+    assert said.status == 2

@@ -8,7 +8,7 @@ import torch
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring import budget
-from ranker.scoring.budget import DEFAULT, fastest, learned_budget
+from ranker.scoring.budget import DEFAULT, Probe, fastest, learned_budget
 from ranker.scoring.schedule import ahead
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
@@ -56,26 +56,66 @@ def test_what_does_not_fit_into_memory_is_not_tried_again():
     assert tried == [1024, 2048]
 
 
-def test_a_budget_is_measured_once_and_remembered(scorer, cache, monkeypatch):
-    own, tried = scorer(), []
-    monkeypatch.setattr(budget, "_seconds", lambda *args: tried.append(args[2]) or 1.0)
+def probe_of(own, kind="a"):
     reads = own.model.head.reads
-    reader = own.reader(reads)
-    first = learned_budget(reader, reads, "a", CPU)
+    return Probe(own.reader(reads), reads, kind, CPU, own.model.config.length)
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """The sizes that were measured, none of them in earnest."""
+    found = []
+    monkeypatch.setattr(budget, "_seconds", lambda _, tokens: found.append(tokens) or 1.0)
+    return found
+
+
+def test_a_budget_is_measured_once_and_remembered(scorer, cache, tried):
+    probe = probe_of(scorer())
+    first = learned_budget(probe)
     assert tried == [1024, 2048, 4096, 8192]
-    assert learned_budget(reader, reads, "a", CPU) == first == 8192
+    assert learned_budget(probe) == first == 8192
     assert len(tried) == 4
-    learned_budget(reader, reads, "b", CPU)
+    learned_budget(probe._replace(kind="b"))
     assert len(tried) == 8
     assert sorted(json.loads(path.read_text())["kind"] for path in cache.iterdir()) == ["a", "b"]
 
 
-def test_a_real_reader_is_measured(scorer, monkeypatch):
-    monkeypatch.setattr(budget, "_LENGTH", 16)
-    own = scorer()
-    reads = own.model.head.reads
+@pytest.mark.parametrize(
+    "text", ["", "xx", "{}", "[]", "null", '{"tokens": 0}', '{"tokens": -5}', '{"tokens": 1e308}', '{"tokens": "abc"}']
+)
+def test_what_was_not_remembered_well_is_measured_again(scorer, cache, tried, text):
+    probe = probe_of(scorer())
+    learned_budget(probe)
+    (path,) = cache.iterdir()
+    path.write_text(text)
+    assert learned_budget(probe) == 8192
+    assert len(tried) == 8
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(scorer, cache, tried):
+    cache.write_text("a file where a folder is to be")
+    assert learned_budget(probe_of(scorer())) == 8192
+
+
+def test_another_that_learned_it_at_the_same_time_is_no_reason_to_stop(scorer, cache, monkeypatch):
+    probe = probe_of(scorer())
+
+    def meanwhile(_, tokens):
+        for name in [path.name for path in cache.iterdir()] if cache.exists() else []:
+            (cache / name).write_text('{"tokens": 1024}')
+        return 1.0
+
+    monkeypatch.setattr(budget, "_seconds", lambda _, tokens: 1.0)
+    learned_budget(probe)
+    (path,) = cache.iterdir()
+    path.write_text("broken")
+    monkeypatch.setattr(budget, "_seconds", meanwhile)
+    assert learned_budget(probe) == 8192
+
+
+def test_a_real_reader_is_measured_on_no_longer_inputs_than_it_reads(scorer):
     with torch.inference_mode():
-        assert learned_budget(own.reader(reads), reads, "real", CPU) in budget._TRIED["cpu"]
+        assert learned_budget(probe_of(scorer())) in budget._TRIED["cpu"]
 
 
 def test_little_work_and_a_number_of_ones_own_are_not_measured(scorer, cache):

@@ -261,6 +261,30 @@ def test_a_precision_is_refused_where_it_is_not_computed_in():
 
 
 def test_int8_is_refused_where_nothing_is_packed(model):
-    scorer = scorer_of(model("term-trans"), precision="int8")
-    with pytest.raises(ModelError, match=r"^--precision int8: is for BERT's family"):
-        scorer.scores(pairs_of(scorer), lambda _: None)
+    with pytest.raises(ModelError, match="--precision int8: is for BERT's family and heads that read"):
+        scorer_of(model("term-trans"), precision="int8")
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "tanh", "relu"])
+def test_int8_knows_every_activation(tiny, activation):
+    model = model_of(tiny("bert", hidden_act=activation))
+    plain, quantized = scores(scorer_of(model)), scores(scorer_of(model, precision="int8"))
+    assert np.abs(plain - quantized).max() < 0.25 * plain.std() + 0.02
+
+
+def test_int8_scores_a_pair_alike_whatever_stands_beside_it(tiny):
+    scorer = scorer_of(model_of(tiny()), precision="int8")
+    alone = [float(scores(scorer, [row])[0]) for row in EVERY_PAIR]
+    assert scores(scorer) == pytest.approx(alone, abs=2e-2)
+
+
+@pytest.mark.parametrize("mode", ["cross", "dual"])
+def test_texts_without_any_token_are_scored(tiny, mode):
+    scorer = scorer_of(model_of(tiny(), mode, markers=False))
+    found = scores(scorer, [(0, 0), (1, 1), (0, 1)], ["paris", ""], ["the nile", ""])
+    assert found.shape == (3,)
+
+
+def test_int8_is_refused_before_anything_is_scored(tiny):
+    with pytest.raises(ModelError, match="--precision int8: is for BERT's family"):
+        scorer_of(model_of(tiny("distilbert")), precision="int8")

@@ -1,6 +1,7 @@
 """Token files say what the tokenizer would say now."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ranker.data.collection import Collection
-from ranker.errors import OutputError
+from ranker.errors import DataError, OutputError
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring import token_file
@@ -162,3 +163,55 @@ def test_a_reading_is_known_by_its_tokenizer_and_its_name(scorer):
     tokenizer = scorer.model.tokenizer
     first, same, other = (Reading(tokenizer, name, str) for name in ("keep", "keep", "drop"))
     assert first.digest == same.digest != other.digest
+
+
+@pytest.mark.parametrize("name", ["ids", "offsets", "meta.json"])
+@pytest.mark.parametrize("change", ["cut", "longer", "gone", "empty", "a folder"])
+def test_a_file_that_is_not_as_it_was_written_is_made_again(tmp_path, scorer, name, change):
+    collection = collection_of(tmp_path / "d")
+    expected = lists(build(scorer, collection).texts(np.arange(5), 50))
+    path = token_folder(scorer.reading, collection) / name
+    content = path.read_bytes()
+    path.unlink()
+    if change == "a folder":
+        path.mkdir()
+    elif change != "gone":
+        path.write_bytes({"cut": content[:-3], "longer": content + b"1", "empty": b""}[change])
+    assert find_token_file(scorer.reading, collection) is None
+    assert lists(build(scorer, collection).texts(np.arange(5), 50)) == expected
+    assert find_token_file(scorer.reading, collection) is not None
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"dtype": "uint8", "passages": 5, "tokens": 10}', "[" * 100_000])
+def test_a_description_that_does_not_fit_is_not_believed(tmp_path, scorer, text):
+    collection = collection_of(tmp_path / "d")
+    build(scorer, collection)
+    (token_folder(scorer.reading, collection) / "meta.json").write_text(text)
+    assert find_token_file(scorer.reading, collection) is None
+
+
+def test_builders_at_once_wait_for_the_first(tmp_path, scorer):
+    collection = collection_of(tmp_path / "d")
+    told = []
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(build_token_file, scorer.reading, collection, told.append) for _ in range(8)]
+        assert {len(job.result()) for job in jobs} == {5}
+    assert sum(told) == 5
+
+
+def test_what_a_killed_builder_left_is_removed(tmp_path, scorer):
+    collection = collection_of(tmp_path / "d")
+    folder = token_folder(scorer.reading, collection)
+    leftover = folder.with_name(f".{folder.name}.99.tmp")
+    leftover.mkdir(parents=True)
+    build(scorer, collection)
+    assert not leftover.exists()
+
+
+def test_a_collection_that_changes_before_it_is_read_is_refused(tmp_path, scorer):
+    collection = collection_of(tmp_path / "d")
+    text = collection.path.read_text()
+    collection.path.write_text(text.partition("\n")[0] + "\n")
+    with pytest.raises(DataError, match="has changed since it was opened"):
+        build(scorer, collection)
+    assert find_token_file(scorer.reading, collection) is None
