@@ -30,11 +30,12 @@ def encoder(tiny):
 
 @pytest.fixture
 def rerank(ranker, dataset, classifier, run_of_test, tmp_path):
-    """Reranks the run for test with a stock classifier; the last of two equal options counts."""
+    """Reranks the run for test, with a stock classifier if no model is given; the last of two equal options counts."""
 
     def call(*more):
+        model = () if "--model" in more else ("--model", classifier)
         return ranker(
-            "rerank", dataset, "--run", run_of_test, "--mode", "cross", "--model", classifier, "--precision",
+            "rerank", dataset, "--run", run_of_test, "--mode", "cross", *model, "--precision",
             "float32", "-o", tmp_path / "out" / "a.run", *more,
         )  # fmt: skip
 
