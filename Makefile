@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce check format lint types test test-slow test-oracle test-gpu test-faults bench clean
+.PHONY: reproduce check format lint types test test-slow test-oracle test-gpu test-faults fuzz bench clean
 
 reproduce: $(READY)
 	$(BIN)/ranker reproduce --force
@@ -39,6 +39,10 @@ test-gpu: $(READY)
 test-faults: $(READY)
 	$(BIN)/pytest -m faults
 
+fuzz: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	PYTHONPATH=tests/hostile $(BIN)/python tests/hostile/fuzz.py -max_total_time=300 -timeout=10 -rss_limit_mb=2048 -max_len=4096
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -47,4 +51,4 @@ bench: $(READY)
 	$(BIN)/python benchmarks/runs.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz

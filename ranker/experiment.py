@@ -125,7 +125,7 @@ def validator(scorer: Scorer, collection: Collection, dev: Judged) -> Callable[[
     run = Run(dev.run.name, head)
     check_run(run, dev.queries, collection, DEV_DEPTH)
     qrels = {query_id: dev.qrels[query_id] for query_id in run}
-    pairs = candidates(scorer, run, dev.queries, collection, DEV_DEPTH)
+    pairs = candidates(scorer, run, dev.queries, collection, DEV_DEPTH).whole
     measures = parse_measures([DEV_MEASURE])
 
     def validate() -> float:

@@ -14,8 +14,9 @@ DEFAULT_RERANK_DEPTH: Final = 100
 DEFAULT_MEASURES: Final = ("nDCG@10", "RR@10", "AP", "R@100", "P@10")
 """What runs are measured by: TREC Deep Learning's, MS MARCO's, and the classic ones."""
 
-MAX_LINE_BYTES: Final = 64 * 2**20
-"""One line of a text file. The longest real passage is far shorter; a file without newlines must not fill memory."""
+MAX_LINE_BYTES: Final = 16 * 2**20
+"""One line of a text file, or one record of JSON. The longest real passage is far shorter; a file without
+newlines must not fill memory, and JSON of nothing but brackets takes 25 times its bytes."""
 
 MAX_ID_BYTES: Final = 1_024
 """An id of a query or passage. Lucene refuses terms above 32,766 bytes; real ids stay below 200."""
@@ -32,9 +33,36 @@ MIN_TOKENS: Final = 8
 MAX_TOKENS: Final = 8_192
 """Tokens a model reads of a pair: the longest of the supported backbones (ModernBERT); BERT's own limit is 512."""
 
+MIN_STRIDE: Final = 8
+"""Tokens between two windows of a passage. Below it, windows say the same again, at many times the cost."""
+
+MAX_WINDOWS: Final = 10_000
+"""Windows of one passage. A book of a million tokens has about as many of 200; a larger one is no passage."""
+
 MAX_DOCUMENT_BYTES: Final = 64 * 2**20
 """One page, tagged document or JSON record of what is imported, read whole. A few bytes of an archive can unpack to
 more than memory holds."""
+
+MAX_UNPACKED_SHARE: Final = 200
+"""Bytes that a byte of a compressed file unpacks to. Text gives 3 to 20; a bomb of gzip gives 1,032, of xz 7,000."""
+
+SMALL_UNPACKED_BYTES: Final = 2**28
+"""What any compressed file may unpack to, however small it is: lines that repeat are no bomb while they fit memory."""
+
+MAX_ARCHIVE_NAME_BYTES: Final = 2**16
+"""A long name or other header of an archive's member, read whole. Linux ends paths at 4,096 bytes."""
+
+MAX_SETTINGS_BYTES: Final = 16 * 2**20
+"""A file of settings or a manifest, read whole. The largest name each file of an index or each loss of a training."""
+
+MAX_LAYERS: Final = 1_000
+"""Layers in a model's config.json, built one by one. The deepest published encoders have 48."""
+
+MAX_WIDTH: Final = 2**17
+"""Any width in a model's config.json, and its labels. The widest published layers have 53,248."""
+
+MAX_VOCABULARY: Final = 2**24
+"""Words and positions in a model's config.json. The largest published vocabularies have a million."""
 
 MIN_PYDOC_WORDS: Final = 16
 """A passage of pydoc. Below this, little of most docstrings is left beside their first sentence."""
@@ -50,6 +78,9 @@ BOOTSTRAP_SAMPLES: Final = 10_000
 
 MIN_COMPARED_QUERIES: Final = 2
 """Queries of a comparison. One difference has no spread, so nothing can be said about chance."""
+
+MAX_VISITS: Final = 2**20
+"""Lists or candidates that FAISS looks at for a query. That many are all of the largest IVF that is built here."""
 
 MAX_BM25_K1: Final = 100.0
 """BM25's k1. Tuned values stay below 10; far above, repetitions of a word only count in proportion."""

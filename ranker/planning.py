@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 
 from ranker.data.run import Run
 from ranker.errors import ModelError
-from ranker.reranking import Reranked, with_tail
+from ranker.reranking import Reranked, input_name, tied, windows_of, with_tail
 from ranker.scoring.device import peak_memory
 from ranker.scoring.memory import Recall, computed
+from ranker.scoring.overflow import Inputs
 from ranker.scoring.schedule import batches
-from ranker.scoring.scorer import Advance, Cut, Matrix, Pairs, Scorer
+from ranker.scoring.scorer import Advance, Cut, Matrix, Scorer
+from ranker.scoring.survival import named
 from ranker.scoring.work import Work
 
 Rows = NDArray[np.int64]
@@ -51,9 +54,9 @@ class Plan:
     memory: int
 
 
-def plan(scorer: Scorer, pairs: Pairs, seconds: float = _PROBE_SECONDS) -> Plan:
+def plan(scorer: Scorer, inputs: Inputs, seconds: float = _PROBE_SECONDS) -> Plan:
     """Scores batches of all lengths for so many seconds, and tells from them how long all will take."""
-    work = scorer.work(pairs)
+    work = scorer.work(inputs.read)
     new = np.flatnonzero(work.lengths)
     lengths = work.lengths[new]
     cuts = list(batches(lengths, work.tokens_per_batch))
@@ -63,13 +66,13 @@ def plan(scorer: Scorer, pairs: Pairs, seconds: float = _PROBE_SECONDS) -> Plan:
     # the first batch pays for what is set up once
     typical = spent[1:] or spent
     return Plan(
-        queries=len(pairs.queries),
-        pairs=len(pairs.rows),
+        queries=len(inputs.whole.queries),
+        pairs=len(inputs),
         inputs=len(new),
         tokens=int(lengths.sum()),
         padding=1.0 - float(lengths.sum()) / total if total and work.pads else 0.0,
         histogram=histogram(lengths),
-        cut=scorer.cut(pairs),
+        cut=scorer.cut(inputs.whole),
         seconds=sum(typical) / len(typical) * len(cuts) if typical else 0.0,
         probed=sum(spent),
         memory=peak_memory(scorer.device),
@@ -110,24 +113,28 @@ class Progress:
     recall: Recall = computed
 
 
-def rerank_while(scorer: Scorer, run: Run, pairs: Pairs, depth: int, progress: Progress) -> Partial:
+def rerank_while(scorer: Scorer, run: Run, inputs: Inputs, depth: int, progress: Progress) -> Partial:
     """Scores shallow ranks of all queries before deeper ones, while ``go_on`` or until Ctrl-C.
 
-    ``pairs`` are those of ``reranking.candidates``. Of each query the ranks down to the first that was not scored are
+    ``inputs`` are those of ``reranking.candidates``. Of each query the ranks down to the first that was not scored are
     reordered; what lies beneath keeps its order.
     """
     counts = np.array([min(depth, len(ranking)) for ranking in run.values()], dtype=np.int64)
     starts = np.cumsum(counts) - counts
     ranks = np.arange(int(counts.sum())) - np.repeat(starts, counts)
     scores = np.full(len(ranks), np.nan, dtype=np.float32)
-    stopped = _fill(scorer.work(pairs, progress.recall), scores, ranks, progress)
+    work = inputs.work(scorer, progress.recall)
+    with named(partial(input_name, run, depth, inputs)):
+        stopped = _fill(work, scores, ranks, progress)
     depths = np.array([_leading(scores[a : a + n]) for a, n in zip(starts, counts, strict=True)], dtype=np.int64)
     rankings = {
         query_id: with_tail(ranking, scores[start : start + reached]) if reached else ranking
         for (query_id, ranking), start, reached in zip(run.items(), starts, depths, strict=True)
     }
     scored = np.flatnonzero(~np.isnan(scores))
-    return Partial(Run(run.name, rankings), len(scored), scorer.cut(pairs.only(scored)), depths, stopped)
+    done, windows = inputs.whole.only(scored), windows_of(run, depth, inputs, work.best, scored)
+    ties = tied(done, scores[scored])
+    return Partial(Run(run.name, rankings), len(scored), scorer.cut(done), ties, windows, depths, stopped)
 
 
 def tiers(ranks: Rows) -> Iterator[Rows]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ranker.comparison import ALPHA, Comparison, Difference
 from ranker.evaluation import Evaluation, Measure
 from ranker.limits import MAX_DEPTH
+from ranker.ties import Ties
 
 if TYPE_CHECKING:
     from ranker.planning import Plan
@@ -26,17 +27,21 @@ _BAR: Final = 40
 Rows = Sequence[Sequence[str]]
 
 
-def render_evaluations(evaluations: Sequence[Evaluation], form: Format = "table", per_query: bool = False) -> str:
-    """One row per run, or per run and query; a table also says what was missing and unjudged.
+def render_evaluations(
+    evaluations: Sequence[Evaluation], form: Format = "table", per_query: bool = False, ties: Sequence[Ties] = ()
+) -> str:
+    """One row per run, or per run and query; a table also says what was missing and unjudged, and what ties decide.
 
     All evaluations are of the same measures. CSV has one value a row: run, query_id (``all``), measure, value.
     """
     if form == "json":
-        return _json({"runs": [_evaluation_record(e, per_query) for e in evaluations]})
+        decided = {one.expected.name: _ties_record(one) for one in ties}
+        records = [_evaluation_record(e, per_query) | decided.get(e.name, {}) for e in evaluations]
+        return _json({"runs": records})
     if form == "csv":
         return _csv(_evaluation_csv(evaluations, per_query))
     rows = _query_rows(evaluations) if per_query else _run_rows(evaluations)
-    said = [note for e in evaluations for note in notes(e)]
+    said = [note for e in evaluations for note in notes(e)] + [note for one in ties for note in tie_notes(one)]
     return "\n".join([_table(form)(rows, 2 if per_query else 1), "", *_bullets(said, form)]) + "\n"
 
 
@@ -99,6 +104,19 @@ def notes(evaluation: Evaluation) -> list[str]:
     return said
 
 
+def tie_notes(ties: Ties) -> list[str]:
+    """The values that hang on the order of equal scores: the least, the expected and the greatest."""
+    ranges = []
+    for measure in ties.expected.measures:
+        least, expected, greatest = (_number(measure, e.summary(measure.name)) for e in ties.extent)
+        if least != greatest:
+            ranges.append(f"{measure.name} {least} to {greatest}, {expected} expected")
+    if not ranges:
+        return []
+    tied = f"{ties.expected.name}: equal scores in {len(ties.queries)} queries leave open"
+    return [f"{tied} {'; '.join(ranges)}{'' if ties.exact else ' by orders at random'}"]
+
+
 def verdict(difference: Difference, baseline: str) -> str:
     """One sentence: whether the run beat the baseline, by how much, and with what corrected p."""
     d = difference
@@ -158,6 +176,13 @@ def _evaluation_record(evaluation: Evaluation, per_query: bool) -> dict[str, Any
     if per_query:
         record["per_query"] = {name: evaluation.per_query(name) for name in names}
     return record
+
+
+def _ties_record(ties: Ties) -> dict[str, Any]:
+    names = [measure.name for measure in ties.expected.measures]
+    words = ("least", "expected", "greatest")
+    values = {name: dict(zip(words, (e.summary(name) for e in ties.extent), strict=True)) for name in names}
+    return {"ties": {"queries": list(ties.queries), "exact": ties.exact, "measures": values}}
 
 
 def _extent(measure: Measure) -> str:

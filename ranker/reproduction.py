@@ -55,6 +55,7 @@ class ReproductionConfig:
     groups_per_step: int = 16
     learning_rate: float = 2e-4
     frozen_layers: int = 3
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         """Refuses, before any work, what would be refused in the middle of it."""
@@ -131,8 +132,8 @@ def reproduce(
     bm25, cls, mean, dual, faiss, cross = arm_names(config)
     arms = {
         bm25: Arm(job.first_stage, None, 0, job.first_stage_seconds, Cut(0, 0, 0), None),
-        cls: job.reranked(cls, Scorer(load_model(backbone, "dual", "cls"), speed), None),
-        mean: job.reranked(mean, Scorer(load_model(backbone, "dual", "mean"), speed), None),
+        cls: job.reranked(cls, Scorer(load_model(backbone, "dual", "cls", config.trust_remote_code), speed), None),
+        mean: job.reranked(mean, Scorer(load_model(backbone, "dual", "mean", config.trust_remote_code), speed), None),
     }
     scorer, trained = job.trained("dual")
     arms[dual] = job.reranked(dual, scorer, trained)
@@ -160,7 +161,8 @@ class _Job:
 
     def trained(self, mode: str) -> tuple[Scorer, Trained]:
         config = self.config
-        scorer = Scorer(create_model(config.reading(mode), self.backbone, config.seed), self.speed)
+        model = create_model(config.reading(mode), self.backbone, config.seed, config.trust_remote_code)
+        scorer = Scorer(model, self.speed)
         training = config.training()
         training = replace(
             training, frozen_layers=min(training.frozen_layers, layers_of(scorer.model.encoder.backbone))

@@ -9,9 +9,11 @@ import numpy as np
 
 from ranker.data.dataset import Dataset
 from ranker.data.files import digest
+from ranker.data.objects import shortened
 from ranker.data.run import Run
 from ranker.errors import DataError
 from ranker.reranking import candidates, check_run, reordered
+from ranker.scoring.memory import computed
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 
@@ -75,9 +77,12 @@ def scored_depth(run_path: Path, manifest: Mapping[str, Any]) -> int:
     Raises: DataError where the manifest does not say it, or there is no rank that all queries have scored.
     """
     budget = manifest.get("budget")
-    depth = budget["ranks_scored"]["least"] if isinstance(budget, dict) else manifest.get("depth")
-    if not isinstance(depth, int) or depth < 1:
-        raise DataError(f"{run_path}: its manifest says depth {depth}; expected 1 or more, to have scores to verify.")
+    scored = budget.get("ranks_scored") if isinstance(budget, dict) else {"least": manifest.get("depth")}
+    depth = scored.get("least") if isinstance(scored, dict) else None
+    if type(depth) is not int or depth < 1:
+        raise DataError(
+            f"{run_path}: its manifest says depth {shortened(depth)}; expected 1 or more, to have scores to verify."
+        )
     return depth
 
 
@@ -111,9 +116,9 @@ def changes(scorer: Scorer, run: Run, dataset: Dataset, split: str, depth: int) 
     spread = float(told.std()) or 1.0
     tolerance = TOLERANCES[scorer.precision]
     for way, speed in _ways(scorer):
-        again = Scorer(scorer.model, speed)
-        pairs = candidates(again, run, queries, dataset.collection, depth)
-        scores = again.scores(pairs, lambda _: None)
+        again = Scorer(scorer.model, speed, scorer.overflow)
+        inputs = candidates(again, run, queries, dataset.collection, depth)
+        scores = inputs.work(again, computed).scores(np.arange(len(inputs)), lambda _: None)
         largest = float(np.abs(scores - told).max(initial=0.0))
         yield Change(way, len(told), largest, largest / spread, _largest_move(run, scores, depth), tolerance)
 

@@ -86,7 +86,7 @@ def test_a_stop_keeps_every_passage_and_the_order_of_what_was_not_reached(scorer
     monkeypatch.setattr("ranker.planning._SLICE_SECONDS", 0.0)
     partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(lambda _: None, stopped_after(looks)))
     assert partial.stopped == "time"
-    assert 0 < partial.pairs < len(pairs.rows)
+    assert 0 < partial.pairs < len(pairs.whole.rows)
     for (query_id, ranking), depth in zip(partial.run.items(), partial.depths, strict=True):
         before = RUN[query_id].doc_ids
         assert sorted(ranking.doc_ids) == sorted(before)
@@ -106,7 +106,7 @@ def test_ctrl_c_leaves_what_was_scored(scorer, pairs, monkeypatch):
 
     partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(lambda _: None, interrupted))
     assert partial.stopped == "Ctrl-C"
-    assert 0 < partial.pairs < len(pairs.rows)
+    assert 0 < partial.pairs < len(pairs.whole.rows)
     assert len(partial.run["q1"]) == len(IDS)
 
 
@@ -128,11 +128,11 @@ def test_tiers_hold_every_pair_once_and_deepen(ranks):
 
 def test_a_plan_counts_what_there_is_to_compute(scorer, pairs):
     found = plan(scorer, pairs)
-    assert (found.queries, found.pairs) == (3, len(pairs.rows)) == (3, 97)
+    assert (found.queries, found.pairs) == (3, len(pairs.whole.rows)) == (3, 97)
     apart = scorer.model.config.apart
     assert found.inputs == (len({*IDS[:DEPTH], *IDS[-DEPTH:]}) if apart else 97)
     assert sum(found.histogram.values()) == found.inputs
-    assert found.cut == scorer.cut(pairs)
+    assert found.cut == scorer.cut(pairs.whole)
     assert 0 <= found.padding < 0.5
     assert found.memory > 2**20
 
@@ -160,13 +160,13 @@ def test_a_histogram_counts_each_input_under_the_least_bound_it_stays_within(len
 
 
 def test_texts_read_apart_cost_what_is_not_encoded_yet_in_the_order_asked_for(scorer, pairs):
-    work = scorer.work(pairs)
-    last_first = np.arange(len(pairs.rows))[::-1].copy()
+    work = scorer.work(pairs.whole)
+    last_first = np.arange(len(pairs.whole.rows))[::-1].copy()
     costs = work.costs(last_first)
     if not scorer.model.config.apart:
         assert costs.tolist() == work.lengths[last_first].tolist()
         return
-    last = zip((pairs.queries, pairs.passages), pairs.rows[-1], strict=True)
+    last = zip((pairs.whole.queries, pairs.whole.passages), pairs.whole.rows[-1], strict=True)
     assert costs[0] == sum(max(texts.lengths[row], 1) for texts, row in last)
     work.scores(last_first[:1], lambda _: None)
     assert work.costs(last_first)[0] == 0

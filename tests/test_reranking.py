@@ -12,7 +12,7 @@ from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
-from ranker.reranking import rerank, with_tail
+from ranker.reranking import rerank, tied, with_tail
 from ranker.scoring.scorer import Pairs, Scorer
 from ranker.scoring.speed import Speed
 
@@ -103,3 +103,31 @@ def test_a_tail_stays_beneath_and_apart_at_any_magnitude(head, tail):
     after = with_tail(before, head)
     assert after.doc_ids[len(head) :] == ids[len(head) :]
     assert (np.diff(after.scores[len(head) - 1 :]) < 0).all()
+
+
+def test_equal_scores_keep_the_order_in_which_they_came_and_become_distinct():
+    before = Ranking(("b", "c", "a"), np.array([3, 2, 1], np.float32))
+    after = with_tail(before, np.array([0.5, 0.5, 0.5], np.float32))
+    assert after.doc_ids == ("b", "c", "a")
+    assert after.scores.tolist() == [0.5, 0.5 - 2**-25, 0.5 - 2**-24]
+
+
+def test_equal_scores_at_the_end_of_the_head_stay_above_the_tail():
+    before = Ranking(("b", "c", "a"), np.array([3, 2, 1], np.float32))
+    after = with_tail(before, np.array([0.5, 0.5], np.float32))
+    assert after.doc_ids == ("b", "c", "a")
+    assert (np.diff(after.scores) < 0).all()
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_no_number_is_refused_and_not_smoothed_over(score):
+    with pytest.raises(DataError, match="passage 'c' has the score"):
+        with_tail(Ranking(("b", "c"), np.array([3, 2], np.float32)), np.array([1, score], np.float32))
+
+
+def test_passages_that_read_otherwise_and_score_the_same_are_counted(scorer):
+    texts = scorer.passages(["one text", "one text", "another", "a third"])
+    rows = np.array([(0, 0), (0, 1), (0, 2), (0, 3), (1, 2), (1, 3)])
+    pairs = Pairs(scorer.queries(["x", "y"]), texts, rows)
+    assert tied(pairs, np.array([1, 1, 2, 3, 2, 4], np.float32)) == 0
+    assert tied(pairs, np.array([1, 1, 1, 3, 5, 5], np.float32)) == 3 + 2

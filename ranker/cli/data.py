@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ranker.cli.options import PATH, force_option, output_option, pooling_option, progress, say, split_option
+from ranker.cli.options import (
+    PATH,
+    force_option,
+    output_option,
+    pooling_option,
+    progress,
+    say,
+    split_option,
+    trust_option,
+)
 from ranker.cli.settings import settings_of, settings_options, speed_options
 from ranker.index.dense_config import DenseConfig
 from ranker.index.lexical_config import LANGUAGES, LexicalConfig
@@ -81,6 +90,7 @@ def import_command(format_name: str, sources: tuple[str, ...], output: Path, for
     "--model", "source", default="", help="For dense and tokens: the model, a directory or hub name, or 'offline'."
 )
 @pooling_option
+@trust_option
 @settings_options(LexicalConfig, _LEXICAL, {"language": LANGUAGES})
 @settings_options(DenseConfig, _DENSE, {})
 @speed_options
@@ -88,7 +98,14 @@ def import_command(format_name: str, sources: tuple[str, ...], output: Path, for
 @force_option
 @click.pass_context
 def index_command(
-    context: click.Context, dataset: str, kind: str, source: str, pooling: str, output: Path | None, force: bool
+    context: click.Context,
+    dataset: str,
+    kind: str,
+    source: str,
+    pooling: str,
+    trust_remote_code: bool,
+    output: Path | None,
+    force: bool,
 ) -> None:
     """Index a DATASET's passages, for BM25 by Lucene or by a dual encoder's vectors in FAISS.
 
@@ -100,7 +117,7 @@ def index_command(
     if kind != "bm25" and not source:
         raise click.UsageError(f"--kind {kind} needs --model, the model that reads the passages.")
     if kind == "tokens":
-        _index_tokens(open_dataset(dataset), source)
+        _index_tokens(open_dataset(dataset), source, trust_remote_code)
         return
     if output is None:
         raise click.UsageError(f"--kind {kind} needs --output, the index to write.")
@@ -118,18 +135,21 @@ def index_command(
         else:
             from ranker.index.dense import build_dense_index
 
-            scorer = _dual_encoder(source, pooling, settings_of(context, Speed))
+            scorer = _dual_encoder(source, pooling, trust_remote_code, settings_of(context, Speed))
             build_dense_index(scorer, data, settings_of(context, DenseConfig), output, force, advance)
     seconds = time.monotonic() - started
     say(f"{output}: {kind} index of {count} passages in {seconds:.1f} s, {count / seconds:.0f} passages/s.")
 
 
-def _index_tokens(data: Dataset, source: str) -> None:
+def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
     from ranker.scoring.token_file import build_token_file, token_folder
 
-    reading, count = Scorer(load_model(source), Speed(device="cpu")).reading, len(data.collection)
+    reading, count = (
+        Scorer(load_model(source, trust_remote_code=trusted), Speed(device="cpu")).reading,
+        len(data.collection),
+    )
     started = time.monotonic()
     with progress("tokens", count, "passage") as advance:
         build_token_file(reading, data.collection, advance)
@@ -148,6 +168,7 @@ def _index_tokens(data: Dataset, source: str) -> None:
     help="Passages to find for each query.",
 )
 @click.option("--model", "source", default="", help="For a dense index: its model, where it has moved since.")
+@trust_option
 @split_option
 @speed_options
 @output_option("RUN")
@@ -159,6 +180,7 @@ def retrieve_command(
     index_path: Path,
     depth: int,
     source: str,
+    trust_remote_code: bool,
     split: str,
     output: Path,
     force: bool,
@@ -175,7 +197,8 @@ def retrieve_command(
     started = time.monotonic()
     search = {"bm25": _search_bm25, "dense": _search_dense}[index_kind(index_path)]
     with progress("retrieve", len(queries), "query") as advance:
-        run, facts = search(_Retrieval(data, queries, index_path, depth, source, settings_of(context, Speed), advance))
+        speed = settings_of(context, Speed)
+        run, facts = search(_Retrieval(data, queries, index_path, depth, source, trust_remote_code, speed, advance))
     seconds = time.monotonic() - started
     dataset_facts = data.record(split)
     write_named(run, output, force, {"dataset": dataset_facts, "depth": depth, **facts, "seconds": round(seconds, 2)})
@@ -192,6 +215,7 @@ class _Retrieval(NamedTuple):
     folder: Path
     depth: int
     model: str
+    trusted: bool
     speed: Speed
     advance: Advance
 
@@ -209,7 +233,7 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     from ranker.index.dense import check_model, open_dense_index
 
     index, settings = open_dense_index(job.folder, job.data.collection)
-    scorer = _dual_encoder(job.model or settings.model, settings.pooling, job.speed)
+    scorer = _dual_encoder(job.model or settings.model, settings.pooling, job.trusted, job.speed)
     check_model(job.folder, settings, scorer)
     queries = scorer.queries(query.text for query in job.queries.values())
     run = index.search(job.queries, scorer.vectors(queries, job.advance), job.depth)
@@ -217,8 +241,8 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     return run, {"index": {"kind": "dense", **asdict(settings)}, **scoring_record(scorer), **cut}
 
 
-def _dual_encoder(source: str, pooling: str, speed: Speed) -> Scorer:
+def _dual_encoder(source: str, pooling: str, trusted: bool, speed: Speed) -> Scorer:
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
 
-    return Scorer(load_model(source, "dual", pooling), speed)
+    return Scorer(load_model(source, "dual", pooling, trusted), speed)

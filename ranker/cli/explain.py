@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ranker.cli.model_options import MODEL_HELP, mode_option
-from ranker.cli.options import PATH, force_option, pooling_option, say, split_option
+from ranker.cli.options import PATH, force_option, pooling_option, say, split_option, trust_option
 from ranker.errors import DataError
 from ranker.scoring.speed import DEVICES, Speed
 
@@ -33,6 +33,7 @@ _AGAINST = (255, 224, 217, 210, 160)
 @click.option("--query", help="A question of your own, with --passage and without a DATASET.")
 @click.option("--passage", help="A passage of your own.")
 @pooling_option
+@trust_option
 @split_option
 @click.option(
     "--device",
@@ -60,6 +61,7 @@ def explain_command(
     query: str | None,
     passage: str | None,
     pooling: str,
+    trust_remote_code: bool,
     split: str,
     device: str,
     form: str,
@@ -85,7 +87,7 @@ def explain_command(
         raise click.UsageError("give a DATASET with --query-id and --doc-id, or --query and --passage without one")
     pair = _pair(dataset, str(given[0]), str(given[1]), split)
     # single precision: bf16 rounds away what one word changes
-    scorer = Scorer(load_model(source, mode, pooling), Speed("float32", device))
+    scorer = Scorer(load_model(source, mode, pooling, trust_remote_code), Speed("float32", device))
     explanation = explain(scorer, pair)
     if output:
         with written(output, force) as beside:

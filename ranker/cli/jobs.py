@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.options import PATH, force_option
+from ranker.cli.options import PATH, force_option, trust_option
 from ranker.cli.records import counts, scoring_record, training_facts, training_progress, write_named
 from ranker.cli.settings import settings_of, speed_options
 from ranker.scoring.speed import Speed
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     "--dataset", "name", default="almanac", show_default=True, help="The DATASET; it needs train, dev and test."
 )
 @click.option("--model", "backbone", default="offline", show_default=True, help="The backbone of every arm.")
+@trust_option
 @click.option("--seed", default=1, show_default=True, help="Seed of new heads, groups and dropout.")
 @click.option("--minutes-each", default=4.5, show_default=True, help="Minutes of training for each trained arm.")
 @click.option("--depth", default=30, show_default=True, help="Passages of BM25 to rerank, and to draw negatives from.")
@@ -42,6 +43,7 @@ def reproduce_command(
     context: click.Context,
     name: str,
     backbone: str,
+    trust_remote_code: bool,
     seed: int,
     minutes_each: float,
     depth: int,
@@ -59,7 +61,9 @@ def reproduce_command(
     from ranker.report import render_evaluations, verdict
     from ranker.reproduction import HEADLINE, ReproductionConfig, arm_names, reproduce, trained_names
 
-    config = ReproductionConfig(seed=seed, minutes_each=minutes_each, depth=depth, length=length)
+    config = ReproductionConfig(
+        seed=seed, minutes_each=minutes_each, depth=depth, length=length, trust_remote_code=trust_remote_code
+    )
     dataset = open_dataset(name)
     runs = {arm: output / "runs" / _file_name(dataset) / f"{arm}.run" for arm in arm_names(config)}
     qrels = output / "qrels" / f"{_file_name(dataset)}.test.qrels"

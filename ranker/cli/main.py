@@ -1,6 +1,7 @@
 """The ``ranker`` command."""
 
 import sys
+from typing import Final
 
 import click
 
@@ -17,6 +18,8 @@ from ranker.cli.train import train_command
 from ranker.cli.validate import validate_command
 from ranker.cli.verify import verify_command
 from ranker.errors import RankerError
+
+_LESS: Final = "expected more of it, or a smaller --tokens-per-batch, --depth or --groups-per-step."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -56,6 +59,12 @@ def main() -> None:
         status = cli(prog_name="ranker", standalone_mode=False) or 0
     except RankerError as error:
         _stop(f"Error: {error}", 1)
+    except (MemoryError, RuntimeError) as error:
+        from ranker.scoring.survival import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        _stop(f"Error: memory ran out: {' '.join(str(error).split()) or 'Python has none left'}; {_LESS}", 1)
     except click.exceptions.Abort:
         _stop("Error: stopped by Ctrl-C; nothing half-written was left behind.", 1)
     except click.ClickException as error:
@@ -66,5 +75,7 @@ def main() -> None:
 
 
 def _stop(sentence: str, status: int) -> None:
-    click.echo(sentence, err=True)
+    """What a message quotes may come from anywhere; a terminal must not take it for orders."""
+    shown = (one if one.isprintable() else one.encode("unicode_escape").decode() for one in sentence)
+    click.echo("".join(shown), err=True)
     sys.exit(status)

@@ -50,6 +50,16 @@ def pooling_option(command: F) -> F:
     )(command)
 
 
+def trust_option(command: F) -> F:
+    """``--trust-remote-code``, for every command that opens a model."""
+    return click.option(
+        "--trust-remote-code",
+        is_flag=True,
+        help="Run the Python code that a model brings (auto_map in its config.json), with all that you may do on this "
+        "machine. Without, such a model is refused.",
+    )(command)
+
+
 def run_name(path: Path) -> str:
     """What a run is called by the file that it lies in: ``runs/cross.seed1.run.gz`` is ``cross.seed1``."""
     name = path.name

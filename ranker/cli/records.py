@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ranker.cli.options import run_name, say
 
@@ -18,26 +18,58 @@ if TYPE_CHECKING:
     from ranker.training.config import TrainingConfig
     from ranker.training.learner import Step, Trained
 
+_MANY_TIES: Final = 0.01
+"""Equal scores of different passages, as a share of all: float32 logits of a head that works have next to none."""
+
 
 def write_named(run: Run, output: Path, force: bool, facts: dict[str, Any]) -> None:
-    """Writes a run, called by its file's name, and its manifest."""
+    """Writes a run, called by its file's name and without equal scores, and its manifest."""
     from ranker.data.manifest import write_manifest
     from ranker.data.run import Run
     from ranker.data.trec import write_run
 
-    write_run(Run(run_name(output), run.rankings), output, force)
+    write_run(Run(run_name(output), run.rankings).distinct(), output, force)
     write_manifest(output, facts)
 
 
 def write_result(reranked: Reranked, output: Path, force: bool, facts: dict[str, Any]) -> None:
     """Writes a reranked run with its manifest, and says in a line what was done and what was cut."""
     cut = reranked.cut
-    write_named(reranked.run, output, force, {**facts, **counts(reranked.pairs, cut)})
+    facts = {**facts, **counts(reranked.pairs, cut), "ties": reranked.ties, "in_windows": len(reranked.windows)}
+    write_named(reranked.run, output, force, facts)
+    _write_windows(reranked, windows_path(output))
     lost = f"; {cut.pairs} passages cut, {cut.tokens} tokens lost" if cut.pairs else ""
+    lost += f", and {facts['answers_cut']} answers with them" if facts.get("answers_cut") else ""
     lost += f"; {cut.queries} queries cut" if cut.queries else ""
     speed = f"{facts['pairs_per_second']} pairs/s in {facts['precision']}"
     known = f", {facts['remembered']:.0%} remembered" if facts.get("remembered") else ""
     say(f"{output}: {len(reranked.run)} queries, {reranked.pairs} pairs{known} at {speed}{lost}.")
+    if reranked.ties > _MANY_TIES * reranked.pairs:
+        say(_saturated(reranked, str(facts["precision"])))
+
+
+def windows_path(output: Path) -> Path:
+    """Where a run's best windows are told, if any of its passages was read in several."""
+    return output.with_name(f"{output.name}.windows.tsv")
+
+
+def _write_windows(reranked: Reranked, path: Path) -> None:
+    """A line for each passage read in windows; what an earlier run that was replaced has left is taken away."""
+    from ranker.data.files import written
+
+    if not reranked.windows:
+        path.unlink(missing_ok=True)
+        return
+    with written(path, force=True) as beside, beside.open("w", encoding="utf-8") as file:
+        rows = (reranked.windows[0]._fields, *reranked.windows)
+        file.writelines("\t".join(map(str, row)) + "\n" for row in rows)
+
+
+def _saturated(reranked: Reranked, precision: str) -> str:
+    """Why so many scores are equal, and what to do."""
+    share = f"{reranked.ties / reranked.pairs:.1%} of the passages have the score of another that reads otherwise"
+    advice = "the model does not tell them apart" if precision == "float32" else "try --precision float32"
+    return f"{share}, and keep the order in which they came; {advice}."
 
 
 def counts(pairs: int, cut: Cut) -> dict[str, int]:
@@ -46,12 +78,17 @@ def counts(pairs: int, cut: Cut) -> dict[str, int]:
 
 
 def scoring_record(scorer: Scorer) -> dict[str, Any]:
-    """The model and how it ran; ``padding`` is its share of the tokens computed."""
+    """The model and how it ran; ``padding`` is its share of the tokens computed.
+
+    ``out_of_memory`` counts the batches that had to be halved.
+    """
     return {
         "model": {"source": scorer.model.source, "sha256": scorer.model.digest(), **asdict(scorer.model.config)},
         "device": device_name(scorer),
         "precision": scorer.precision,
+        **asdict(scorer.overflow),
         "padding": round(scorer.tally.share, 4),
+        "out_of_memory": scorer.survivor.failures,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from ranker.cli.model_options import MODEL_HELP, mode_option
-from ranker.cli.options import PATH, force_option, pooling_option, progress, say, split_option
+from ranker.cli.options import PATH, force_option, pooling_option, progress, say, split_option, trust_option
 from ranker.cli.records import counts, scoring_record, write_result
-from ranker.cli.settings import settings_of, speed_options
+from ranker.cli.settings import settings_of, settings_options, speed_options
 from ranker.cli.tokens import keep_tokens
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
 from ranker.model.config import MODES
+from ranker.scoring.overflow_config import OVERFLOWS, Overflow
 from ranker.scoring.speed import Speed
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from ranker.data.records import Query
     from ranker.data.run import Run
     from ranker.reranking import Reranked
-    from ranker.scoring.scorer import Advance, Pairs, Scorer
+    from ranker.scoring.overflow import Inputs
+    from ranker.scoring.scorer import Advance, Scorer
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])")
@@ -90,6 +92,10 @@ class _Work:
     path: Path
 
 
+def _meanings(choices: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {meaning}" for name, meaning in choices.items())
+
+
 @click.command("rerank")
 @click.argument("dataset")
 @click.option("--run", "run_path", type=PATH, required=True, help="The run to rerank.")
@@ -118,7 +124,16 @@ class _Work:
 )
 @click.option("--plan", "planned", is_flag=True, help="Only say what it would take, by a probe of five seconds.")
 @click.option("--fresh", is_flag=True, help="Score every pair anew, also those whose scores are remembered.")
+@settings_options(
+    Overflow,
+    {
+        "overflow": f"For a passage longer than the model reads. {_meanings(OVERFLOWS)}",
+        "stride": "Tokens from window to window; 0: half a window",
+    },
+    {"overflow": OVERFLOWS},
+)
 @pooling_option
+@trust_option
 @split_option
 @speed_options
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="The run to write; needed without --plan.")
@@ -136,6 +151,7 @@ def rerank_command(
     planned: bool,
     fresh: bool,
     pooling: str,
+    trust_remote_code: bool,
     split: str,
     output: Path | None,
     force: bool,
@@ -162,7 +178,11 @@ def rerank_command(
     data = open_dataset(dataset)
     work = _Work(data, split, data.queries(split), read_run(run_path), run_path)
     scorers = [
-        Scorer(load_model(source, stage.mode, pooling), settings_of(context, Speed))
+        Scorer(
+            load_model(source, stage.mode, pooling, trust_remote_code),
+            settings_of(context, Speed),
+            settings_of(context, Overflow),
+        )
         for stage, source in zip(stages, sources, strict=True)
     ]
     if planned:
@@ -205,7 +225,7 @@ def _say_plan(work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer])
     from ranker.report import render_plan
 
     for stage, scorer in zip(stages, scorers, strict=True):
-        found = plan(scorer, _pairs(work, work.run, stage, scorer, keeping=False))
+        found = plan(scorer, _inputs(work, work.run, stage, scorer, keeping=False))
         click.echo(render_plan(found, f"{stage.mode} to depth {stage.depth} in {scorer.precision}"))
 
 
@@ -214,23 +234,33 @@ def _rerank(
 ) -> None:
     """Each stage on what the one before made; the manifest tells of the last, and under ``earlier`` of the others."""
     from ranker.data.files import digest
+    from ranker.reranking import gold_answers_cut
 
     run, told = work.run, []
     for stage, scorer in zip(stages, scorers, strict=True):
-        pairs = _pairs(work, run, stage, scorer)
+        inputs = _inputs(work, run, stage, scorer)
         started = time.monotonic()
-        with progress(f"rerank {stage.mode}", len(pairs.rows), "pair") as advance:
-            done, facts = _scored(scorer, run, pairs, stage, scoring, advance)
+        with progress(f"rerank {stage.mode}", len(inputs.read.rows), "pair") as advance:
+            done, facts = _scored(scorer, run, inputs, stage, scoring, advance)
+        answers = gold_answers_cut(scorer, run, inputs, work.queries, work.data.collection, stage.depth)
         new = done.pairs * (1 - facts["remembered"])
         facts["pairs_per_second"] = round(new / (time.monotonic() - started), 1)
-        told.append({"depth": stage.depth, **scoring_record(scorer), **facts, **counts(done.pairs, done.cut)})
+        told.append(
+            {
+                "depth": stage.depth,
+                **scoring_record(scorer),
+                **facts,
+                **counts(done.pairs, done.cut),
+                "answers_cut": answers,
+            }
+        )
         run = done.run
     source = {"name": work.run.name, "path": str(work.path), "sha256": digest(work.path)}
     earlier = {"earlier": told[:-1]} if told[:-1] else {}
     write_result(done, *output, {"dataset": work.data.record(work.split), "run": source, **earlier, **told[-1]})
 
 
-def _pairs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = True) -> Pairs:
+def _inputs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = True) -> Inputs:
     from ranker.reranking import candidates, check_run
 
     check_run(run, work.queries, work.data.collection, stage.depth)
@@ -241,20 +271,20 @@ def _pairs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = 
 
 
 def _scored(
-    scorer: Scorer, run: Run, pairs: Pairs, stage: Stage, scoring: _Scoring, advance: Advance
+    scorer: Scorer, run: Run, inputs: Inputs, stage: Stage, scoring: _Scoring, advance: Advance
 ) -> tuple[Reranked, dict[str, Any]]:
     """The reranked run, and what a manifest says of a budget and of what was remembered."""
     from ranker.planning import Progress, rerank_while
     from ranker.reranking import rescored
     from ranker.scoring.memory import Memory, computed, remembering
 
-    with nullcontext(computed) if scoring.fresh else remembering(scorer, pairs) as recall:
+    with nullcontext(computed) if scoring.fresh else remembering(scorer, inputs.read) as recall:
         remembered = round(recall.share, 4) if isinstance(recall, Memory) else 0.0
         if scoring.budget is None:
-            return rescored(scorer, run, pairs, stage.depth, advance, recall), {"remembered": remembered}
+            return rescored(scorer, run, inputs, stage.depth, advance, recall), {"remembered": remembered}
         end = time.monotonic() + scoring.budget
         progress = Progress(advance, lambda: time.monotonic() < end, recall)
-        partial = rerank_while(scorer, run, pairs, stage.depth, progress)
+        partial = rerank_while(scorer, run, inputs, stage.depth, progress)
     least, median, most = partial.reached
     if partial.stopped:
         say(

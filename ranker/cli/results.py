@@ -11,7 +11,6 @@ from ranker.cli.options import PATH, open_qrels, open_runs, say, split_option
 from ranker.limits import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
-    from ranker.evaluation import Evaluation
     from ranker.report import Format
 
 _FORMATS = ("table", "markdown", "json", "csv")
@@ -39,14 +38,22 @@ def evaluate_command(
     """Say how good RUNS are by QRELS.
 
     QRELS is a TREC qrels file, a BEIR .tsv, or a DATASET with --split. A judged query that a run lacks counts 0.
-    """
-    from ranker.report import notes, render_evaluations
 
-    evaluations = _evaluations(qrels, runs, measures, split)
-    click.echo(render_evaluations(evaluations, cast("Format", form), per_query), nl=False)
+    Equal scores are ordered by doc_id, as trec_eval does. Where that decides a value, the least, the expected and the
+    greatest under all orders are told too.
+    """
+    from ranker.evaluation import evaluate, parse_measures
+    from ranker.report import notes, render_evaluations, tie_notes
+    from ranker.ties import evaluate_ties
+
+    wanted = parse_measures(measures)
+    judgments, found = open_qrels(qrels, split), open_runs(runs)
+    evaluations = [evaluate(run, judgments, wanted) for run in found]
+    ties = [evaluate_ties(run, judgments, e) for run, e in zip(found, evaluations, strict=True)]
+    click.echo(render_evaluations(evaluations, cast("Format", form), per_query, ties), nl=False)
     if form == "csv":
-        for evaluation in evaluations:
-            for note in notes(evaluation):
+        for evaluation, tied in zip(evaluations, ties, strict=True):
+            for note in (*notes(evaluation), *tie_notes(tied)):
                 say(note)
 
 
@@ -82,17 +89,12 @@ def compare_command(
     """
     from ranker.cli.options import run_name
     from ranker.comparison import compare
-    from ranker.report import render_comparison
-
-    evaluations = _evaluations(qrels, runs, measures, split)
-    name = run_name(Path(baseline)) if baseline else None
-    comparison = compare(evaluations, name, missing=missing)
-    click.echo(render_comparison(comparison, cast("Format", form)), nl=False)
-
-
-def _evaluations(qrels: str, runs: tuple[Path, ...], measures: tuple[str, ...], split: str) -> list[Evaluation]:
     from ranker.evaluation import evaluate, parse_measures
+    from ranker.report import render_comparison
 
     wanted = parse_measures(measures)
     judgments = open_qrels(qrels, split)
-    return [evaluate(run, judgments, wanted) for run in open_runs(runs)]
+    evaluations = [evaluate(run, judgments, wanted) for run in open_runs(runs)]
+    name = run_name(Path(baseline)) if baseline else None
+    comparison = compare(evaluations, name, missing=missing)
+    click.echo(render_comparison(comparison, cast("Format", form)), nl=False)

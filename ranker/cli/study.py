@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.model_options import MODEL_HELP, shared_options
-from ranker.cli.options import PATH, open_merged, say, split_option
+from ranker.cli.options import PATH, open_merged, say, split_option, trust_option
 from ranker.cli.records import training_progress, write_named
 from ranker.cli.settings import settings_of, speed_options
 from ranker.cli.study_folder import arm_facts, is_done, run_path_of, write_report
@@ -85,6 +85,7 @@ _TUNINGS = ("fine-tuned", "frozen")
 )
 @click.option("--train", "train_name", help="The dataset to train on.  [default: the DATASET]")
 @click.option("--model", "backbone", default="offline", show_default=True, help=MODEL_HELP)
+@trust_option
 @split_option
 @click.option(
     "--measure",
@@ -121,6 +122,7 @@ def study_command(
     negative_depth: int,
     train_name: str | None,
     backbone: str,
+    trust_remote_code: bool,
     split: str,
     measures: tuple[str, ...],
     output: Path,
@@ -143,6 +145,7 @@ def study_command(
         tunings=tunings or _TUNINGS,
         ablations=ablations,
         backbone=backbone,
+        trust_remote_code=trust_remote_code,
         depth=depth,
         negative_depth=negative_depth,
         length=reading.length,
@@ -211,10 +214,11 @@ def _begin(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     Raises: DataError where the folder holds a study of something else.
     """
     from ranker.data.files import written
+    from ranker.data.objects import read_object
 
     path = output / _SETTINGS
     if path.is_file():
-        begun = json.loads(path.read_text(encoding="utf-8"))
+        begun = read_object(path, DataError)
         changed = next((key for key in settings if begun.get(key) != settings[key]), None)
         if changed is not None:
             raise DataError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.records import counts, scoring_record, training_facts
+from ranker.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ranker.study.arms import Arm, Job, StudyConfig
     from ranker.study.result import ArmRuns, Cost, Frame
     from ranker.study.work import Done, StudyData
+
+_UNTRAINED: dict[str, Any] = {"steps": 0, "groups": 0, "seconds": 0.0, "losses": []}
 
 
 def arm_facts(arm: Arm, job: Job, done: Done, config: StudyConfig) -> dict[str, Any]:
@@ -71,7 +74,6 @@ def write_report(jobs: Sequence[Job], data: StudyData, frame: Frame, output: Pat
 
 
 def _arms(jobs: Sequence[Job], output: Path) -> Mapping[str, ArmRuns]:
-    from ranker.data.manifest import manifest_path
     from ranker.data.trec import read_run
     from ranker.study.result import ArmRuns
 
@@ -81,7 +83,7 @@ def _arms(jobs: Sequence[Job], output: Path) -> Mapping[str, ArmRuns]:
         for arm, name in zip(job.arms, job.names, strict=True):
             path = run_path_of(output, name)
             runs.setdefault(arm.name, {})[job.seed] = read_run(path)
-            facts.setdefault(arm.name, {})[job.seed] = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+            facts.setdefault(arm.name, {})[job.seed] = read_facts(path)
     return {
         name: ArmRuns(
             runs[name],
@@ -90,6 +92,27 @@ def _arms(jobs: Sequence[Job], output: Path) -> Mapping[str, ArmRuns]:
         )
         for name in runs
     }
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What the manifest of an arm's run says, where it says all that the report tells.
+
+    Raises: DataError where it does not.
+    """
+    from ranker.data.manifest import read_manifest
+
+    facts = read_manifest(path)
+    training, halves = facts.get("training", _UNTRAINED), facts.get("words_for_half", {})
+    numbers = [facts.get("seconds"), *_numbers_of(training)]
+    if not isinstance(halves, dict) or not all(type(one) in (int, float) for one in (*numbers, *halves.values())):
+        raise DataError(f"{path}: its manifest does not say what the arm cost; remove both, and give the study again.")
+    return facts
+
+
+def _numbers_of(training: object) -> list[Any]:
+    if isinstance(training, dict) and isinstance(training.get("losses"), list):
+        return [*(training.get(key) for key in ("steps", "groups", "seconds")), *training["losses"]]
+    return [None]
 
 
 def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -101,6 +124,6 @@ def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _cost(facts: Mapping[str, Any], queries: int) -> Cost:
     from ranker.study.result import Cost
 
-    training = facts.get("training", {"steps": 0, "groups": 0, "seconds": 0.0, "losses": []})
+    training = facts.get("training", _UNTRAINED)
     time = facts["seconds"] * 1_000 / queries
     return Cost(training["steps"], training["groups"], training["seconds"], time, tuple(training["losses"]))

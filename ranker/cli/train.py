@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ranker.cli.model_options import MODEL_HELP, mode_option, reading_options, training_options
-from ranker.cli.options import PATH, force_option, open_merged, output_option, say
+from ranker.cli.options import PATH, force_option, open_merged, output_option, say, trust_option
 from ranker.cli.records import training_progress, training_record
 from ranker.cli.settings import settings_of, speed_options
 from ranker.limits import MAX_DEPTH
@@ -47,6 +47,7 @@ from ranker.training.config import TrainingConfig
     type=click.FloatRange(min=0),
     help="Between two states of the training on disk, beside the MODEL, from which it goes on if it is stopped.",
 )
+@trust_option
 @reading_options
 @training_options
 @speed_options
@@ -63,6 +64,7 @@ def train_command(
     split: str,
     dev: str,
     checkpoint_minutes: float,
+    trust_remote_code: bool,
     output: Path,
     force: bool,
 ) -> None:
@@ -85,7 +87,8 @@ def train_command(
     data = open_dataset(dataset)
     splits = [name for name in (split, dev) if name == split or name in data.splits]
     found = open_merged(runs) if runs else bm25_run(data, splits, negative_depth)
-    model = create_model(settings_of(context, RankerConfig, {"mode": mode}), backbone, config.seed)
+    reads = settings_of(context, RankerConfig, {"mode": mode})
+    model = create_model(reads, backbone, config.seed, trust_remote_code)
     scorer = Scorer(model, settings_of(context, Speed))
     origin = {
         "backbone": {"source": backbone, "sha256": model.digest()},

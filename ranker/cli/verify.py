@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ranker.cli.options import PATH, say
+from ranker.cli.options import PATH, say, trust_option
+from ranker.scoring.overflow_config import Overflow
 from ranker.scoring.speed import Speed
 
 if TYPE_CHECKING:
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 @click.argument("run", type=PATH)
 @click.option("--dataset", help="Where the DATASET is now.  [default: where the manifest says]")
 @click.option("--model", "source", help="Where the model is now.  [default: where the manifest says]")
+@trust_option
 @click.option("--queries", default=20, show_default=True, type=click.IntRange(min=1), help="Queries scored again.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Decides which.")
-def verify_command(run: Path, dataset: str | None, source: str | None, queries: int, seed: int) -> None:
+def verify_command(
+    run: Path, dataset: str | None, source: str | None, trust_remote_code: bool, queries: int, seed: int
+) -> None:
     """Hold a reranked RUN against its manifest.
 
     Checks the digests of the run, dataset and model, and scores some of its queries again: in the same precision, a
@@ -35,20 +39,22 @@ def verify_command(run: Path, dataset: str | None, source: str | None, queries: 
     from ranker.scoring.scorer import Scorer
     from ranker.verification import changes, check_digests, sampled, scored_depth, told
 
-    manifest = read_manifest(run)
+    written, manifest = read_run(run), read_manifest(run)
     data = open_dataset(dataset or told(run, manifest, "dataset", "source"))
     model = load_model(
         source or told(run, manifest, "model", "source"),
         told(run, manifest, "model", "mode"),
         told(run, manifest, "model", "pooling"),
+        trust_remote_code,
     )
-    scorer = Scorer(model, Speed(told(run, manifest, "precision")))
+    overflow = Overflow(str(manifest.get("overflow", "cut")), manifest.get("stride", 0))
+    scorer = Scorer(model, Speed(told(run, manifest, "precision")), overflow)
     holds = True
     for check in check_digests(run, manifest, data, scorer):
         holds &= check.holds
         click.echo(f"{check.what}: {check.found}" if check.holds else _differs(check.what, check.expected, check.found))
     split, depth = told(run, manifest, "dataset", "split"), scored_depth(run, manifest)
-    for change in changes(scorer, sampled(read_run(run), queries, seed), data, split, depth):
+    for change in changes(scorer, sampled(written, queries, seed), data, split, depth):
         holds &= change.holds
         click.echo(_moves(change))
     say(f"{run}: {'is' if holds else 'is not'} what its manifest says.")

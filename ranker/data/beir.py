@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ranker.data.files import open_text_lines, written_folder
+from ranker.data.objects import DECODER
 from ranker.data.records import Judgment, Material, Passage, Query
 from ranker.errors import DataError
 from ranker.limits import MAX_ID_BYTES
@@ -30,10 +31,12 @@ def parse_passage(line: str, path: Path, number: int) -> Passage:
 def parse_query(line: str, path: Path, number: int) -> Query:
     """A line of ``queries.jsonl``.
 
-    Raises: DataError with file and line for broken JSON, a bad id, and an empty text.
+    Raises: DataError with file and line for broken JSON, a bad id, an empty text, and answers that are no strings.
     """
     record = _record(line, path, number)
-    query = Query(_identifier(record, path, number), _text(record, "text", path, number))
+    query = Query(
+        _identifier(record, path, number), _text(record, "text", path, number), _answers(record, path, number)
+    )
     if not query.text.strip():
         raise DataError(f"{path}:{number}: query {query.query_id} is empty, expected words in 'text'.")
     return query
@@ -63,8 +66,9 @@ def write_material(material: Material, folder: Path, force: bool = False) -> Non
             for doc_id, title, text in material.passages:
                 _write(file, {"_id": doc_id, "title": title, "text": text})
         with (beside / "queries.jsonl").open("w", encoding="utf-8") as file:
-            for query_id, text in material.queries:
-                _write(file, {"_id": query_id, "text": text})
+            for query_id, text, answers in material.queries:
+                known = {"metadata": {"answers": list(answers)}} if answers else {}
+                _write(file, {"_id": query_id, "text": text, **known})
         _write_judgments(material, beside / "qrels")
 
 
@@ -84,7 +88,7 @@ def _judgment_line(judgment: Judgment) -> str:
     return f"{judgment.query_id}\t{judgment.doc_id}\t{judgment.relevance}\n"
 
 
-def _write(file: IO[str], record: dict[str, str]) -> None:
+def _write(file: IO[str], record: dict[str, Any]) -> None:
     try:
         file.write(json.dumps(record, ensure_ascii=False) + "\n")
     except UnicodeEncodeError as error:
@@ -93,7 +97,7 @@ def _write(file: IO[str], record: dict[str, str]) -> None:
 
 def _record(line: str, path: Path, number: int) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = DECODER.decode(line)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}:{number}: is not JSON: {error}; expected one object a line.") from error
     if not isinstance(record, dict):
@@ -118,6 +122,15 @@ def _text(record: dict[str, Any], key: str, path: Path, number: int) -> str:
         raise DataError(f"{path}:{number}: '{key}' is {_short(value)}, expected a string.")
     _encoded(value, path, number)
     return value
+
+
+def _answers(record: dict[str, Any], path: Path, number: int) -> tuple[str, ...]:
+    """The answers in a query's ``metadata``, which BEIR leaves to each dataset."""
+    metadata = record.get("metadata")
+    answers = metadata.get("answers", []) if isinstance(metadata, dict) else []
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        raise DataError(f"{path}:{number}: 'answers' is {_short(answers)}, expected a list of strings.")
+    return tuple(dict.fromkeys(answers))
 
 
 def _encoded(value: str, path: Path, number: int) -> bytes:

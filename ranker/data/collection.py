@@ -5,7 +5,7 @@ import json
 import os
 from array import array
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ranker.data.cache import cache_folder
 from ranker.data.files import decode_line, open_text_lines, read_lines, reason, written_folder
 from ranker.data.records import Passage
 from ranker.errors import DataError
+from ranker.limits import MAX_LINE_BYTES
 
 _BUCKETS = 64
 """Parts of the offset index sorted one at a time, so that sorting 8.8 M ids takes a few MB."""
@@ -65,12 +66,13 @@ class Collection:
         Raises: DataError with file and line for what no collection may hold.
         """
         folder = cache_folder() / "collections" / _stamp(path)
-        if not (folder / "meta.json").exists():
+        table = _table(folder)
+        if table is None:
             with written_folder(folder, force=True) as beside:
                 _build(path, beside)
-        meta = json.loads((folder / "meta.json").read_text())
-        hashes, offsets, numbers = (np.asarray(np.memmap(folder / name, np.uint64, mode="r")) for name in _COLUMNS)
-        table = _Table(hashes, offsets, numbers, meta["digest"])
+            table = _table(folder)
+        if table is None:
+            raise DataError(f"{folder}: is changed by somebody else; give the command again.")
         return cls(path, folder / "corpus.jsonl" if path.suffix == ".gz" else path, table)
 
     def __len__(self) -> int:
@@ -130,26 +132,38 @@ class Collection:
             raise DataError(_changed(self.path)) from error
 
 
+def _table(folder: Path) -> _Table | None:
+    """What was written before; None where there is nothing, or it is not as it was written."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        columns = [np.asarray(np.memmap(folder / name, np.uint64, mode="r")) for name in _COLUMNS]
+        if all(len(column) == meta["passages"] for column in columns):
+            return _Table(columns[0], columns[1], columns[2], str(meta["digest"]))
+    return None
+
+
 def _changed(path: Path) -> str:
     return f"{path}: has changed since it was opened; open it again."
 
 
 def _line_at(path: Path, offset: int) -> bytes:
     """Opens and closes, and seeks nothing, so that threads and forked processes may look up at once."""
-    line = b""
+    parts: list[bytes] = []
+    size = 0
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            while block := os.pread(descriptor, _READ_BYTES, offset + len(line)):
+            while size <= MAX_LINE_BYTES and (block := os.pread(descriptor, _READ_BYTES, offset + size)):
                 head, newline, _ = block.partition(b"\n")
-                line += head
+                parts.append(head)
+                size += len(head)
                 if newline:
                     break
         finally:
             os.close(descriptor)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}.") from error
-    return line
+    return b"".join(parts)
 
 
 def _hash(doc_id: str) -> np.uint64:

@@ -5,16 +5,17 @@ import fcntl
 import glob
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ranker.errors import DataError, OutputError
-from ranker.limits import MAX_LINE_BYTES
+from ranker.limits import MAX_LINE_BYTES, MAX_UNPACKED_SHARE, SMALL_UNPACKED_BYTES
 
 _CHUNK_BYTES = 2**18
 _BROKEN_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
@@ -28,9 +29,43 @@ def open_binary(path: Path) -> IO[bytes]:
     try:
         if path.is_dir():
             raise DataError(f"{path}: is a folder, expected a file.")
-        return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+        return unpacked(path, gzip.GzipFile(path)) if path.suffix == ".gz" else path.open("rb")
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}.") from error
+
+
+def unpacked(path: Path, file: io.BufferedIOBase) -> io.BufferedReader:
+    """What ``file`` unpacks from ``path``, as long as that is not so much that it must be a bomb.
+
+    Reading raises: DataError above ``MAX_UNPACKED_SHARE`` of the packed size and ``SMALL_UNPACKED_BYTES``.
+    """
+    return io.BufferedReader(_Unpacked(path, file), _CHUNK_BYTES)
+
+
+class _Unpacked(io.RawIOBase):
+    """Counts what is unpacked. Of a pipe the packed size is not known, so its bound is that of small files."""
+
+    def __init__(self, path: Path, file: io.BufferedIOBase) -> None:
+        self._path, self._file = path, file
+        self._left = max(SMALL_UNPACKED_BYTES, MAX_UNPACKED_SHARE * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # as io has it
+        data = self._file.read1(len(buffer))
+        buffer[: len(data)] = data
+        self._left -= len(data)
+        if self._left < 0:
+            raise DataError(
+                f"{self._path}: unpacks to more than {MAX_UNPACKED_SHARE} times its size and {SMALL_UNPACKED_BYTES} "
+                "bytes, as no text does; unpack it yourself if you trust it."
+            )
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ranker import __version__
 from ranker.data.files import digest, written
+from ranker.data.objects import read_object
 from ranker.errors import DataError
 
 _PACKAGES: Final = ("torch", "transformers", "tokenizers", "faiss-cpu", "faiss-gpu", "pyserini", "ir-measures", "numpy")
@@ -40,13 +41,7 @@ def read_manifest(run_path: Path) -> dict[str, Any]:
     path = manifest_path(run_path)
     if not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is no manifest: {error}; expected a JSON object.") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: is no manifest, but a JSON {type(found).__name__}; expected an object.")
-    return found
+    return read_object(path, DataError)
 
 
 def command() -> str:

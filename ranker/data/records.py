@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 
 class Query(NamedTuple):
-    """A question."""
+    """A question; ``answers`` are strings that answer it, where they are known."""
 
     query_id: str
     text: str
+    answers: tuple[str, ...] = ()
 
 
 class Passage(NamedTuple):

@@ -30,12 +30,7 @@ class Ranking:
         """Holds what every reader of a ranking relies on."""
         if len(self.doc_ids) != len(self.scores):
             raise DataError(f"a ranking has {len(self.doc_ids)} passages but {len(self.scores)} scores.")
-        finite = np.isfinite(self.scores)
-        if not finite.all():
-            place = int(np.argmin(finite))
-            raise DataError(
-                f"passage {self.doc_ids[place]!r} has the score {self.scores[place]}, expected a finite number."
-            )
+        check_finite(self.doc_ids, self.scores)
         if len(self.doc_ids) > MAX_DEPTH:
             raise DataError(f"a ranking has {len(self.doc_ids)} passages, at most {MAX_DEPTH} are allowed.")
         if len(set(self.doc_ids)) != len(self.doc_ids):
@@ -71,6 +66,12 @@ class Ranking:
         """The best ``depth`` passages."""
         return Ranking(self.doc_ids[:depth], self.scores[:depth])
 
+    def distinct(self) -> "Ranking":
+        """The same order by scores of which no two are equal, so that no reader's rule for ties decides anything."""
+        if (self.scores[:-1] > self.scores[1:]).all():
+            return self
+        return Ranking(self.doc_ids, strictly_falling(self.scores))
+
     def without(self, doc_ids: AbstractSet[str]) -> "Ranking":
         """The others in their order."""
         kept = [place for place, doc_id in enumerate(self.doc_ids) if doc_id not in doc_ids]
@@ -101,6 +102,10 @@ class Run(Mapping[str, Ranking]):
         """How many queries were answered."""
         return len(self.rankings)
 
+    def distinct(self) -> "Run":
+        """The same with scores of which no two of a query are equal."""
+        return Run(self.name, {query_id: ranking.distinct() for query_id, ranking in self.rankings.items()})
+
     @property
     def hits(self) -> int:
         """Passages over all queries."""
@@ -124,6 +129,30 @@ def to_float32(scores: ArrayLike) -> Scores:
         return np.ascontiguousarray(values)
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def check_finite(doc_ids: Sequence[str], scores: Scores) -> None:
+    """Refuses NaN and infinite scores.
+
+    Raises: DataError that names the first passage that has one.
+    """
+    finite = np.isfinite(scores)
+    if not finite.all():
+        place = int(np.argmin(finite))
+        raise DataError(f"passage {doc_ids[place]!r} has the score {scores[place]}, expected a finite number.")
+
+
+def strictly_falling(scores: Scores) -> Scores:
+    """Finite scores that do not rise, each lowered by as few steps of float32 as make it less than the one before.
+
+    Shape: (N,) to (N,).
+    """
+    bits = scores.view(np.int32).astype(np.int64)
+    # float32 numbers as their ordinals: consecutive, both zeros 0
+    ordinals = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+    count = np.arange(len(scores))
+    lowered = np.minimum.accumulate(ordinals + count) - count
+    return np.where(lowered < 0, -lowered | 0x80000000, lowered).astype(np.uint32).view(np.float32)
 
 
 def _is_ordered(doc_ids: tuple[str, ...], scores: Scores) -> bool:

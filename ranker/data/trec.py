@@ -1,6 +1,7 @@
 """TREC run files and qrels: read exactly, or refused with file, line and reason."""
 
 import gzip
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, count, pairwise, repeat
@@ -33,12 +34,16 @@ def read_run(path: Path) -> Run:
     Raises: DataError with file and line for a line that is malformed, or names a passage again.
     """
     parts: dict[str, list[_Part]] = {}
+    hits = Counter[str]()
     name = ""
     for block in read_blocks(path, read_chunks(path), RUN_COLUMNS):
         name = name or block.word(0, _NAME).decode()
         doc_ids, scores = tuple(block.words(_RUN_DOC_ID)), _scores(path, block)
         for start, end in pairwise(block.stretches(_QUERY_ID)):
             query_id = block.word(start, _QUERY_ID).decode()
+            hits[query_id] += end - start
+            if hits[query_id] > MAX_DEPTH:  # lines that repeat must not fill memory first
+                _refuse_ranking(path, query_id, DataError("its lines change while they are read."))
             parts.setdefault(query_id, []).append((doc_ids[start:end], scores[start:end]))
     if not name:
         raise DataError(f"{path}: is empty, expected lines of {len(RUN_COLUMNS)} columns ({' '.join(RUN_COLUMNS)}).")

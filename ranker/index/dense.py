@@ -1,9 +1,10 @@
 """Passages found by their vectors: encoded to a memory-mapped matrix, searched with FAISS. The only user of faiss."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -13,13 +14,14 @@ import numpy as np
 from ranker.data.collection import Collection
 from ranker.data.dataset import Dataset
 from ranker.data.manifest import versions
-from ranker.data.records import Query
+from ranker.data.records import Passage, Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import OutputError, SearchIndexError, SetupError
 from ranker.index.dense_config import FAISS_KINDS, DenseConfig
 from ranker.index.encoding import unfinished
 from ranker.index.store import Manifest, building, check_collection, read_manifest, read_settings, write_manifest
 from ranker.scoring.scorer import Advance, Cut, Matrix, Scorer
+from ranker.scoring.survival import named
 from ranker.scoring.token_file import build_token_file
 
 _PASSAGES_AT_ONCE: Final = 16_384
@@ -149,10 +151,15 @@ def encode_collection(
             if start < parts.done * _PASSAGES_AT_ONCE:
                 advance(len(chunk))
             else:
-                parts.add(scorer.vectors(texts, advance).tobytes())
+                with named(partial(_passage, chunk)):
+                    parts.add(scorer.vectors(texts, advance).tobytes())
             doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
             cut, lost, start = cut + int((texts.lost > 0).sum()), lost + int(texts.lost.sum()), start + len(chunk)
     return Cut(0, cut, lost)
+
+
+def _passage(chunk: Sequence[Passage], number: int) -> str:
+    return f"passage {chunk[number].doc_id}"
 
 
 def build_faiss(folder: Path, width: int, config: DenseConfig) -> None:
@@ -189,7 +196,7 @@ def open_faiss(folder: Path, config: DenseConfig) -> DenseIndex:
     try:
         index = faiss.read_index(str(folder / _FAISS))
         doc_ids = (folder / _DOC_IDS).read_text(encoding="utf-8").splitlines()
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, ValueError) as error:
         raise SearchIndexError(f"{folder}: is no whole dense index: {str(error).splitlines()[-1]}.") from error
     if index.ntotal != len(doc_ids):
         raise SearchIndexError(f"{folder}: has {index.ntotal} vectors but {len(doc_ids)} doc ids; build it again.")

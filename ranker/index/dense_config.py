@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ranker.errors import SearchIndexError
+from ranker.limits import MAX_VISITS
 
 FAISS_KINDS: Final = {
     "Flat": "exact",
@@ -27,5 +28,5 @@ class DenseConfig:
     def __post_init__(self) -> None:
         """Refuses what looks nowhere."""
         for name in ("nprobe", "ef_search"):
-            if getattr(self, name) < 1:
-                raise SearchIndexError(f"{name} is {getattr(self, name)}, expected 1 or more.")
+            if not 1 <= getattr(self, name) <= MAX_VISITS:
+                raise SearchIndexError(f"{name} is {getattr(self, name)}, expected 1 to {MAX_VISITS}.")

@@ -57,7 +57,7 @@ def unfinished(scorer: Scorer, collection: Collection, part: int, folder: Path, 
 
 def _done(progress: Path, asked: str, size: int) -> tuple[int, int]:
     """The parts that are whole, and their bytes; none of another attempt."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         written_of = json.loads(progress.read_text(encoding="utf-8"))
         if written_of["asked"] == asked and 0 <= written_of["bytes"] <= size:
             return int(written_of["parts"]), int(written_of["bytes"])

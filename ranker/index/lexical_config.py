@@ -1,6 +1,5 @@
 """How passages and queries become words, and how BM25 weighs them."""
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,5 +66,5 @@ class LexicalConfig:
 
 
 def _check(name: str, value: float, least: float, most: float) -> None:
-    if not (math.isfinite(value) and least <= value <= most):
-        raise SearchIndexError(f"{name} is {value}, expected {least} to {most}.")
+    if not least <= value <= most:
+        raise SearchIndexError(f"{name} is {value!r:.60}, expected {least} to {most}.")

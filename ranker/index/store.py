@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from ranker.data.collection import Collection
 from ranker.data.files import check_output, reason, written_folder
+from ranker.data.objects import read_object, shortened
 from ranker.errors import OutputError, SearchIndexError
 
 MANIFEST: Final = "manifest.json"
@@ -83,7 +84,7 @@ def index_kind(folder: Path) -> str:
     """
     kind = _parse(folder / MANIFEST, _read_record(folder)).kind
     if kind not in KINDS:
-        raise SearchIndexError(f"{folder}: is an index of kind {kind!r}, expected {' or '.join(KINDS)}.")
+        raise SearchIndexError(f"{folder}: is an index of kind {shortened(kind)}, expected {' or '.join(KINDS)}.")
     return kind
 
 
@@ -95,15 +96,23 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
     record = _read_record(folder)
     manifest = _parse(folder / MANIFEST, record)
     if manifest.kind != kind:
-        raise SearchIndexError(f"{folder}: is an index of kind {manifest.kind}, expected {kind}.")
+        raise SearchIndexError(f"{folder}: is an index of kind {manifest.kind:.60}, expected {kind}.")
     for name, size in manifest.files.items():
         path = folder / name
-        found = path.stat().st_size if path.is_file() else 0
+        found = _size(path)
         if found != size:
             raise SearchIndexError(
-                f"{path}: has {found} bytes, expected {size}: the index is incomplete; build it again."
+                f"{path}: has {found} bytes, expected {shortened(size)}: the index is incomplete; build it again."
             )
     return manifest
+
+
+def _size(path: Path) -> int:
+    """The bytes of a file, 0 of what is none or could not even be called so."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def check_collection(folder: Path, manifest: Manifest, collection: Collection) -> None:
@@ -135,18 +144,14 @@ def _read_record(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise SearchIndexError(_why_missing(folder))
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SearchIndexError(f"{path}: cannot be read: {reason(error)}; build the index again.") from error
-    if not isinstance(record, dict):
-        raise SearchIndexError(f"{path}: holds {type(record).__name__}, expected one JSON object.")
-    return record
+    return read_object(path, SearchIndexError)
 
 
 def _parse(path: Path, record: dict[str, Any]) -> Manifest:
     if record.get("format") != _FORMAT:
-        raise SearchIndexError(f"{path}: has format {record.get('format')!r}, expected {_FORMAT}; build it again.")
+        raise SearchIndexError(
+            f"{path}: has format {shortened(record.get('format'))}, expected {_FORMAT}; build it again."
+        )
     _check_keys(path, record, _TYPES)
     for name, value in record.items():
         _check_type(path, name, value, _TYPES[name])
@@ -156,7 +161,7 @@ def _parse(path: Path, record: dict[str, Any]) -> Manifest:
 def _check_keys(path: Path, record: Mapping[str, Any], known: Mapping[str, type]) -> None:
     for name in record:
         if name not in known:
-            raise SearchIndexError(f"{path}: has the unknown key {name!r}, expected {', '.join(known)}.")
+            raise SearchIndexError(f"{path}: has the unknown key {shortened(name)}, expected {', '.join(known)}.")
     for name in known:
         if name not in record:
             raise SearchIndexError(f"{path}: lacks the key {name!r}; build the index again.")
@@ -166,7 +171,7 @@ def _check_type(path: Path, name: str, value: Any, kind: type) -> None:  # noqa:
     """JSON's true is a Python int too; ``type`` tells them apart where ``isinstance`` does not."""
     allowed = (int, float) if kind is float else (kind,)
     if type(value) not in allowed:
-        raise SearchIndexError(f"{path}: {name} is {value!r}, expected {kind.__name__}.")
+        raise SearchIndexError(f"{path}: {name} is {shortened(value)}, expected {kind.__name__}.")
 
 
 def _why_missing(folder: Path) -> str:

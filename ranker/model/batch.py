@@ -40,6 +40,17 @@ class Packed(NamedTuple):
     parts: Ids
     offsets: NDArray[np.int64]
 
+    @property
+    def size(self) -> int:
+        """How many inputs there are."""
+        return len(self.offsets) - 1
+
+    def between(self, first: int, last: int) -> "Packed":
+        """The inputs from ``first`` to the one before ``last``."""
+        offsets = self.offsets[first : last + 1]
+        start, end = offsets[0], offsets[-1]
+        return Packed(self.ids[start:end], self.segments[start:end], self.parts[start:end], offsets - start)
+
 
 @dataclass(frozen=True)
 class TokenBatch:

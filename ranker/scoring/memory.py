@@ -136,7 +136,7 @@ def fingerprint(scorer: "Scorer") -> str:
 
 def _known_before(journal: Path, count: int) -> int:
     """How many records there were when the job first began, which is now unless it was stopped."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return min(int(json.loads(journal.read_text())["records"]), count)
     with suppress(OSError, OutputError):
         journal.parent.mkdir(parents=True, exist_ok=True)

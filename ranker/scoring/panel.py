@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ranker.errors import ModelError
+from ranker.model.batch import Packed
 from ranker.model.views import joint_reads
 from ranker.scoring.schedule import ahead, batches
 from ranker.scoring.scorer import Advance, Matrix, Pairs, Scorer
@@ -23,14 +24,17 @@ def panel_scores(scorers: Sequence[Scorer], pairs: Pairs, advance: Advance) -> M
     first = scorers[0]
     reads = joint_reads(scorer.model.head.reads for scorer in scorers)
     scores = np.empty((len(scorers), len(pairs.rows)), dtype=np.float32)
+    reader = first.reader(reads)
+
+    def logits(inputs: Packed) -> Matrix:
+        views = reader.views(inputs, reads)
+        return np.stack([scorer.model.from_views(views).cpu().numpy() for scorer in scorers], axis=1)
+
     with torch.inference_mode():
-        reader = first.reader(reads)
         for scorer in scorers:
             scorer.model.eval()
         cuts = list(batches(first.pair_lengths(pairs), first.tokens_per_batch))
         for numbers, inputs in zip(cuts, ahead(first.pair_inputs(pairs, cuts)), strict=True):
-            views = reader.views(inputs, reads)
-            for row, scorer in enumerate(scorers):
-                scores[row, numbers] = scorer.model.from_views(views).cpu().numpy()
+            scores[:, numbers] = first.survivor(inputs, numbers, logits).T
             advance(len(numbers))
     return scores

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ranker.data.collection import Collection
 from ranker.errors import ModelError
+from ranker.limits import MIN_STRIDE
 from ranker.model.batch import Ids, Input, Packed, TokenBatch, padded
 from ranker.model.reranker import Reranker
 from ranker.model.views import LAST, Reads
@@ -18,16 +19,22 @@ from ranker.scoring import assembly
 from ranker.scoring.budget import DEFAULT, WORTH_PROBING, Probe, learned_budget
 from ranker.scoring.device import choose_device, choose_precision, running_in
 from ranker.scoring.memory import Recall, computed
+from ranker.scoring.overflow import Inputs, in_windows, one_each
+from ranker.scoring.overflow_config import CUT, Overflow
 from ranker.scoring.readers import Reader, Tally, check_precision, reader_of
 from ranker.scoring.schedule import Order, ahead, batches
 from ranker.scoring.speed import Speed
 from ranker.scoring.stopwords import without_all, without_some
+from ranker.scoring.survival import Survivor
 from ranker.scoring.token_file import Reading, find_token_file
 from ranker.scoring.tokens import Template, Texts, tokenize
 from ranker.scoring.work import Apart, Together, Work
 
 Matrix = NDArray[np.float32]
 Advance = Callable[[int], object]
+
+_WHOLE = 2**31
+"""More tokens than a passage has."""
 
 _AT_RANDOM = 3
 """Stopwords left out of a text where they are left out at random: as many as a pair of BERT's has markers."""
@@ -61,16 +68,18 @@ class Cut:
 class Scorer:
     """A model on its device, in its precision, with its tokenizer's template."""
 
-    def __init__(self, model: Reranker, speed: Speed) -> None:
+    def __init__(self, model: Reranker, speed: Speed, overflow: Overflow = CUT) -> None:
         self.device = choose_device(speed.device)
         self.precision = choose_precision(speed.precision, self.device)
         self.model = model.to(self.device)
         self.template = Template(model.tokenizer, model.config.markers)
+        self.overflow = overflow
         self._check_lengths()
         check_precision(self.model.encoder, self.model.head.reads, self.precision)
         self.tokens_per_batch = speed.tokens_per_batch or DEFAULT[self.device.type]
         self._may_learn = not speed.tokens_per_batch
         self.tally = Tally()
+        self.survivor = Survivor()
 
     def queries(self, texts: Iterable[str]) -> Texts:
         """Queries as ids, cut to the model's ``query_length``."""
@@ -79,8 +88,8 @@ class Scorer:
         return tokenize(self.model.tokenizer, map(self.read, texts), most)
 
     def passages(self, texts: Iterable[str]) -> Texts:
-        """Passages as ids, cut to the most that fits beside the shortest query."""
-        return tokenize(self.model.tokenizer, map(self.read, texts), self.room)
+        """Passages as ids, whole where they are read in windows, else cut to what fits beside the shortest query."""
+        return tokenize(self.model.tokenizer, map(self.read, texts), self._most)
 
     def passages_of(self, collection: Collection, doc_ids: Sequence[str]) -> Texts:
         """The same for passages of a collection, from its token file where it has one.
@@ -91,7 +100,7 @@ class Scorer:
         if tokens is None:
             return self.passages(collection[doc_id].contents for doc_id in doc_ids)
         numbers = np.fromiter(map(collection.number, doc_ids), dtype=np.int64, count=len(doc_ids))
-        return tokens.texts(numbers, self.room)
+        return tokens.texts(numbers, self._most)
 
     @property
     def reading(self) -> Reading:
@@ -119,10 +128,16 @@ class Scorer:
     def encoded(self, reader: Reader, texts: Texts, cuts: Iterable[Order]) -> Iterator[Matrix]:
         """The vectors of each batch of texts.
 
-        Shape: (rows of a batch, H) each.
+        Shape: (rows of a batch, H) each. Raises: TooLargeError for a text, by its number.
         """
-        for inputs in ahead(self.single_inputs(texts, cuts)):
-            yield self.model.head.vectors(reader.pooled(inputs)).cpu().numpy()
+
+        def vectors(inputs: Packed) -> Matrix:
+            found: Matrix = self.model.head.vectors(reader.pooled(inputs)).cpu().numpy()
+            return found
+
+        rows = list(cuts)
+        for numbers, inputs in zip(rows, ahead(self.single_inputs(texts, rows)), strict=True):
+            yield self.survivor(inputs, numbers, vectors)
 
     def reader(self, reads: Reads) -> Reader:
         """The model's encoder at work, with the weights that it has now."""
@@ -140,18 +155,40 @@ class Scorer:
         """The same, to be done in portions; ``recall`` may know of some from before."""
         return Apart(self, pairs, recall) if self.model.config.apart else Together(self, pairs, recall)
 
+    def inputs(self, pairs: Pairs) -> Inputs:
+        """What is read for these pairs: one input for each, or windows where ``overflow`` says so."""
+        if self.overflow.overflow != "windows":
+            return one_each(pairs)
+        return in_windows(pairs, self.rooms(pairs), self.window, self.stride)
+
+    def rooms(self, pairs: Pairs) -> Order:
+        """Tokens of a passage that fit beside the query of each pair.
+
+        Shape: (P,).
+        """
+        rooms = np.full(len(pairs.rows), self.room, dtype=np.int64)
+        return rooms if self.model.config.apart else rooms - pairs.queries.lengths[pairs.rows[:, 0]]
+
     def pair_lengths(self, pairs: Pairs) -> Order:
         """Tokens of each pair read together, markers included.
 
         Shape: (P,).
         """
-        return pairs.queries.lengths[pairs.rows[:, 0]] + self._kept(pairs) + self._markers
+        return pairs.queries.lengths[pairs.rows[:, 0]] + self.kept(pairs) + self._markers
 
     def cut(self, pairs: Pairs) -> Cut:
-        """What of these pairs the model cannot read."""
-        whole = (pairs.passages.lengths + pairs.passages.lost)[pairs.rows[:, 1]]
-        lost = whole - self._kept(pairs)
+        """What of these pairs the model cannot read; in windows it reads all of a passage."""
+        lost = self.lost(pairs)
         return Cut(int((pairs.queries.lost > 0).sum()), int((lost > 0).sum()), int(lost.sum()))
+
+    def lost(self, pairs: Pairs) -> Order:
+        """Tokens of each pair's passage that are not read.
+
+        Shape: (P,).
+        """
+        if self.overflow.overflow == "windows":
+            return np.zeros(len(pairs.rows), dtype=np.int64)
+        return (pairs.passages.lengths + pairs.passages.lost)[pairs.rows[:, 1]] - self.kept(pairs)
 
     def budget(self, reader: Reader, reads: Reads, work: int) -> int:
         """The tokens of a batch, for work of so many: as asked for, or learned where there is enough to do."""
@@ -164,7 +201,7 @@ class Scorer:
 
     def pair_inputs(self, pairs: Pairs, cuts: Iterable[Order]) -> Iterator[Packed]:
         """The pairs of each batch, put together."""
-        texts, kept = (pairs.queries, pairs.passages), self._kept(pairs)
+        texts, kept = (pairs.queries, pairs.passages), self.kept(pairs)
         return (assembly.pairs(self.template, texts, pairs.rows[numbers], kept[numbers]) for numbers in cuts)
 
     def single_inputs(self, texts: Texts, cuts: Iterable[Order]) -> Iterator[Packed]:
@@ -213,6 +250,24 @@ class Scorer:
                 f"{self.model.source}: query_length is {config.query_length} and length {config.length}, expected a "
                 f"query_length of {self._markers + 1} to {most}: {self._markers} tokens are markers."
             )
+        if self.overflow.overflow == "windows" and self.stride > self.window:
+            expected = f"expected at most that, which is what fits beside a query of {config.query_length} tokens"
+            raise ModelError(f"{self.model.source}: stride is {self.stride} in windows of {self.window}, {expected}.")
+
+    @property
+    def window(self) -> int:
+        """Tokens of a window: what fits beside the longest query, so that windows are the same for every query."""
+        return self.room if self.model.config.apart else self.room - self.model.config.query_length
+
+    @property
+    def stride(self) -> int:
+        """Tokens between the beginnings of two windows."""
+        return self.overflow.stride or max(self.window // 2, min(MIN_STRIDE, self.window))
+
+    @property
+    def _most(self) -> int:
+        """Tokens that are kept of a passage."""
+        return _WHOLE if self.overflow.overflow == "windows" else self.room
 
     @property
     def _markers(self) -> int:
@@ -223,8 +278,9 @@ class Scorer:
         """Tokens of a passage beside the shortest query."""
         return self.model.config.length - self._markers
 
-    def _kept(self, pairs: Pairs) -> NDArray[np.int64]:
-        passages = pairs.passages.lengths[pairs.rows[:, 1]]
-        if self.model.config.apart:
-            return passages
-        return np.minimum(passages, self.model.config.length - self._markers - pairs.queries.lengths[pairs.rows[:, 0]])
+    def kept(self, pairs: Pairs) -> Order:
+        """Tokens of each pair's passage that fit beside its query.
+
+        Shape: (P,).
+        """
+        return np.minimum(pairs.passages.lengths[pairs.rows[:, 1]], self.rooms(pairs))

@@ -1,6 +1,7 @@
 """The scoring of some pairs, whole or in portions: what it takes, and the scores of any of them."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,8 +12,10 @@ from ranker.model.views import LAST
 from ranker.scoring.memory import Recall, Task
 from ranker.scoring.readers import PaddedReader
 from ranker.scoring.schedule import ahead, batches
+from ranker.scoring.survival import TooLargeError
 
 if TYPE_CHECKING:
+    from ranker.model.batch import Packed
     from ranker.scoring.scorer import Advance, Matrix, Pairs, Scorer
     from ranker.scoring.tokens import Texts
 
@@ -25,11 +28,15 @@ class Work(Protocol):
     """Pairs to score.
 
     ``tokens_per_batch`` is what batches hold, ``pads`` whether some of that is padding.
-    Shape: lengths (P,): tokens that each pair adds to what is computed, if all are, in order.
+    Shape: lengths (P,): tokens that each pair adds to what is computed, if all are, in order; best (P,): which of the
+    inputs of a pair that was scored counted, 0 where it has but one.
     """
 
     @property
     def lengths(self) -> Rows: ...  # noqa: D102
+
+    @property
+    def best(self) -> Rows: ...  # noqa: D102
 
     @property
     def tokens_per_batch(self) -> int: ...  # noqa: D102
@@ -60,6 +67,7 @@ class Together:
         self._reads = scorer.model.head.reads
         self._reader = scorer.reader(self._reads)
         self.lengths: Rows = scorer.pair_lengths(pairs)
+        self.best: Rows = np.zeros(len(pairs.rows), dtype=np.int64)
         self.tokens_per_batch = scorer.budget(self._reader, self._reads, int(self.lengths.sum()))
         self.pads = isinstance(self._reader, PaddedReader)
 
@@ -76,8 +84,13 @@ class Together:
         return batches(self.lengths[numbers], self.tokens_per_batch)
 
     def _computed(self, cuts: list[Rows]) -> "Iterator[Matrix]":
-        for inputs in ahead(self._scorer.pair_inputs(self._pairs, cuts)):
-            yield self._scorer.model.from_views(self._reader.views(inputs, self._reads)).cpu().numpy()[:, None]
+        scorer = self._scorer
+        for numbers, inputs in zip(cuts, ahead(scorer.pair_inputs(self._pairs, cuts)), strict=True):
+            yield scorer.survivor(inputs, numbers, self._logits)
+
+    def _logits(self, inputs: "Packed") -> "Matrix":
+        """Shape: (N, 1)."""
+        return self._scorer.model.from_views(self._reader.views(inputs, self._reads)).cpu().numpy()[:, None]
 
 
 class Apart:
@@ -91,6 +104,7 @@ class Apart:
         self._encoded = [np.zeros(len(texts), dtype=bool) for texts in self._texts]
         # queries are few and short beside their passages
         self.lengths: Rows = _new_tokens(pairs.passages, self._encoded[1], pairs.rows[:, 1])
+        self.best: Rows = np.zeros(len(pairs.rows), dtype=np.int64)
         self.tokens_per_batch = scorer.budget(self._reader, LAST, len(pairs.passages.ids))
         self.pads = isinstance(self._reader, PaddedReader)
 
@@ -121,9 +135,18 @@ class Apart:
             lambda rows: scorer.text_batches(self._reader, texts, rows),
             lambda cuts: scorer.encoded(self._reader, texts, cuts),
         )
-        with torch.inference_mode():
+        with torch.inference_mode(), self._by_pair(side):
             self._vectors[side][missing] = self._recall(side, missing, task, lambda _: None)
         self._encoded[side][missing] = True
+
+    @contextmanager
+    def _by_pair(self, side: int) -> Iterator[None]:
+        """A text that does not fit is told of by the number of the first pair that it is in."""
+        try:
+            yield
+        except TooLargeError as error:
+            first = int(np.flatnonzero(self._rows[:, side] == error.number)[0])
+            raise TooLargeError(first, error.tokens) from error
 
 
 def _new_tokens(texts: "Texts", encoded: NDArray[np.bool_], rows: Rows) -> Rows:

@@ -50,6 +50,7 @@ class StudyConfig:
     tunings: tuple[str, ...] = ("fine-tuned", "frozen")
     ablations: bool = False
     backbone: str = "offline"
+    trust_remote_code: bool = False
     depth: int = 50
     negative_depth: int = 50
     length: int = 256
@@ -86,9 +87,8 @@ class StudyConfig:
 
     def record(self) -> dict[str, Any]:
         """What decides a score: a study goes on only under the same. Which modes and seeds it has may grow."""
-        return {
-            key: value for key, value in asdict(self).items() if key not in ("modes", "seeds", "tunings", "ablations")
-        }
+        others = ("modes", "seeds", "tunings", "ablations", "trust_remote_code")
+        return {key: value for key, value in asdict(self).items() if key not in others}
 
 
 EXPLAINED: Final = "cross"

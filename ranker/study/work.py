@@ -73,7 +73,7 @@ def do(job: Job, data: StudyData, config: StudyConfig, speed: Speed, progress: P
             trained = _trained(job, scorers, data, config, on_step)
     started = time.monotonic()
     test = data.test
-    pairs = candidates(scorers[0], test.run, test.queries, data.test_collection, config.depth)
+    pairs = candidates(scorers[0], test.run, test.queries, data.test_collection, config.depth).whole
     scores = _scores(job, scorers, pairs)
     seconds = (time.monotonic() - started) / len(scorers)
     cut = scorers[0].cut(pairs)
@@ -92,8 +92,8 @@ def _explained(arm: Arm, scorer: Scorer, run: Run, data: StudyData) -> Mapping[s
 
 def _model(arm: Arm, config: StudyConfig, seed: int | None) -> Reranker:
     if seed is None:
-        return load_model(config.backbone, arm.mode, arm.pooling)
-    return create_model(config.reading(arm), config.backbone, seed)
+        return load_model(config.backbone, arm.mode, arm.pooling, config.trust_remote_code)
+    return create_model(config.reading(arm), config.backbone, seed, config.trust_remote_code)
 
 
 def _trained(

@@ -194,8 +194,8 @@ def test_a_dense_index_asks_for_its_model(ranker, dataset, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--nprobe", 0), "nprobe is 0, expected 1 or more."),
-        (("--ef-search", -1), "ef_search is -1, expected 1 or more."),
+        (("--nprobe", 0), "nprobe is 0, expected 1 to 1048576."),
+        (("--ef-search", -1), "ef_search is -1, expected 1 to 1048576."),
         (("--tokens-per-batch", -5), "tokens_per_batch is -5, expected 0 or more."),
     ],
 )
@@ -220,8 +220,8 @@ def test_a_bm25_index_that_cannot_be_is_one_sentence(ranker, dataset, tmp_path, 
     [
         (None, "there is no index; build one with ranker index."),
         ("", "has no manifest.json, so it is no index, or its building was stopped; run ranker index again."),
-        ("{", "manifest.json: cannot be read: "),
-        ("[]", "manifest.json: holds list, expected one JSON object."),
+        ("{", "manifest.json: cannot be read as JSON: "),
+        ("[]", "manifest.json: is a JSON list, expected an object."),
         ('{"format": 9}', "manifest.json: has format 9, expected 1; build it again."),
         ('{"format": 1, "kind": "bm25"}', "manifest.json: lacks the key 'collection'; build the index again."),
     ],

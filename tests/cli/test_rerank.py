@@ -1,8 +1,10 @@
 """``rerank``: what it takes beforehand, as much as time allows, and one model behind another."""
 
 import json
+import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from ranker.data.trec import read_run
 
@@ -156,3 +158,20 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(rerank, cross, tmp_
 def test_a_time_out_of_bounds_is_refused(rerank, cross, tmp_path, time):
     said = rerank("--mode", "cross", "--model", cross, "-o", tmp_path / "a.run", "--budget", time)
     assert said.status == 2
+
+
+def test_a_model_that_gives_one_score_is_found_out_and_keeps_the_order(rerank, cross, run_of_test, tmp_path):
+    constant = shutil.copytree(cross, tmp_path / "constant")
+    weights = load_file(constant / "model.safetensors")
+    weights["classifier.weight"].zero_()
+    save_file(weights, constant / "model.safetensors", metadata={"format": "pt"})
+    said = rerank("--mode", "cross", "--model", constant, "-o", tmp_path / "a.run")
+    assert said.status == 0
+    assert said.err.splitlines()[-1] == (
+        "100.0% of the passages have the score of another that reads otherwise, and keep the order in which they came; "
+        "the model does not tell them apart."
+    )
+    before, after = read_run(run_of_test), read_run(tmp_path / "a.run")
+    assert {q: r.doc_ids for q, r in after.items()} == {q: r.doc_ids for q, r in before.items()}
+    manifest = json.loads((tmp_path / "a.run.json").read_text())
+    assert manifest["ties"] == manifest["pairs"]

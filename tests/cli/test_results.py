@@ -118,3 +118,23 @@ def test_an_unknown_measure_is_one_sentence(ranker, files):
 def test_wrong_usage_exits_with_two(ranker, files):
     assert ranker("evaluate", files / "test.qrels").status == 2
     assert ranker("nonsense").status == 2
+
+
+def test_what_equal_scores_leave_open_is_told(ranker, files):
+    (files / "tied.run").write_text(FIRST.replace("2.0", "1.0"))
+    words = ("evaluate", files / "test.qrels", files / "tied.run", "-m", "RR@10")
+    open_range = "tied: equal scores in 1 queries leave open RR@10 0.7500 to 1.0000, 0.8750 expected\n"
+    assert ranker(*words).out.endswith(open_range)
+    assert ranker(*words, "--format", "csv").err.endswith(open_range)
+    record = json.loads(ranker(*words, "--format", "json").out)["runs"][0]["ties"]
+    assert record == {
+        "queries": ["q1"],
+        "exact": True,
+        "measures": {"RR@10": {"least": 0.75, "expected": 0.875, "greatest": 1.0}},
+    }
+
+
+def test_nothing_is_told_of_ties_that_decide_nothing(ranker, files):
+    (files / "tied.run").write_text(FIRST.replace("2.0", "1.0"))
+    said = ranker("evaluate", files / "test.qrels", files / "tied.run", "-m", "R@100")
+    assert "equal scores" not in said.out

@@ -110,7 +110,7 @@ def test_what_was_moved_can_be_named(ranker, make, folder, tiny, tmp_path):
         (lambda manifest: manifest.pop("model"), "its manifest does not say 'model.source', as a reranked run's does."),
         (lambda manifest: manifest.pop("sha256"), "its manifest does not say 'sha256', as a reranked run's does."),
         (lambda manifest: manifest.update(dataset=3), "its manifest does not say 'dataset.source'"),
-        (lambda manifest: manifest.update(depth="4"), "its manifest says depth 4; expected 1 or more"),
+        (lambda manifest: manifest.update(depth="4"), "its manifest says depth '4'; expected 1 or more"),
         (lambda manifest: manifest.update(budget={"ranks_scored": {"least": 0}}), "its manifest says depth 0;"),
     ],
 )
@@ -131,7 +131,7 @@ def test_a_broken_manifest_is_one_sentence(ranker, make, tiny, text):
     run.with_name("reranked.run.json").write_text(text)
     said = ranker("verify", run)
     assert said.status == 1
-    assert "reranked.run.json: is no manifest" in said.err
+    assert "reranked.run.json: cannot be read as JSON: " in said.err or ": is a JSON list, expected an" in said.err
 
 
 def test_a_run_of_a_first_stage_is_not_verified(ranker, run_of_test):
@@ -142,3 +142,8 @@ def test_a_run_under_a_budget_is_verified_as_deep_as_it_was_scored(ranker, make,
     run = make(tiny("bert", labels=1), "cross", "float32", "--budget", "60s")
     said = ranker("verify", run)
     assert (said.status, ", 32 pairs: " in said.out) == (0, True)
+
+
+def test_a_run_that_is_not_there_is_one_sentence(ranker, tmp_path):
+    path = tmp_path / "none.run"
+    assert ranker("verify", path) == (1, "", f"Error: {path}: cannot be read: No such file or directory.\n")

@@ -109,7 +109,8 @@ texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=6))
 def test_what_is_written_is_read_back(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:
     passages = [Passage(f"d{number}", title, text) for number, (title, text) in enumerate(pairs)]
-    queries = [Query(f"q{number}", text) for number, (_, text) in enumerate(pairs)]
+    answers = [(), ("one",), ("one", "two")]
+    queries = [Query(f"q{number}", text, answers[number % 3]) for number, (_, text) in enumerate(pairs)]
     write_material(material(passages, queries), tmp_path / "set", force=True)
     lines = (tmp_path / "set" / "corpus.jsonl").read_bytes().decode().split("\n")[:-1]
     assert [parse_passage(line, PATH, 1) for line in lines] == passages
@@ -163,3 +164,14 @@ def test_a_folder_that_exists_is_replaced_by_force_only(tmp_path: Path) -> None:
         write_material(material(), folder)
     write_material(material([Passage("new", "", "x")]), folder, force=True)
     assert '"new"' in (folder / "corpus.jsonl").read_text()
+
+
+@pytest.mark.parametrize("metadata", ["{}", "3", '{"answers": []}', '{"url": "x"}'])
+def test_metadata_without_answers_is_left_alone(metadata: str) -> None:
+    assert parse_query(f'{{"_id": "q", "text": "why", "metadata": {metadata}}}', PATH, 1) == Query("q", "why")
+
+
+@pytest.mark.parametrize("answers", ['"x"', "[1]", '{"a": 1}', "[null]"])
+def test_answers_that_are_no_strings_are_refused(answers: str) -> None:
+    with pytest.raises(DataError, match=rf"^{re.escape(str(PATH))}:1: 'answers' is .*, expected a list of strings\.$"):
+        parse_query(f'{{"_id": "q", "text": "why", "metadata": {{"answers": {answers}}}}}', PATH, 1)

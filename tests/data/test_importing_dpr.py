@@ -66,7 +66,7 @@ def test_positives_are_judged_and_negatives_only_enter_the_collection(tmp_path: 
         Passage("3", "Title", "Three."),
         Passage("4", "Title", "Four."),
     ]
-    assert material.queries == [Query("train-0", "who?")]
+    assert material.queries == [Query("train-0", "who?", ("x",))]
     assert material.judgments == [Judgment("train", "train-0", "1", 1), Judgment("train", "train-0", "2", 1)]
     assert material.skipped == Counter()
 
@@ -93,7 +93,7 @@ def test_a_question_without_a_positive_is_counted_and_its_number_is_not_given_to
     path = written(tmp_path / "a.json", record("a?", [], [context("1")]), record("b?", [context("2")]))
     material = imported(path)
     assert [passage.doc_id for passage in material.passages] == ["1", "2"]
-    assert material.queries == [Query("test-1", "b?")]
+    assert material.queries == [Query("test-1", "b?", ("x",))]
     assert material.skipped == {"questions without a positive passage": 1}
 
 
@@ -188,3 +188,10 @@ def test_a_large_file_passes_through_in_little_memory(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert len(list(material.queries)) == 400
+
+
+@pytest.mark.parametrize("answers", ["x", [1], {"x": 1}])
+def test_answers_that_are_no_strings_are_one_sentence_with_their_place(tmp_path: Path, answers: object) -> None:
+    path = written(tmp_path / "a.json", record("who?", [context("1")]) | {"answers": answers})
+    with pytest.raises(DataError, match="'answers' are no list of strings"):
+        list(imported(path).passages)

@@ -23,6 +23,10 @@ def question(query_id: str, text: str, **more: object) -> dict[str, Any]:
     return {"id": query_id, "question": text, "answers": ANSWER} | more
 
 
+def asked(query_id: str, text: str) -> Query:
+    return Query(query_id, text, tuple(answer["text"] for answer in ANSWER))
+
+
 def article(title: str, *paragraphs: tuple[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {"title": title, "paragraphs": [{"context": text, "qas": questions} for text, questions in paragraphs]}
 
@@ -62,7 +66,7 @@ def test_paragraphs_become_passages_and_questions_are_judged_on_their_own(tmp_pa
         Passage("Super_Bowl_50/1", "Super Bowl 50", "Two."),
         Passage("Beyonc%C3%A9/0", "Beyoncé", "Three."),
     ]
-    assert material.queries == [Query("q1", "Who won?"), Query("q2", "Where?"), Query("q3", "When?")]
+    assert material.queries == [asked("q1", "Who won?"), asked("q2", "Where?"), asked("q3", "When?")]
     assert material.judgments == [
         Judgment("dev", "q1", "Super_Bowl_50/0", 1),
         Judgment("dev", "q2", "Super_Bowl_50/0", 1),
@@ -76,7 +80,7 @@ def test_questions_without_an_answer_are_left_out_and_counted(tmp_path: Path) ->
     path = written(tmp_path / "a.json", article("T", ("One.", [question("q1", "Who?"), impossible])))
     material = imported(path)
     assert len(list(material.passages)) == 1
-    assert material.queries == [Query("q1", "Who?")]
+    assert material.queries == [asked("q1", "Who?")]
     assert material.judgments == [Judgment("test", "q1", "T/0", 1)]
     assert material.skipped == {UNANSWERABLE: 1}
 
@@ -114,7 +118,7 @@ def test_two_files_go_into_two_splits_of_one_dataset(tmp_path: Path) -> None:
     dataset = Dataset("squad", tmp_path / "squad")
     assert dataset.splits == ("dev", "train")
     assert dataset.qrels("train") == {"q1": {"A/0": 1}}
-    assert dataset.queries("dev") == {"q2": Query("q2", "Who?")}
+    assert dataset.queries("dev") == {"q2": asked("q2", "Who?")}
     assert passages_in(dataset.folder)["B/0"] == Passage("B/0", "B", "Beta.")
 
 
@@ -250,3 +254,18 @@ def test_articles_are_read_one_at_a_time(squad_json: Path) -> None:
     material = imported(squad_json)
     assert first(iter(material.passages)).doc_id.endswith("/0")
     assert len(list(material.queries)) < 100
+
+
+def test_each_answer_is_kept_once(tmp_path: Path) -> None:
+    answers = [{"text": text, "answer_start": 0} for text in ("Rome", "in Rome", "Rome")]
+    material = imported(
+        written(tmp_path / "a.json", article("T", ("Rome.", [question("q", "Where?", answers=answers)])))
+    )
+    assert len(list(material.passages)) == 1
+    assert material.queries == [Query("q", "Where?", ("Rome", "in Rome"))]
+
+
+def test_an_answer_without_text_is_one_sentence_with_its_place(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", article("T", ("Rome.", [question("q", "Where?", answers=[{"text": 3}])])))
+    with pytest.raises(DataError, match=r"'text' is 3, expected a string"):
+        list(imported(path).passages)

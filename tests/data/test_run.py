@@ -158,3 +158,39 @@ def test_a_digest_is_of_what_a_run_answers_and_not_of_its_name():
     higher = Ranking(("b", "a"), np.array([np.nextafter(np.float32(2), np.float32(3)), 1], np.float32))
     moved = [{"1": higher, "2": other}, {"1": one, "3": other}, {"1": one}, {"1": one, "2": one}, {}]
     assert len({run.digest, *(Run("x", rankings).digest for rankings in moved)}) == 6
+
+
+def lowered(scores: list[np.float32]) -> list[np.float32]:
+    """Score by score: what is not below the one before becomes the next float32 below it."""
+    kept: list[np.float32] = []
+    for score in scores:
+        most = np.nextafter(kept[-1], np.float32(-np.inf)) if kept else score
+        kept.append(min(score, most))
+    return kept
+
+
+@given(st.lists(st.one_of(st.sampled_from([0.0, -0.0, 1.5, -1e-45, 1e-45, 3.0]), float32s), max_size=30))
+def test_distinct_scores_are_the_nearest_below_that_keep_the_order(scores: list[float]) -> None:
+    ids = [f"d{number}" for number in range(len(scores))]
+    ranking = Ranking.ordered(ids, scores)
+    after = ranking.distinct()
+    assert after.doc_ids == ranking.doc_ids
+    assert after.scores.tolist() == lowered(list(ranking.scores))
+    assert (after.scores[1:] < after.scores[:-1]).all()
+
+
+def test_scores_that_are_distinct_stay_as_they_are() -> None:
+    ranking = Ranking.ordered(["a", "b"], [2.0, 1.0])
+    assert ranking.distinct() is ranking
+
+
+def test_the_least_float32_twice_cannot_become_distinct() -> None:
+    least = float(np.finfo(np.float32).min)
+    with refused("passage 'a' has the score -inf, expected a finite number."):
+        Ranking.ordered(["a", "b"], [least, least]).distinct()
+
+
+def test_a_run_becomes_distinct_query_by_query() -> None:
+    run = Run("x", {"q": Ranking.ordered(["a", "b"], [1, 1]), "r": Ranking.ordered(["a"], [1])}).distinct()
+    assert run["q"].scores[0] > run["q"].scores[1]
+    assert run["r"].scores.tolist() == [1.0]

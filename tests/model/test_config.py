@@ -69,7 +69,9 @@ def test_a_file_that_is_no_json_is_refused(tmp_path, content):
     "content", [[], [GOOD], None, 1, "cross", {}, {**GOOD, "format": 2}, {**GOOD, "format": "1"}], ids=repr
 )
 def test_json_of_another_form_or_format_is_refused(tmp_path, content):
-    assert refusal(tmp_path, content) == "expected an object with 'format' 1, which this version reads."
+    kind = f"is a JSON {type(content).__name__}, expected an object."
+    expected = "expected an object with 'format' 1, which this version reads."
+    assert refusal(tmp_path, content) == (expected if isinstance(content, dict) else kind)
 
 
 def test_a_folder_without_the_file_is_refused(tmp_path):

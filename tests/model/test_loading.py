@@ -253,7 +253,7 @@ def test_a_config_that_speaks_of_another_model_is_refused(saved, changes):
 def test_a_config_that_names_no_model_is_refused(saved, content):
     _, folder = saved()
     (folder / CONFIG).write_text(content)
-    assert refusal(folder).startswith(f"{folder}: ")
+    assert refusal(folder).startswith((f"{folder}: ", f"{folder / CONFIG}: "))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
@@ -264,11 +264,22 @@ def test_weights_cut_short_are_refused(saved, share):
     assert refusal(folder).startswith(f"{folder}: cannot be loaded as a model: ")
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.ckpt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+        "pytorch_model-00001-of-00002.bin",
+        "model.pt",
+        "model.ckpt",
+        "model.pth",
+    ],
+)
 def test_a_pickle_is_named_and_never_opened(saved, name):
     _, folder = saved()
     (folder / WEIGHTS).rename(folder / name)
-    expected = f"has its weights in {name}, a pickle, which can run code; expected safetensors."
+    expected = f"has its weights in {name}, a pickle, which can run code when it is opened; expected safetensors: "
+    expected += "convert it where you trust it, by save_pretrained of a recent transformers."
     assert refusal(folder) == f"{folder}: {expected}"
 
 
@@ -332,3 +343,105 @@ def test_transformers_talks_again_after_it_was_quiet():
         logger.setLevel(before)
         if not bar:
             transformers_logging.disable_progress_bar()
+
+
+# code that a model brings
+
+
+CODE = """from pathlib import Path
+from transformers import BertConfig, BertModel
+Path({ran!r}).touch()
+class OwnConfig(BertConfig):
+    pass
+class OwnModel(BertModel):
+    config_class = OwnConfig
+"""
+
+
+@pytest.fixture
+def with_code(tiny, tmp_path):
+    """A tiny BERT whose folder brings classes of its own, and the file that they make when they are loaded."""
+    folder, ran = tmp_path / "own", tmp_path / "ran"
+    shutil.copytree(tiny(), folder)
+    (folder / "own.py").write_text(CODE.format(ran=str(ran)))
+    edit(folder / CONFIG, auto_map={"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"})
+    return folder, ran
+
+
+def test_code_that_a_model_brings_is_never_run_unasked(with_code, capfd):
+    folder, ran = with_code
+    expected = "brings Python code (auto_map in config.json), which runs only where --trust-remote-code is given."
+    assert refusal(folder) == f"{folder}: {expected}"
+    with pytest.raises(ModelError, match="which runs only where --trust-remote-code is given"):
+        model_of(folder)
+    assert not ran.exists()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("model_type", ["own", "../own"])
+def test_code_of_a_model_that_nobody_knows_is_refused_without_a_question(with_code, model_type):
+    folder, ran = with_code
+    edit(folder / CONFIG, model_type=model_type)
+    assert "which runs only where --trust-remote-code is given" in refusal(folder)
+    assert not ran.exists()
+
+
+def test_code_that_a_model_brings_is_run_where_it_is_trusted(with_code, monkeypatch, tmp_path):
+    folder, ran = with_code
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    model = load_model(str(folder), trust_remote_code=True)
+    assert ran.exists()
+    assert type(model.stock).__name__ == "OwnModel"
+
+
+def test_a_tokenizer_that_brings_code_does_not_run_it(with_code):
+    folder, ran = with_code
+    edit(folder / CONFIG, auto_map=None)
+    settings = json.loads((folder / CONFIG).read_text())
+    del settings["auto_map"]
+    (folder / CONFIG).write_text(json.dumps(settings))
+    edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": [None, "own.OwnModel"]})
+    load_model(str(folder))
+    assert not ran.exists()
+
+
+def test_a_kernel_of_the_hub_is_code_too(saved):
+    _, folder = saved()
+    edit(folder / CONFIG, attn_implementation="somebody/kernel")
+    expected = (
+        "brings Python code (attn_implementation in config.json), which runs only where --trust-remote-code is given."
+    )
+    assert refusal(folder) == f"{folder}: {expected}"
+
+
+# sizes that nobody has
+
+
+@pytest.mark.parametrize("size", [10**12, -1, "3", 1.5, None, [3]])
+@pytest.mark.parametrize(
+    "key", ["num_hidden_layers", "hidden_size", "vocab_size", "max_position_embeddings", "num_labels"]
+)
+def test_a_size_that_no_model_has_is_refused_before_it_is_built(saved, key, size):
+    _, folder = saved()
+    edit(folder / CONFIG, **{key: size})
+    assert refusal(folder).startswith(f"{folder}: {key} in config.json is {size!r}, expected 0 to ")
+
+
+@pytest.mark.parametrize(
+    "key", ["hidden_act", "num_attention_heads", "architectures", "layer_norm_eps", "id2label", "dtype"]
+)
+@pytest.mark.parametrize("value", [[[]], {"a": 1}, "x", 10**30, None, True, -1])
+def test_a_setting_of_any_kind_is_opened_or_refused(saved, key, value):
+    _, folder = saved()
+    edit(folder / CONFIG, **{key: value})
+    try:
+        load_model(str(folder))
+    except ModelError as error:
+        assert str(error).startswith(f"{folder}: ")  # noqa: PT017
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a": ' * 100_000, b"{} " + b" " * 2**25, b'{"a": 1, "a": 1}'])
+def test_a_config_too_deep_too_large_or_of_two_minds_is_refused(saved, content):
+    _, folder = saved()
+    (folder / CONFIG).write_bytes(content)
+    assert refusal(folder).startswith(f"{folder / CONFIG}: ")

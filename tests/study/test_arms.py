@@ -90,3 +90,7 @@ def test_the_record_grows_with_modes_and_seeds_without_becoming_another_study():
     one = study(modes=("cross",), seeds=(1,)).record()
     assert study(seeds=(1, 2), ablations=True).record() == one
     assert study(depth=20).record() != one
+
+
+def test_whether_a_models_code_is_trusted_decides_no_score() -> None:
+    assert study(trust_remote_code=True).record() == study().record()

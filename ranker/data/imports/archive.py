@@ -1,6 +1,6 @@
 """The files of a collection, one after another: a file, a folder of files, or a tar archive read as a stream."""
 
-import gzip
+import lzma
 import tarfile
 import zlib
 from collections import Counter
@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ranker.data.files import open_binary, reason
+from ranker.data.imports.tar import entries, open_tar
 from ranker.errors import DataError
 from ranker.limits import MAX_DOCUMENT_BYTES
 
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, OSError)
+_BROKEN = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -82,19 +83,28 @@ def _files(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
             skipped["links"] += 1
         elif entry.is_dir():
             yield from _files(entry, skipped)
-        else:
+        elif entry.is_file():
             yield entry
+        else:  # a pipe without a writer never ends
+            skipped["pipes and devices"] += 1
 
 
 def _tar_members(path: Path, skipped: Counter[str]) -> Iterator[Member]:
-    with tarfile.open(path, "r|*") as archive:
-        while (entry := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every entry it has passed
+    empty = True
+    with open_tar(path) as file:
+        for entry in entries(file):
+            empty = False
             inside = PurePosixPath(entry.name)
             if inside.is_absolute() or ".." in inside.parts:
                 raise DataError(f"{path}: the member {entry.name!r} leads out of the archive, expected a path within.")
-            if entry.issym() or entry.islnk():
+            if entry.info.issym() or entry.info.islnk():
                 skipped["links"] += 1
-            file = archive.extractfile(entry) if entry.isreg() and not inside.name.startswith(".") else None
-            if file is not None:
-                yield Member(f"{path}: {entry.name}", inside.name, file)
+            if entry.info.isreg() and not inside.name.startswith("."):
+                yield Member(f"{path}: {_shown(entry.name)}", inside.name, entry.file)
+    if empty:
+        raise DataError(f"{path}: is empty, expected a tar archive.")
+
+
+def _shown(name: str) -> str:
+    """A member's name in messages of one line."""
+    return name if name.isprintable() else repr(name)

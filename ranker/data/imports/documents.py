@@ -2,21 +2,22 @@
 
 import codecs
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from ranker.data.files import open_binary, reason
-from ranker.data.imports.sources import shortened
+from ranker.data.objects import DECODER, shortened
 from ranker.errors import DataError
-from ranker.limits import MAX_DOCUMENT_BYTES
+from ranker.limits import MAX_LINE_BYTES
 
 _T = TypeVar("_T")
 
 _KINDS: dict[type[object], str] = {str: "a string", list: "a list"}
 _CHUNK = 2**20
-_BLANKS = " \t\r\n"
+_BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 def json_records(path: Path, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -76,7 +77,6 @@ class _Text:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._json = json.JSONDecoder()
         self._held = ""
         self._place = 0
         self._ended = False
@@ -109,7 +109,7 @@ class _Text:
         self._next()
         while True:
             try:
-                value, end = self._json.raw_decode(self._held, self._place)
+                value, end = DECODER.raw_decode(self._held, self._place)
             except json.JSONDecodeError:
                 if not self._read():  # the value may only be cut off by the end of what is held
                     raise
@@ -121,8 +121,7 @@ class _Text:
     def _next(self) -> str:
         """The next character that is not blank, without passing it; empty at the end."""
         while True:
-            while self._place < len(self._held) and self._held[self._place] in _BLANKS:
-                self._place += 1
+            self._place = _BLANKS.match(self._held, self._place).end()  # type: ignore[union-attr]  # it always matches
             if self._place < len(self._held) or not self._read():
                 return self._held[self._place : self._place + 1]
 
@@ -135,7 +134,7 @@ class _Text:
         """Holds as much again, so that a long value is tried few times; false at the end and at the bound."""
         self._held = self._held[self._place :]
         self._place = 0
-        if self._ended or len(self._held) > MAX_DOCUMENT_BYTES:
+        if self._ended or len(self._held) > MAX_LINE_BYTES:
             return False
         data = self._file.read(max(_CHUNK, len(self._held)))
         self._ended = not data

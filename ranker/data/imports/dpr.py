@@ -51,9 +51,10 @@ class _Reader:
                 if passage.doc_id not in self._seen:
                     self._seen.add(passage.doc_id)
                     yield passage
-            self._ask(split, field(record, "question", str, place), positives, place)
+            self._ask(split, record, positives, place)
 
-    def _ask(self, split: str, text: str, positives: dict[str, None], place: str) -> None:
+    def _ask(self, split: str, record: dict[str, Any], positives: dict[str, None], place: str) -> None:
+        text, answers = field(record, "question", str, place), record.get("answers", [])
         query_id = f"{split}-{self._numbers[split]}"
         self._numbers[split] += 1
         if not text.strip():
@@ -61,7 +62,9 @@ class _Reader:
         if not positives:
             self.skipped[UNANSWERED] += 1
             return
-        self.queries.append(Query(query_id, text))
+        if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+            raise DataError(f"{place}: 'answers' are no list of strings.")
+        self.queries.append(Query(query_id, text, tuple(dict.fromkeys(answers))))
         self.judgments.extend(Judgment(split, query_id, doc_id, 1) for doc_id in positives)
 
 
@@ -78,5 +81,5 @@ def _passage(context: dict[str, Any], place: str) -> Passage:
     if doc_id is None:
         raise DataError(f"{place}: has no id, expected {' or '.join(_ID_KEYS)}.")
     title = field(context, "title", str, place) if context.get("title") is not None else ""
-    doc_id = str(doc_id) if isinstance(doc_id, int) else doc_id
+    doc_id = str(doc_id) if type(doc_id) is int else doc_id  # JSON's true is a Python int too
     return Passage(checked_id(doc_id, place, "passage id"), title, field(context, "text", str, place))

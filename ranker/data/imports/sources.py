@@ -1,12 +1,12 @@
 """What an import reads: paths by role and split, as the command line names them."""
 
 import re
-import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ranker.data.objects import shortened
 from ranker.data.records import Material
 from ranker.errors import DataError
 from ranker.limits import MAX_ID_BYTES
@@ -118,9 +118,3 @@ def checked_id(value: object, place: str, kind: str) -> str:
     if len(value.encode(errors="surrogatepass")) > MAX_ID_BYTES:
         raise DataError(f"{place}: the {kind} is {shortened(value)}, expected at most {MAX_ID_BYTES} bytes.")
     return value
-
-
-def shortened(value: object) -> str:
-    """A value as a message shows it."""
-    shown = reprlib.repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."

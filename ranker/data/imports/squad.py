@@ -19,7 +19,8 @@ def import_squad(sources: Sources) -> Imported:
 
     A doc_id is the article's title as the file has it and the paragraph's number in that article, from 0, so it stays
     what it is whatever else is imported: ``Super_Bowl_50/3``. Questions that have no answer in their paragraph
-    (SQuAD 2.0) are left out and counted: no passage is known to answer them. Articles stream, questions are held.
+    (SQuAD 2.0) are left out and counted: no passage is known to answer them. Articles stream, questions are held, with
+    their answers.
     """
     reader = _Reader()
     passages = (passage for split, path in sources.by_split("file") for passage in reader.passages(split, path))
@@ -56,5 +57,6 @@ class _Reader:
             if question.get("is_impossible") or not question.get("answers"):
                 self.skipped[UNANSWERABLE] += 1
                 continue
-            self.queries.append(query)
+            answers = [field(answer, "text", str, where) for where, answer in objects(question, "answers", place)]
+            self.queries.append(query._replace(answers=tuple(dict.fromkeys(answers))))
             self.judgments.append(Judgment(split, query.query_id, doc_id, 1))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 from ranker.data.files import open_text_lines
@@ -9,11 +10,12 @@ from ranker.data.imports.msmarco import two_columns
 from ranker.data.imports.questions import Questions
 from ranker.data.records import Query
 from ranker.errors import DataError
+from ranker.limits import MAX_DOCUMENT_BYTES
 
-_TOP_ID = re.compile(r"<num>\s*(?:Number:)?\s*([^\s<]+)", re.IGNORECASE)
-_TOP_TEXT = re.compile(r"<title>\s*(?:Topic:)?(.*?)(?=<[/a-z])", re.IGNORECASE | re.DOTALL)
+_TOP_ID = re.compile(r"<num>\s*+(?:Number:\s*+)?+([^\s<]++)", re.IGNORECASE)
+_TOP_TEXT = re.compile(r"<title>\s*+(?:Topic:)?+(.*?)(?=<[/a-z])", re.IGNORECASE | re.DOTALL)
 _DOC_ID = re.compile(r"<DOCNO>\s*([^\s<]+)\s*</DOCNO>", re.IGNORECASE)
-_DOC_TEXT = re.compile(r"</DOCNO>(.*)</DOC>", re.IGNORECASE | re.DOTALL)
+_DOC_TEXT = re.compile(r"\A(?>.*?</DOCNO>)(.*)</DOC>", re.IGNORECASE | re.DOTALL)
 
 _BLOCKS = {"<top": ("</top>", _TOP_ID, _TOP_TEXT), "<doc>": ("</doc>", _DOC_ID, _DOC_TEXT)}
 """By how a block starts: how it ends, where its id is, and where its question."""
@@ -41,15 +43,18 @@ def read_topics(path: Path, questions: Questions) -> Iterator[Query]:
 def _blocks(path: Path, start: str) -> Iterator[tuple[int, str]]:
     """Each block with the number of its first line; lines between blocks say nothing."""
     end = _BLOCKS[start][0]
-    began, lines = 0, list[str]()
+    began, block = 0, StringIO()
     for number, line in open_text_lines(path):
         if not began and line.strip().lower().startswith(start):
-            began = number
-        if began:
-            lines.append(line)
-        if began and end in line.lower():
-            yield began, "\n".join(lines)
-            began, lines = 0, []
+            began, block = number, StringIO()
+        if not began:
+            continue
+        if block.tell() + len(line) > MAX_DOCUMENT_BYTES:
+            raise DataError(f"{path}:{began}: the topic is larger than the {MAX_DOCUMENT_BYTES} bytes allowed.")
+        block.write(f"{line}\n")
+        if end in line.lower():
+            yield began, block.getvalue()
+            began = 0
     if began:
         raise DataError(f"{path}:{began}: the topic that starts here does not end, expected {end}.")
 
@@ -61,7 +66,8 @@ def _topic(block: str, start: str, place: str, questions: Questions) -> Query:
         raise DataError(f"{place}: the topic that starts here has no id, expected {_said(start)}.")
     if text is None:
         raise DataError(f"{place}: the topic that starts here has no question, expected {_said(start)}.")
-    query_id = str(int(identifier[1])) if identifier[1].isdecimal() else identifier[1]
+    number = identifier[1].isascii() and identifier[1].isdecimal()
+    query_id = identifier[1].lstrip("0") or "0" if number else identifier[1]
     return questions.query(query_id, " ".join(text[1].split()), place)
 
 

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from io import StringIO
 
 from ranker.data.imports.archive import Member, members
 from ranker.data.imports.markup import page_words, tagged_words
@@ -13,10 +14,12 @@ from ranker.data.records import Passage, Query
 from ranker.errors import DataError
 from ranker.limits import MAX_DOCUMENT_BYTES
 
-_DOCNO = re.compile(r"<DOCNO>\s*(.*?)\s*</DOCNO>", re.IGNORECASE | re.DOTALL)
+_DOCNO = re.compile(r"\A(?>.*?<DOCNO>)(.*?)</DOCNO>", re.IGNORECASE | re.DOTALL)
+"""Of the first alone: what looks for the end of each anew does not end on a hostile file."""
+
 _TITLES = ("HEADLINE", "TITLE", "HL", "HEAD", "TTL")
 _TEXTS = ("TEXT", "DD", "DATE", "LP", "LEADPARA")
-_PART = re.compile(rf"<({'|'.join(_TITLES + _TEXTS)})>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(rf"<(/?)({'|'.join(_TITLES + _TEXTS)})>", re.IGNORECASE | re.ASCII)
 
 NO_TEXT = "passages without text"
 
@@ -77,19 +80,18 @@ def _tagged_passages(sources: Sources, skipped: Counter[str]) -> Iterator[Passag
 
 def _blocks(member: Member) -> Iterator[tuple[int, str]]:
     """Each ``<DOC>`` to ``</DOC>`` with the number of its first line."""
-    began, size, lines = 0, 0, list[str]()
+    began, block = 0, StringIO()
     for number, line in member.lines():
         if not began and line.lstrip()[:5].upper() == "<DOC>":
-            began, size = number, 0
+            began, block = number, StringIO()
         if not began:
             continue
-        lines.append(line)
-        size += len(line)
-        if size > MAX_DOCUMENT_BYTES:
+        if block.tell() + len(line) > MAX_DOCUMENT_BYTES:
             raise DataError(f"{member.place}:{began}: the <DOC> is larger than the {MAX_DOCUMENT_BYTES} bytes allowed.")
+        block.write(line)
         if "</DOC>" in line.upper():
-            yield began, "".join(lines)
-            began, lines = 0, []
+            yield began, block.getvalue()
+            began = 0
     if began:
         raise DataError(f"{member.place}:{began}: the <DOC> that starts here does not end, expected </DOC>.")
 
@@ -98,10 +100,23 @@ def _tagged_passage(place: str, block: str, skipped: Counter[str]) -> Iterator[P
     docno = _DOCNO.search(block)
     if docno is None:
         raise DataError(f"{place}: the <DOC> that starts here has no id, expected <DOCNO>.")
-    parts = [(part[1].upper(), tagged_words(part[2])) for part in _PART.finditer(block)]
+    parts = [(name, tagged_words(part)) for name, part in _parts(block)]
     title = " ".join(words for name, words in parts if name in _TITLES and words)
     text = " ".join(words for name, words in parts if name in _TEXTS and words)
-    yield from _readable(checked_id(docno[1], place, "passage id"), title, text, skipped)
+    yield from _readable(checked_id(docno[1].strip(), place, "passage id"), title, text, skipped)
+
+
+def _parts(block: str) -> Iterator[tuple[str, str]]:
+    """The elements that are read, each by its name up to its first end; one that does not end is none."""
+    last = {tag[2].upper(): tag.start() for tag in _TAG.finditer(block) if tag[1]}
+    name, start = "", 0
+    for tag in _TAG.finditer(block):
+        found = tag[2].upper()
+        if not name and not tag[1] and last.get(found, 0) > tag.start():
+            name, start = found, tag.end()
+        elif tag[1] and found == name:
+            yield name, block[start : tag.start()]
+            name = ""
 
 
 def _readable(doc_id: str, title: str, text: str, skipped: Counter[str]) -> Iterator[Passage]:

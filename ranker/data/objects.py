@@ -1,0 +1,50 @@
+"""JSON as everything here reads it: each key of an object once, and files of settings within a bound."""
+
+import json
+import reprlib
+from pathlib import Path
+from typing import Any, Final
+
+from ranker.data.files import reason
+from ranker.errors import RankerError
+from ranker.limits import MAX_SETTINGS_BYTES
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {shortened(twice)} stands twice in one object")
+    return found
+
+
+DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique)
+"""Raises ValueError for what is not JSON, and RecursionError for what is nested too deep.
+
+JSON leaves open which of two equal keys counts, so readers differ in what they see.
+"""
+
+
+def read_object(path: Path, refusal: type[RankerError]) -> dict[str, Any]:
+    """The one object of a file of settings or a manifest.
+
+    Raises: ``refusal`` where there is none, or it is larger than ``MAX_SETTINGS_BYTES``.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SETTINGS_BYTES + 1)
+        if len(data) > MAX_SETTINGS_BYTES:
+            raise refusal(f"{path}: is larger than the {MAX_SETTINGS_BYTES} bytes allowed.")
+        found = DECODER.decode(data.decode())
+    except (OSError, ValueError, RecursionError) as error:
+        raise refusal(f"{path}: cannot be read as JSON: {reason(error)}.") from error
+    if not isinstance(found, dict):
+        raise refusal(f"{path}: is a JSON {type(found).__name__}, expected an object.")
+    return found
+
+
+def shortened(value: object) -> str:
+    """A value as a message shows it."""
+    shown = reprlib.repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
