@@ -59,14 +59,15 @@ def main() -> None:
         status = cli(prog_name="ranker", standalone_mode=False) or 0
     except RankerError as error:
         _stop(f"Error: {error}", 1)
+    # Abort is a RuntimeError by descent, so it stands before the clause of those
+    except click.exceptions.Abort:
+        _stop("Error: stopped by Ctrl-C; nothing half-written was left behind.", 1)
     except (MemoryError, RuntimeError) as error:
         from ranker.scoring.survival import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise
         _stop(f"Error: memory ran out: {' '.join(str(error).split()) or 'Python has none left'}; {_LESS}", 1)
-    except click.exceptions.Abort:
-        _stop("Error: stopped by Ctrl-C; nothing half-written was left behind.", 1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -61,4 +61,4 @@ def test_a_broken_manifest_is_one_sentence(ranker, dataset, deep, text):
     (deep.parent / "deep.run.json").write_text(text)
     said = ranker("depth", dataset, deep)
     assert said.status == 1
-    assert "deep.run.json: is no manifest" in said.err
+    assert "deep.run.json: cannot be read as JSON" in said.err

@@ -143,7 +143,8 @@ def test_pickled_weights_are_refused_by_name(tmp_path):
     with pytest.raises(ModelError) as error:
         load_model(str(tmp_path))
     assert str(error.value) == (
-        f"{tmp_path}: has its weights in pytorch_model.bin, a pickle, which can run code; expected safetensors."
+        f"{tmp_path}: has its weights in pytorch_model.bin, a pickle, which can run code when it is"
+        " opened; expected safetensors: convert it where you trust it, by save_pretrained of a recent transformers."
     )
 
 
