@@ -50,6 +50,18 @@ def mode_option(required: bool) -> Callable[[F], F]:
     return click.option("--mode", type=click.Choice(tuple(MODES)), required=required, help=f"{meanings}.")
 
 
+def checkpoint_option(command: F) -> F:
+    """``--checkpoint-minutes``, which becomes the command's ``checkpoint_minutes``."""
+    option = click.option(
+        "--checkpoint-minutes",
+        default=1.0,
+        show_default=True,
+        type=click.FloatRange(min=0),
+        help="Between two states of a training on disk, beside the output, from which it goes on if it is stopped.",
+    )
+    return option(command)
+
+
 def reading_options(command: F) -> F:
     """Everything that ``ranker train`` decides about how a model reads, beside its mode."""
     return settings_options(RankerConfig, _READING, _CHOICES)(command)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.model_options import MODEL_HELP, shared_options
+from ranker.cli.model_options import MODEL_HELP, checkpoint_option, shared_options
 from ranker.cli.options import PATH, open_merged, say, split_option, trust_option
 from ranker.cli.records import training_progress, write_named
 from ranker.cli.settings import settings_of, speed_options
@@ -22,11 +22,12 @@ from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ranker.data.dataset import Dataset
     from ranker.study.arms import Job, StudyConfig
     from ranker.study.work import StudyData
+    from ranker.study.workshop import Workshop
 
 _SETTINGS = "study.settings.json"
 _TUNINGS = ("fine-tuned", "frozen")
@@ -96,6 +97,13 @@ _TUNINGS = ("fine-tuned", "frozen")
     show_default=True,
     help="A measure; the first decides claims.",
 )
+@click.option(
+    "--models",
+    type=PATH,
+    metavar="FOLDER",
+    help="Where trained models are kept, and found by other studies that train on the same.",
+)
+@checkpoint_option
 @shared_options
 @speed_options
 @click.option(
@@ -125,6 +133,8 @@ def study_command(
     trust_remote_code: bool,
     split: str,
     measures: tuple[str, ...],
+    models: Path | None,
+    checkpoint_minutes: float,
     output: Path,
 ) -> None:
     """Compare every way to use BERT for ranking, at equal cost.
@@ -137,6 +147,7 @@ def study_command(
     from ranker.study.arms import StudyConfig, arms_of, jobs_of
     from ranker.study.result import Frame
     from ranker.study.work import check_study
+    from ranker.study.workshop import Workshop
 
     reading = settings_of(context, RankerConfig, {"mode": "cross"})
     config = StudyConfig(
@@ -164,7 +175,9 @@ def study_command(
     check_study(data, config)
     settings = _begin(output, _settings(test, train, split, data, config))
     jobs = list(jobs_of(arms_of(config), config.seeds))
-    _work(jobs, data, config, settings_of(context, Speed), output)
+    speed = settings_of(context, Speed)
+    workshop = Workshop(output, models, _asked(settings, speed), checkpoint_minutes)
+    _work(jobs, data, config, speed, workshop, output)
     write_report(jobs, data, frame._replace(settings=settings), output)
 
 
@@ -232,7 +245,19 @@ def _begin(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _work(jobs: Sequence[Job], data: StudyData, config: StudyConfig, speed: Speed, output: Path) -> None:
+def _asked(settings: Mapping[str, Any], speed: Speed) -> dict[str, Any]:
+    """What every trained model depends on: all of the settings that is not of the test, and where it learns."""
+    from ranker.scoring.device import choose_device, choose_precision
+
+    device = choose_device(speed.device)
+    lessons = {key: value for key, value in settings.items() if key not in ("dataset", "depth")}
+    lessons["candidates"] = settings["candidates"]["train"]
+    return {**lessons, "device": device.type, "precision": choose_precision(speed.precision, device)}
+
+
+def _work(
+    jobs: Sequence[Job], data: StudyData, config: StudyConfig, speed: Speed, workshop: Workshop, output: Path
+) -> None:
     from ranker.study.arms import FIRST_STAGE
     from ranker.study.work import do
 
@@ -243,7 +268,7 @@ def _work(jobs: Sequence[Job], data: StudyData, config: StudyConfig, speed: Spee
     started = time.monotonic()
     for number, job in enumerate(missing):
         say(f"{number + 1} of {len(missing)}: {', '.join(job.names)}{_left(started, number, len(missing))}.")
-        for arm, done in zip(job.arms, do(job, data, config, speed, training_progress), strict=True):
+        for arm, done in zip(job.arms, do(job, data, config, speed, training_progress, workshop), strict=True):
             write_named(done.run, run_path_of(output, done.run.name), True, arm_facts(arm, job, done, config))
 
 

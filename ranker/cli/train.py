@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ranker.cli.model_options import MODEL_HELP, mode_option, reading_options, training_options
+from ranker.cli.model_options import MODEL_HELP, checkpoint_option, mode_option, reading_options, training_options
 from ranker.cli.options import PATH, force_option, open_merged, output_option, say, trust_option
 from ranker.cli.records import training_progress, training_record
 from ranker.cli.settings import settings_of, speed_options
@@ -40,13 +40,7 @@ from ranker.training.config import TrainingConfig
 @click.option(
     "--dev", default="dev", show_default=True, help="The split that chooses the weights kept, if the DATASET has it."
 )
-@click.option(
-    "--checkpoint-minutes",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(min=0),
-    help="Between two states of the training on disk, beside the MODEL, from which it goes on if it is stopped.",
-)
+@checkpoint_option
 @trust_option
 @reading_options
 @training_options

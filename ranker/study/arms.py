@@ -134,7 +134,12 @@ class Job(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         """What the runs of its arms are called."""
-        return tuple(arm.name if self.seed is None else f"{arm.name}.seed{self.seed}" for arm in self.arms)
+        return tuple(name_of(arm, self.seed) for arm in self.arms)
+
+
+def name_of(arm: Arm, seed: int | None) -> str:
+    """What the run of an arm under a seed is called, and its model."""
+    return arm.name if seed is None else f"{arm.name}.seed{seed}"
 
 
 def jobs_of(arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[Job]:

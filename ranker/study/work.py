@@ -12,13 +12,13 @@ from ranker.data.collection import Collection
 from ranker.data.run import Run
 from ranker.experiment import Judged, Lessons, fit, fit_heads
 from ranker.model.loading import create_model, load_model
-from ranker.model.reranker import Reranker
 from ranker.reranking import candidates, check_depth, check_run, reordered
 from ranker.scoring.panel import panel_scores
 from ranker.scoring.scorer import Cut, Matrix, Pairs, Scorer
 from ranker.scoring.speed import Speed
 from ranker.study.arms import EXPLAINED, Arm, Job, StudyConfig
 from ranker.study.behaviour import words_for_half
+from ranker.study.workshop import Workshop
 from ranker.training.learner import Step, Trained
 
 OnStep = Callable[[Step], object]
@@ -61,16 +61,14 @@ def check_study(data: StudyData, config: StudyConfig) -> None:
     check_run(data.train.run, data.train.queries, data.train_collection, config.negative_depth)
 
 
-def do(job: Job, data: StudyData, config: StudyConfig, speed: Speed, progress: Progress) -> list[Done]:
-    """Trains the arms of a job, where they learn, and reranks the test candidates with each.
+def do(
+    job: Job, data: StudyData, config: StudyConfig, speed: Speed, progress: Progress, workshop: Workshop
+) -> list[Done]:
+    """Trains the arms of a job, unless they were, or have nothing to learn, and reranks the test candidates with each.
 
     Raises: what training and scoring raise.
     """
-    scorers = [Scorer(_model(arm, config, job.seed), speed) for arm in job.arms]
-    trained: Sequence[Trained | None] = [None] * len(scorers)
-    if job.seed is not None:
-        with progress(" ".join(job.names)) as on_step:
-            trained = _trained(job, scorers, data, config, on_step)
+    scorers, trained = _ready(job, data, config, speed, progress, workshop)
     started = time.monotonic()
     test = data.test
     pairs = candidates(scorers[0], test.run, test.queries, data.test_collection, config.depth).whole
@@ -90,20 +88,29 @@ def _explained(arm: Arm, scorer: Scorer, run: Run, data: StudyData) -> Mapping[s
     return words_for_half(scorer, run, data.test.queries, data.test_collection)
 
 
-def _model(arm: Arm, config: StudyConfig, seed: int | None) -> Reranker:
+def _ready(
+    job: Job, data: StudyData, config: StudyConfig, speed: Speed, progress: Progress, workshop: Workshop
+) -> tuple[list[Scorer], Sequence[Trained | None]]:
+    """The models of a job, ready to score, and how each was trained."""
+    trusted, seed = config.trust_remote_code, job.seed
     if seed is None:
-        return load_model(config.backbone, arm.mode, arm.pooling, config.trust_remote_code)
-    return create_model(config.reading(arm), config.backbone, seed, config.trust_remote_code)
-
-
-def _trained(
-    job: Job, scorers: list[Scorer], data: StudyData, config: StudyConfig, on_step: OnStep
-) -> Sequence[Trained]:
-    training = config.training_of(job.arms[0], job.seed or 0)
+        models = [load_model(config.backbone, arm.mode, arm.pooling, trusted) for arm in job.arms]
+        return [Scorer(model, speed) for model in models], [None] * len(models)
+    kept = [one for arm in job.arms if (one := workshop.take(arm, seed, trusted)) is not None]
+    if len(kept) == len(job.arms):
+        return [Scorer(model, speed) for model, _ in kept], [trained for _, trained in kept]
+    models = [create_model(config.reading(arm), config.backbone, seed, trusted) for arm in job.arms]
+    scorers = [Scorer(model, speed) for model in models]
+    training = config.training_of(job.arms[0], seed)
     lessons = Lessons(data.train_collection, data.train, data.dev, config.negative_depth)
-    if job.arms[0].in_panel:
-        return fit_heads(scorers, lessons, training, on_step)
-    return [fit(scorers[0], lessons, training, on_step)]
+    with progress(" ".join(job.names)) as on_step:
+        if job.arms[0].in_panel:
+            done = fit_heads(scorers, lessons, training, on_step)
+        else:
+            done = [fit(scorers[0], lessons, training, on_step, workshop.checkpoint(job.arms[0], seed))]
+    for arm, model, trained in zip(job.arms, models, done, strict=True):
+        workshop.keep(arm, seed, model, trained)
+    return scorers, done
 
 
 def _scores(job: Job, scorers: list[Scorer], pairs: Pairs) -> Matrix:

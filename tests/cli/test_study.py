@@ -1,9 +1,14 @@
 """The study on a dataset of forty passages and a tiny BERT: what it writes, what it says, and how it goes on."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from ranker.data.trec import read_run
 from ranker.model.config import MODES
@@ -22,8 +27,6 @@ def study(ranker, dataset, tiny, output, *more):
 @pytest.fixture(scope="module")
 def finished(dataset, first_run, tiny, tmp_path_factory):
     """A study of every mode under two seeds, made once."""
-    import sys
-
     from ranker.cli.main import main
 
     output = tmp_path_factory.mktemp("study") / "toy"
@@ -141,6 +144,102 @@ def test_negatives_come_from_the_run_for_train(ranker, dataset, first_run, tiny,
     assert other.status == 0, other.err
     assert digests[0]["train"] != digests[1]["train"]
     assert digests[0]["test"] == digests[1]["test"]
+
+
+TRAINED = ("--mode", "cross", "--mode", "knrm", "--seed", 1, "--steps-each", 3)
+
+
+@pytest.fixture
+def shelf(ranker, dataset, tiny, tmp_path):
+    """A folder of four models that a study in folder ``a`` trained."""
+    models = tmp_path / "models"
+    said = study(ranker, dataset, tiny, tmp_path / "a", *TRAINED, "--models", models)
+    assert said.status == 0, said.err
+    return models
+
+
+def runs_of(folder):
+    return {path.name: read_run(path).rankings for path in folder.glob("*.run.gz")}
+
+
+def test_another_study_takes_the_models_that_one_trained(ranker, dataset, tiny, shelf, tmp_path):
+    assert {path.name for path in shelf.iterdir()} == {
+        f"{arm}.seed1" for arm in ("cross", "cross-frozen", "knrm", "knrm-frozen")
+    }
+    before = {path: path.stat().st_mtime_ns for path in shelf.rglob("*")}
+    said = study(ranker, dataset, tiny, tmp_path / "b", *TRAINED, "--models", shelf)
+    assert said.status == 0, said.err
+    assert before == {path: path.stat().st_mtime_ns for path in shelf.rglob("*")}
+    assert runs_of(tmp_path / "a") == runs_of(tmp_path / "b")
+    one, other = (
+        json.loads((tmp_path / name / "cross.seed1.run.gz.json").read_text())["training"] for name in ("a", "b")
+    )
+    assert one == other
+    assert len(one["losses"]) == 3
+
+
+def test_models_serve_a_test_set_of_other_depth(ranker, dataset, tiny, shelf, tmp_path):
+    said = study(ranker, dataset, tiny, tmp_path / "b", *TRAINED, "--models", shelf, "--depth", 4)
+    assert said.status == 0, said.err
+    assert json.loads((tmp_path / "b" / "cross.seed1.run.gz.json").read_text())["depth"] == 4
+    assert runs_of(tmp_path / "a") != runs_of(tmp_path / "b")
+
+
+def test_models_that_were_trained_otherwise_are_refused(ranker, dataset, tiny, shelf, tmp_path):
+    said = study(ranker, dataset, tiny, tmp_path / "b", *TRAINED, "--models", shelf, "--length", 36)
+    assert said.status == 1
+    assert said.err.splitlines()[-1] == (
+        f"Error: {shelf / 'cross-frozen.seed1'}: was trained when length was 40, but now it is 36; name other --models."
+    )
+    assert not (tmp_path / "b" / "cross.seed1.run.gz").exists()
+
+
+def test_models_whose_weights_changed_are_refused(ranker, dataset, tiny, shelf, tmp_path):
+    path = shelf / "cross.seed1" / "model.safetensors"
+    weights = load_file(path)
+    weights["classifier.bias"] = weights["classifier.bias"] + 1
+    save_file(weights, path)
+    said = study(ranker, dataset, tiny, tmp_path / "b", *TRAINED, "--models", shelf)
+    assert said.status == 1
+    assert said.err.splitlines()[-1] == (
+        f"Error: {shelf / 'cross.seed1'}: has other weights than those that were trained; remove it to train again."
+    )
+
+
+def test_models_without_a_whole_record_are_refused(ranker, dataset, tiny, shelf, tmp_path):
+    path = shelf / "cross.seed1" / "training.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "trained": {**record["trained"], "steps": None}}))
+    said = study(ranker, dataset, tiny, tmp_path / "b", *TRAINED, "--models", shelf)
+    assert said.status == 1
+    assert said.err.splitlines()[-1] == (f"Error: {path}: does not say how the training went; remove {path.parent}.")
+
+
+def test_a_study_killed_while_it_trains_ends_as_if_it_had_not_been(ranker, dataset, tiny, tmp_path):
+    words = ("--mode", "cross", "--tuning", "fine-tuned", "--seed", 1, "--steps-each", 120, "--checkpoint-minutes", 0)
+    backbone = ("--model", str(tiny()))
+    assert study(ranker, dataset, tiny, tmp_path / "whole", *words, *backbone).status == 0
+    command = [
+        sys.executable, "-m", "ranker", "study", str(dataset), "--depth", "5", "--negative-depth", "8",
+        "--length", "40", "--query-length", "12", "--negatives", "2", "--groups-per-step", "4", "--precision",
+        "float32", "--output", str(tmp_path / "cut"), *map(str, words), *backbone,
+    ]  # fmt: skip
+    state = tmp_path / "cut" / ".cross.seed1.training" / "state.json"
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=dict(os.environ))
+    while not state.is_file() and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    left = len(json.loads(state.read_text())["facts"]["losses"])
+    assert 0 < left < 120
+    assert study(ranker, dataset, tiny, tmp_path / "cut", *words, *backbone).status == 0
+    whole, cut = (
+        json.loads((tmp_path / name / "cross.seed1.run.gz.json").read_text())["training"]["losses"]
+        for name in ("whole", "cut")
+    )
+    assert cut == whole
+    assert runs_of(tmp_path / "cut") == runs_of(tmp_path / "whole")
+    assert not state.parent.exists()
 
 
 def test_a_budget_in_steps_is_kept_by_every_arm_and_makes_the_same_runs_again(ranker, dataset, tiny, tmp_path):
