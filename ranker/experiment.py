@@ -10,7 +10,7 @@ from ranker.data.run import Run
 from ranker.errors import TrainingError
 from ranker.evaluation import evaluate, parse_measures
 from ranker.reranking import candidates, check_run, reordered
-from ranker.scoring.scorer import Scorer
+from ranker.scoring.scorer import Pairs, Scorer
 from ranker.training.checkpoint import Checkpoint
 from ranker.training.config import TrainingConfig
 from ranker.training.fitting import training_set
@@ -18,6 +18,7 @@ from ranker.training.frozen import train_heads
 from ranker.training.learner import Step, Trained
 from ranker.training.loop import TrainingSet, train
 from ranker.training.negatives import find_candidates
+from ranker.training.watchdog import Watchdog
 
 DEV_MEASURE = "RR@10"
 """By which validations choose the weights that are kept."""
@@ -80,26 +81,53 @@ def fit(
     config: TrainingConfig,
     on_step: Callable[[Step], object],
     checkpoint: Checkpoint | None = None,
+    watchdog: Watchdog | None = None,
 ) -> Trained:
     """Trains the scorer's model in place; a ``checkpoint`` serves a backbone that learns, since heads take minutes.
+
+    A ``watchdog`` may end it, and is told what dev says of the first stage.
 
     Raises: TrainingError where the split gives no group, or training goes wrong.
     """
     data = _training_set(scorer, lessons)
     validate = validator(scorer, lessons.collection, lessons.dev) if lessons.dev is not None else None
+    if watchdog is not None and validate is not None:
+        watchdog.first_stage = validate.first_stage
+    watched = _watched(on_step, watchdog)
     if scorer.model.config.frozen:
-        return train_heads([scorer], data, config, [validate], on_step)[0]
-    return train(scorer, data, config, validate, on_step, checkpoint)
+        trained = train_heads([scorer], data, config, [validate], watched)[0]
+    else:
+        trained = train(scorer, data, config, validate, watched, checkpoint)
+    if watchdog is None:
+        return trained
+    if trained.best is not None:
+        watchdog.compare(trained.best, 1.0)
+    return replace(trained, warnings=tuple(watchdog.warnings))
 
 
 def fit_heads(
-    scorers: Sequence[Scorer], lessons: Lessons, config: TrainingConfig, on_step: Callable[[Step], object]
+    scorers: Sequence[Scorer],
+    lessons: Lessons,
+    config: TrainingConfig,
+    on_step: Callable[[Step], object],
+    watchdog: Watchdog | None = None,
 ) -> list[Trained]:
     """Trains the heads of models that share one frozen backbone, which reads every pair once for all of them.
 
     Dev chooses nothing. Raises: as ``fit``.
     """
-    return train_heads(scorers, _training_set(scorers[0], lessons), config, [None] * len(scorers), on_step)
+    data = _training_set(scorers[0], lessons)
+    every = train_heads(scorers, data, config, [None] * len(scorers), _watched(on_step, watchdog))
+    return [replace(trained, warnings=tuple(watchdog.warnings if watchdog else ())) for trained in every]
+
+
+def _watched(on_step: Callable[[Step], object], watchdog: Watchdog | None) -> Callable[[Step], object]:
+    def both(step: Step) -> None:
+        on_step(step)
+        if watchdog is not None:
+            watchdog.look(step)
+
+    return both
 
 
 def _training_set(scorer: Scorer, lessons: Lessons) -> TrainingSet:
@@ -109,7 +137,23 @@ def _training_set(scorer: Scorer, lessons: Lessons) -> TrainingSet:
     return training_set(scorer, found, training.queries, collection)
 
 
-def validator(scorer: Scorer, collection: Collection, dev: Judged) -> Callable[[], float]:
+class Validator:
+    """The value of a model as it is now on some queries of dev; ``first_stage`` is that of the run it reranks."""
+
+    def __init__(self, scorer: Scorer, run: Run, qrels: Qrels, pairs: Pairs) -> None:
+        self._scorer, self._run, self._qrels, self._pairs = scorer, run, qrels, pairs
+        self.first_stage = self._value(run)
+
+    def __call__(self) -> float:
+        """By the measure that chooses the weights kept."""
+        scores = self._scorer.scores(self._pairs, lambda _: None)
+        return self._value(Run("dev", reordered(self._run, scores, DEV_DEPTH)))
+
+    def _value(self, run: Run) -> float:
+        return evaluate(run, self._qrels, parse_measures([DEV_MEASURE])).mean(DEV_MEASURE)
+
+
+def validator(scorer: Scorer, collection: Collection, dev: Judged) -> Validator:
     """What scores the model as it is now on queries drawn evenly from dev, their candidates tokenised once.
 
     Raises: TrainingError where the run answers no query of dev.
@@ -125,11 +169,4 @@ def validator(scorer: Scorer, collection: Collection, dev: Judged) -> Callable[[
     run = Run(dev.run.name, head)
     check_run(run, dev.queries, collection, DEV_DEPTH)
     qrels = {query_id: dev.qrels[query_id] for query_id in run}
-    pairs = candidates(scorer, run, dev.queries, collection, DEV_DEPTH).whole
-    measures = parse_measures([DEV_MEASURE])
-
-    def validate() -> float:
-        scored = reordered(run, scorer.scores(pairs, lambda _: None), DEV_DEPTH)
-        return evaluate(Run("dev", scored), qrels, measures).mean(DEV_MEASURE)
-
-    return validate
+    return Validator(scorer, run, qrels, candidates(scorer, run, dev.queries, collection, DEV_DEPTH).whole)

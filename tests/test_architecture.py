@@ -32,6 +32,7 @@ LAYERS = (
     "ties",
     "depths",
     "experiment",
+    "leakage",
     "comparison",
     "report",
     "study",

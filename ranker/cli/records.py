@@ -127,6 +127,7 @@ def training_facts(trained: Trained) -> dict[str, Any]:
         "seconds": round(trained.seconds, 1),
         "validations": [validation._asdict() for validation in trained.validations],
         "kept": trained.best._asdict() if trained.best else None,
+        "warnings": list(trained.warnings),
         "losses": [round(loss, 5) for loss in trained.losses],
     }
 

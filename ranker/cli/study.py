@@ -174,11 +174,12 @@ def study_command(
     data = _data((test, train), split, run_path, train_runs, config)
     check_study(data, config)
     settings = _begin(output, _settings(test, train, split, data, config))
+    leaks = _leaks(data, test.name, config.negative_depth)
     jobs = list(jobs_of(arms_of(config), config.seeds))
     speed = settings_of(context, Speed)
-    workshop = Workshop(output, models, _asked(settings, speed), checkpoint_minutes)
+    workshop = Workshop(output, models, _asked(settings, speed), checkpoint_minutes, say)
     _work(jobs, data, config, speed, workshop, output)
-    write_report(jobs, data, frame._replace(settings=settings), output)
+    write_report(jobs, data, frame._replace(settings={**settings, "leaks": leaks}), output)
 
 
 _ENDLESS = 10_000
@@ -209,6 +210,19 @@ def _data(
     return StudyData(
         training_split(train, "train", candidates), dev, train.collection, judged(test, split, found), test.collection
     )
+
+
+def _leaks(data: StudyData, name: str, negative_depth: int) -> dict[str, Any]:
+    """What of the test is in the training, which is said."""
+    from ranker.experiment import Lessons
+    from ranker.leakage import HeldOut, find_leaks
+
+    questions = {query_id: query.text for query_id, query in data.test.queries.items()}
+    test = HeldOut(name, questions, data.test.qrels, data.test_collection)
+    found = find_leaks(Lessons(data.train_collection, data.train, None, negative_depth), [test])
+    if found:
+        say(f"in the training are {found}; a test praises what was learned by heart.")
+    return found.record()
 
 
 def _settings(test: Dataset, train: Dataset, split: str, data: StudyData, config: StudyConfig) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,10 +13,23 @@ from ranker.cli.model_options import MODEL_HELP, checkpoint_option, mode_option,
 from ranker.cli.options import PATH, force_option, open_merged, output_option, say, trust_option
 from ranker.cli.records import training_progress, training_record
 from ranker.cli.settings import settings_of, speed_options
+from ranker.errors import TrainingError
 from ranker.limits import MAX_DEPTH
 from ranker.model.config import RankerConfig
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from ranker.data.dataset import Dataset
+    from ranker.experiment import Lessons
+
+
+_LEAKS = {"warn": "say so", "drop": "leave them out", "stop": "do not train", "ignore": "do not look"}
+_WATCHDOGS = {"stop": "stop with the cause and the cure", "warn": "say so and go on", "off": "do not look"}
+
+
+def _in_a_line(choices: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {meaning}" for name, meaning in choices.items())
 
 
 @click.command("train")
@@ -41,6 +55,27 @@ from ranker.training.config import TrainingConfig
     "--dev", default="dev", show_default=True, help="The split that chooses the weights kept, if the DATASET has it."
 )
 @checkpoint_option
+@click.option(
+    "--test",
+    "tests",
+    metavar="DATASET",
+    multiple=True,
+    help="A dataset that the model will be tested on; the other splits of the DATASET always count as such.",
+)
+@click.option(
+    "--leaks",
+    type=click.Choice(tuple(_LEAKS)),
+    default="warn",
+    show_default=True,
+    help=f"Where questions of a test, or passages that answer them, are in the training. {_in_a_line(_LEAKS)}.",
+)
+@click.option(
+    "--watchdog",
+    type=click.Choice(tuple(_WATCHDOGS)),
+    default="stop",
+    show_default=True,
+    help=f"Where a question's passages all have one score. {_in_a_line(_WATCHDOGS)}.",
+)
 @trust_option
 @reading_options
 @training_options
@@ -58,6 +93,9 @@ def train_command(
     split: str,
     dev: str,
     checkpoint_minutes: float,
+    tests: tuple[str, ...],
+    leaks: str,
+    watchdog: str,
     trust_remote_code: bool,
     output: Path,
     force: bool,
@@ -75,6 +113,7 @@ def train_command(
     from ranker.model.loading import create_model
     from ranker.scoring.scorer import Scorer
     from ranker.training.checkpoint import Checkpoint
+    from ranker.training.watchdog import Watchdog
 
     check_output(output, force)
     config = settings_of(context, TrainingConfig)
@@ -84,7 +123,7 @@ def train_command(
     reads = settings_of(context, RankerConfig, {"mode": mode})
     model = create_model(reads, backbone, config.seed, trust_remote_code)
     scorer = Scorer(model, settings_of(context, Speed))
-    origin = {
+    origin: dict[str, Any] = {
         "backbone": {"source": backbone, "sha256": model.digest()},
         "runs": {str(path): digest(path) for path in runs},
         "negative_depth": negative_depth,
@@ -94,18 +133,53 @@ def train_command(
     if validation is None or not validation.run:
         validation = None
         say(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
+    lessons = Lessons(data.collection, training, validation, negative_depth)
+    lessons, leaked = _without_leaks(lessons, (data, split), tests, leaks)
     chosen_on = {"dev": dev} if validation else {}
     dataset_facts = {"name": data.name, "split": split, **chosen_on, **data.digests(split)}
     reading = {**asdict(model.config), "precision": scorer.precision, "device": scorer.device.type}
+    if leaks == "drop":
+        origin["dropped"] = leaked
     asked = {"dataset": dataset_facts, **origin, "training": asdict(config), "model": reading}
     checkpoint = Checkpoint(output.with_name(f".{output.name}.training"), asked, checkpoint_minutes)
-    lessons = Lessons(data.collection, training, validation, negative_depth)
+    watch = None if watchdog == "off" else Watchdog(say, stops=watchdog == "stop")
     with training_progress(mode) as on_step:
-        trained = fit(scorer, lessons, config, on_step, checkpoint)
+        trained = fit(scorer, lessons, config, on_step, checkpoint, watch)
     with written_folder(output, force) as beside:
         scorer.model.save(beside)
         record = training_record(dataset_facts, origin, scorer, config, trained)
+        record["leaks"] = leaked
         (beside / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     checkpoint.remove()
     best = f", RR@10 on {dev} {trained.best.value:.4f} at step {trained.best.step}" if trained.best else ""
     say(f"{output}: {mode} after {trained.steps} steps, {trained.groups} groups, {trained.seconds:.0f} s{best}.")
+
+
+def _without_leaks(
+    lessons: Lessons, trained_on: tuple[Dataset, str], tests: tuple[str, ...], wish: str
+) -> tuple[Lessons, dict[str, Any]]:
+    """What is left to train on, and what was found of the tests.
+
+    Raises: TrainingError where something was found, and that is not wished.
+    """
+    from ranker.data.catalogue import open_dataset
+    from ranker.leakage import find_leaks, held_out, without_leaks
+
+    if wish == "ignore":
+        return lessons, {}
+    dataset, split = trained_on
+    others = (one for name in tests for one in held_out(open_dataset(name), ""))
+    found = find_leaks(lessons, [*held_out(dataset, split), *others])
+    if found and wish == "stop":
+        raise TrainingError(f"dataset {dataset.name}: has in its training {found}; leave them out by --leaks drop.")
+    if found:
+        say(f"dataset {dataset.name}: has in its training {found}; {_SAID[wish]}.")
+    if wish == "drop":
+        lessons = replace(lessons, training=without_leaks(lessons.training, found))
+    return lessons, found.record()
+
+
+_SAID = {
+    "warn": "a test would praise what was learned by heart, so leave them out by --leaks drop",
+    "drop": "they are left out",
+}

@@ -103,11 +103,12 @@ def _ready(
     scorers = [Scorer(model, speed) for model in models]
     training = config.training_of(job.arms[0], seed)
     lessons = Lessons(data.train_collection, data.train, data.dev, config.negative_depth)
+    watchdog = workshop.watchdog(job.names)
     with progress(" ".join(job.names)) as on_step:
         if job.arms[0].in_panel:
-            done = fit_heads(scorers, lessons, training, on_step)
+            done = fit_heads(scorers, lessons, training, on_step, watchdog)
         else:
-            done = [fit(scorers[0], lessons, training, on_step, workshop.checkpoint(job.arms[0], seed))]
+            done = [fit(scorers[0], lessons, training, on_step, workshop.checkpoint(job.arms[0], seed), watchdog)]
     for arm, model, trained in zip(job.arms, models, done, strict=True):
         workshop.keep(arm, seed, model, trained)
     return scorers, done

@@ -1,7 +1,7 @@
 """Where the trainings of a study rest when they are stopped, and where trained models are kept."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from ranker.model.reranker import Reranker
 from ranker.study.arms import Arm, name_of
 from ranker.training.checkpoint import Checkpoint
 from ranker.training.learner import Trained, Validation
+from ranker.training.watchdog import Watchdog
 
 _RECORD: Final = "training.json"
 
@@ -22,10 +23,18 @@ class Workshop:
     """A study's folder of unfinished trainings, and the folder of its models, where there is one.
 
     ``asked`` is all that a trained model depends on, beside its arm and seed; studies with the same share models.
-    ``minutes`` lie between two states of a training.
+    ``minutes`` lie between two states of a training, and ``say`` is told what is odd about one.
     """
 
-    def __init__(self, unfinished: Path, models: Path | None, asked: Mapping[str, Any], minutes: float) -> None:
+    def __init__(
+        self,
+        unfinished: Path,
+        models: Path | None,
+        asked: Mapping[str, Any],
+        minutes: float,
+        say: Callable[[str], object],
+    ) -> None:
+        self._say = say
         self._minutes = minutes
         self._unfinished = unfinished
         self._models = models
@@ -35,6 +44,10 @@ class Workshop:
         """The last state of a training that was stopped, if there is one."""
         folder = self._unfinished / f".{name_of(arm, seed)}.training"
         return Checkpoint(folder, self._asked_of(arm, seed), self._minutes)
+
+    def watchdog(self, names: Sequence[str]) -> Watchdog:
+        """One that stops nothing: that an arm learns nothing is a result too."""
+        return Watchdog(lambda sentence: self._say(f"{', '.join(names)}: {sentence}"), stops=False)
 
     def take(self, arm: Arm, seed: int, trust_remote_code: bool = False) -> tuple[Reranker, Trained] | None:
         """A model that was trained before, and how that went; nothing where there is none.
@@ -84,7 +97,8 @@ def _trained(record: Mapping[str, Any]) -> Trained:
     validations = tuple(_validation(one) for one in record["validations"])
     best = None if record["best"] is None else _validation(record["best"])
     losses = tuple(float(loss) for loss in record["losses"])
-    return Trained(int(record["steps"]), int(record["groups"]), float(record["seconds"]), losses, validations, best)
+    counted = int(record["steps"]), int(record["groups"]), float(record["seconds"])
+    return Trained(*counted, losses, validations, best, tuple(str(one) for one in record.get("warnings", ())))
 
 
 def _validation(record: Any) -> Validation:  # noqa: ANN401  # what JSON holds is checked here

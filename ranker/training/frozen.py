@@ -14,7 +14,7 @@ from ranker.scoring.scorer import Pairs, Scorer
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Learner, Step, Trained
 from ranker.training.loop import TrainingSet, check_trainable, course
-from ranker.training.losses import GROUP_LOSSES
+from ranker.training.losses import GROUP_LOSSES, graded
 
 _MOST_BYTES: Final = 2 * 2**30
 """Of views that are kept; what does not fit is computed again in the next epoch."""
@@ -42,11 +42,13 @@ def train_heads(
     seen = FrozenViews(scorers, data)
     for progress, groups in course(data, config):
         views = seen.of([(group.query_id, doc_id) for group in groups for doc_id in group.doc_ids])
+        steps: list[Step] = []
         for model, own, learner in zip(models, configs, learners, strict=True):
             learner.begin(progress)
             scores = model.from_views(views).view(len(groups), -1) / own.temperature
-            step = learner.learn(GROUP_LOSSES[own.loss](scores), progress, len(groups), scores.numel())
-        on_step(step)
+            steps.append(learner.learn(graded(scores, GROUP_LOSSES[own.loss]), progress, scores.numel()))
+        # of heads side by side the one is told that tells passages apart least
+        on_step(min(steps, key=lambda step: step.spread))
     return [learner.finish() for learner in learners]
 
 

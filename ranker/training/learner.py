@@ -13,17 +13,9 @@ from ranker.errors import TrainingError
 from ranker.model.reranker import Reranker
 from ranker.training.checkpoint import State
 from ranker.training.config import TrainingConfig
+from ranker.training.losses import Graded
 
 _WEIGHTS, _MOMENTS, _BEST, _RANDOM = "weights.", "moments.", "best.", "random."
-
-
-class Step(NamedTuple):
-    """How far a training is: ``progress`` from 0 to 1, the loss of this step, and the pairs it held."""
-
-    number: int
-    progress: float
-    loss: float
-    pairs: int
 
 
 class Validation(NamedTuple):
@@ -33,9 +25,28 @@ class Validation(NamedTuple):
     value: float
 
 
+class Step(NamedTuple):
+    """How far a training is: ``progress`` from 0 to 1, the loss of this step, and the pairs it held.
+
+    ``spread`` is the mean distance of a group's highest score from its lowest, as the loss saw them; ``chance`` the
+    loss of scores that are all equal; ``validated`` what dev said just before the step, where it was asked.
+    """
+
+    number: int
+    progress: float
+    loss: float
+    pairs: int
+    spread: float
+    chance: float
+    validated: Validation | None
+
+
 @dataclass(frozen=True)
 class Trained:
-    """What a training did: its length, and the validation whose weights the model now has."""
+    """What a training did: its length, and the validation whose weights the model now has.
+
+    ``warnings`` are the watchdog's.
+    """
 
     steps: int
     groups: int
@@ -43,6 +54,7 @@ class Trained:
     losses: tuple[float, ...]
     validations: tuple[Validation, ...]
     best: Validation | None
+    warnings: tuple[str, ...] = ()
 
 
 class Learner:
@@ -58,33 +70,41 @@ class Learner:
         self._keeper = _Keeper(model, validate if config.validations else None)
         self._losses: list[float] = []
         self._groups = 0
+        self._validated: Validation | None = None
         self._started = time.monotonic()
 
     def begin(self, progress: float) -> None:
         """Makes the model ready for a step, and validates it first where that is due."""
+        self._validated = None
         if progress * self._config.validations >= len(self._keeper.validations) + 1:
-            self._keeper.consider(len(self._losses))
+            self._validated = self._keeper.consider(len(self._losses))
         share = warm_up_then_decay(progress, self._config.warmup)
         for group, part in zip(self._optimizer.param_groups, self._parts, strict=True):
             group["lr"] = part.rate * share
         self._model.train(self._config.dropout)
 
-    def learn(self, loss: Tensor, progress: float, groups: int, pairs: int) -> Step:
-        """Moves the weights against the gradient of a loss over so many groups and pairs.
+    def learn(self, graded: Graded, progress: float, pairs: int) -> Step:
+        """Moves the weights against the gradient of a loss over the scores of groups that hold so many pairs.
 
-        Raises: TrainingError where the loss is no longer a number.
+        Raises: TrainingError where the loss or its gradient is no longer a number.
         """
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"step {len(self._losses) + 1}: the loss is {loss.item()}; try a smaller learning rate."
-            )
+        loss = graded.loss
+        self._check_finite("loss", loss)
         loss.backward()  # type: ignore[no-untyped-call]
-        clip_grad_norm_(self._model.parameters(), self._config.clip)
+        self._check_finite("gradient", clip_grad_norm_(self._model.parameters(), self._config.clip))
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._losses.append(loss.item())
-        self._groups += groups
-        return Step(len(self._losses), progress, self._losses[-1], pairs)
+        self._groups += len(graded.scores)
+        spread = (graded.scores.amax(dim=1) - graded.scores.amin(dim=1)).mean().item()
+        chance = graded.chance.item()
+        return Step(len(self._losses), progress, self._losses[-1], pairs, spread, chance, self._validated)
+
+    def _check_finite(self, what: str, number: Tensor) -> None:
+        if not torch.isfinite(number):
+            raise TrainingError(
+                f"step {len(self._losses) + 1}: the {what} is {number.item()}; try a smaller learning rate."
+            )
 
     @property
     def steps(self) -> int:
@@ -180,15 +200,16 @@ class _Keeper:
         self.validations: list[Validation] = []
         self.best: Validation | None = None
 
-    def consider(self, step: int) -> None:
+    def consider(self, step: int) -> Validation | None:
         if self._validate is None:
-            return
+            return None
         self._model.eval()
         validation = Validation(step, self._validate())
         self.validations.append(validation)
         if self.best is None or validation.value > self.best.value:
             self.best = validation
             self.weights = {key: value.detach().cpu().clone() for key, value in self._model.state_dict().items()}
+        return validation
 
     def restore(self) -> None:
         if self.weights:

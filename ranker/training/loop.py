@@ -21,7 +21,7 @@ from ranker.training.attention import learning_in
 from ranker.training.checkpoint import Checkpoint
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Learner, Step, Trained
-from ranker.training.losses import GROUP_LOSSES, contrastive
+from ranker.training.losses import GROUP_LOSSES, Graded, contrastive, graded
 from ranker.training.negatives import Candidates, Group, draw_groups
 
 _TOKENS_PER_PASS = {"cpu": 2_048, "cuda": 65_536}
@@ -75,8 +75,8 @@ def train(
             learner.take_up(state)
         for progress, groups in course(data, config, learner.steps, learner.seconds):
             learner.begin(progress)
-            loss = _loss(scorer, data, groups, config)
-            on_step(learner.learn(loss, progress, len(groups), sum(len(group.doc_ids) for group in groups)))
+            found = _graded(scorer, data, groups, config)
+            on_step(learner.learn(found, progress, sum(len(group.doc_ids) for group in groups)))
             if checkpoint is not None and checkpoint.due:
                 checkpoint.save(learner.state())
         return learner.finish()
@@ -102,18 +102,19 @@ def course(
             yield progress, groups
 
 
-def _loss(scorer: Scorer, data: TrainingSet, groups: list[Group], config: TrainingConfig) -> Tensor:
+def _graded(scorer: Scorer, data: TrainingSet, groups: list[Group], config: TrainingConfig) -> Graded:
+    """The scores of a step as the loss sees them: of each group, or, ``contrastive``, of all passages of the step."""
     with learning_in(scorer.precision, scorer.device):
         if not scorer.model.config.apart:
-            scores = _scores_together(scorer, data, groups)
-            return GROUP_LOSSES[config.loss](scores / config.temperature)
+            return graded(_scores_together(scorer, data, groups) / config.temperature, GROUP_LOSSES[config.loss])
         queries, passages = _vectors(scorer, data, groups)
+    size = len(groups[0].doc_ids)
     if config.loss == "contrastive":
         known = _known_positives(data, groups).to(scorer.device)
-        return contrastive(queries @ passages.T / config.temperature, len(groups[0].doc_ids), known)
-    repeated = queries.repeat_interleave(len(groups[0].doc_ids), dim=0)
+        return graded(queries @ passages.T / config.temperature, lambda scores: contrastive(scores, size, known))
+    repeated = queries.repeat_interleave(size, dim=0)
     scores = scorer.model.similarities(repeated, passages).view(len(groups), -1)
-    return GROUP_LOSSES[config.loss](scores / config.temperature)
+    return graded(scores / config.temperature, GROUP_LOSSES[config.loss])
 
 
 def _scores_together(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> Tensor:

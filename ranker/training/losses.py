@@ -1,12 +1,34 @@
 """Losses on the scores of groups; the first passage of a group is its positive."""
 
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 GroupLoss = Callable[[Tensor], Tensor]
+
+
+class Graded(NamedTuple):
+    """What a loss says of the scores of groups, and what it would say of the best scores that are all equal.
+
+    Shape: scores (G, N), loss and chance ().
+    """
+
+    scores: Tensor
+    loss: Tensor
+    chance: Tensor
+
+
+def graded(scores: Tensor, loss: GroupLoss) -> Graded:
+    """The loss of scores beside that of chance; only ``pointwise`` asks how high equal scores are.
+
+    Shape: scores (G, N).
+    """
+    equal = torch.full_like(scores, -math.log(max(scores.shape[1] - 1, 1)), requires_grad=False)
+    return Graded(scores.detach(), loss(scores), loss(equal))
 
 
 def pointwise(scores: Tensor) -> Tensor:

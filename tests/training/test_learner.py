@@ -13,6 +13,7 @@ from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Learner, warm_up_then_decay
+from ranker.training.losses import Graded
 
 SHARES = st.floats(0.0, 1.0)
 RATE, HEAD_RATE, DECAY = 0.02, 0.05, 0.5
@@ -28,7 +29,7 @@ def learner_of(model, validate=None, **settings):
 
 def step(learner, loss, progress=0.0):
     learner.begin(progress)
-    return learner.learn(loss, progress, 1, 2)
+    return learner.learn(Graded(torch.tensor([[1.0, 0.5]]), loss, torch.tensor(0.7)), progress, 2)
 
 
 def no_pull(model):

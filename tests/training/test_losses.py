@@ -8,7 +8,7 @@ import torch
 from ranker.errors import TrainingError
 from ranker.model.config import RankerConfig
 from ranker.training.config import LOSSES, TrainingConfig
-from ranker.training.losses import GROUP_LOSSES, contrastive, listwise, pairwise, pointwise
+from ranker.training.losses import GROUP_LOSSES, contrastive, graded, listwise, pairwise, pointwise
 
 SCORES = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
 
@@ -89,3 +89,11 @@ def test_settings_that_cannot_train_are_refused(values, sentence):
     with pytest.raises(TrainingError) as error:
         TrainingConfig(**values)
     assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize("name", sorted(GROUP_LOSSES))
+def test_chance_is_the_least_loss_of_scores_that_are_all_equal(name):
+    found = graded(torch.randn(5, 4), GROUP_LOSSES[name])
+    equal = [GROUP_LOSSES[name](torch.full((5, 4), height / 50)).item() for height in range(-200, 200)]
+    assert found.chance.item() == pytest.approx(min(equal), abs=1e-4)
+    assert found.loss.item() == pytest.approx(GROUP_LOSSES[name](found.scores).item())

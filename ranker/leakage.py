@@ -1,0 +1,128 @@
+"""What a training reads of the tests that its model is to be judged by."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from ranker.data.collection import Collection
+from ranker.data.dataset import Dataset
+from ranker.data.records import Qrels
+from ranker.data.run import Run
+from ranker.experiment import Judged, Lessons
+from ranker.training.copies import Copy, find_copies
+
+SAME_QUESTION: Final = 0.9
+"""Likeness of words from which two questions are one: "type 1" and "type 2" of a disease are two."""
+
+SAME_PASSAGE: Final = 0.8
+"""Of passages, which are longer: a few words may be changed."""
+
+_EXAMPLES: Final = 20
+
+
+class HeldOut(NamedTuple):
+    """A split that nothing of should be learned by heart: its questions, and the passages that answer them."""
+
+    name: str
+    questions: Mapping[str, str]
+    qrels: Qrels
+    collection: Collection
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Questions of a training that are a test's, and passages read in it that answer one; ``theirs`` names the test."""
+
+    questions: tuple[Copy, ...] = ()
+    passages: tuple[Copy, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.questions or self.passages)
+
+    def __str__(self) -> str:
+        """In numbers, with an example of each."""
+        kinds = (("questions of a test", self.questions), ("passages that answer one", self.passages))
+        return ", ".join(_told(what, found) for what, found in kinds if found)
+
+    def record(self) -> dict[str, Any]:
+        """How many, and some of them, for a manifest."""
+        return {
+            kind: {
+                "exact": sum(copy.exact for copy in found),
+                "near": sum(not copy.exact for copy in found),
+                "examples": [copy._asdict() for copy in found[:_EXAMPLES]],
+            }
+            for kind, found in (("questions", self.questions), ("passages", self.passages))
+        }
+
+
+def _told(what: str, found: Sequence[Copy]) -> str:
+    exact = sum(copy.exact for copy in found)
+    first = max(found, key=lambda copy: copy.exact)
+    return f"{len(found)} {what}, {exact} word for word ({first.ours} is {first.theirs})"
+
+
+def held_out(dataset: Dataset, without: str) -> list[HeldOut]:
+    """All splits of a dataset but that one, and but ``train``, which no one tests on.
+
+    Raises: DataError where one cannot be read.
+    """
+    splits = [split for split in dataset.splits if split not in (without, "train")]
+    return [held_out_split(f"{dataset.name}/{split}", dataset, split) for split in splits]
+
+
+def held_out_split(name: str, dataset: Dataset, split: str) -> HeldOut:
+    """A split as a test.
+
+    Raises: DataError where it cannot be read.
+    """
+    questions = {query_id: query.text for query_id, query in dataset.queries(split).items()}
+    return HeldOut(name, questions, dataset.qrels(split), dataset.collection)
+
+
+def find_leaks(lessons: Lessons, tests: Sequence[HeldOut]) -> Leaks:
+    """The training's questions and passages that a test has too, word for word or nearly.
+
+    Its passages are those judged relevant and those that negatives are drawn from.
+    """
+    asked = {f"{test.name} {query_id}": text for test in tests for query_id, text in test.questions.items()}
+    answers = {
+        f"{test.name} {doc_id}": test.collection[doc_id].contents
+        for test in tests
+        for doc_id in dict.fromkeys(_relevant(test.qrels))
+        if doc_id in test.collection
+    }
+    questions = ((query_id, query.text) for query_id, query in lessons.training.queries.items())
+    passages = ((doc_id, lessons.collection[doc_id].contents) for doc_id in _read(lessons))
+    return Leaks(
+        tuple(find_copies(questions, asked, SAME_QUESTION)), tuple(find_copies(passages, answers, SAME_PASSAGE))
+    )
+
+
+def without_leaks(training: Judged, leaks: Leaks) -> Judged:
+    """The same training without these questions and passages."""
+    questions, passages = ({copy.ours for copy in found} for found in (leaks.questions, leaks.passages))
+    kept = [query_id for query_id in training.queries if query_id not in questions]
+    rankings = {query_id: training.run[query_id].without(passages) for query_id in kept if query_id in training.run}
+    return replace(
+        training,
+        queries={query_id: training.queries[query_id] for query_id in kept},
+        qrels={
+            query_id: {doc_id: grade for doc_id, grade in judged.items() if doc_id not in passages}
+            for query_id, judged in training.qrels.items()
+            if query_id not in questions
+        },
+        run=Run(training.run.name, {query_id: one for query_id, one in rankings.items() if len(one)}),
+    )
+
+
+def _relevant(qrels: Qrels) -> Iterator[str]:
+    return (doc_id for judged in qrels.values() for doc_id, grade in judged.items() if grade > 0)
+
+
+def _read(lessons: Lessons) -> Iterator[str]:
+    training = lessons.training
+    found = (doc_id for ranking in training.run.values() for doc_id in ranking.doc_ids[: lessons.negative_depth])
+    every = dict.fromkeys((*_relevant(training.qrels), *found))
+    return (doc_id for doc_id in every if doc_id in lessons.collection)
