@@ -89,7 +89,7 @@ class _Work:
     split: str
     queries: dict[str, Query]
     run: Run
-    path: Path
+    source: dict[str, str]
 
 
 def _meanings(choices: Mapping[str, str]) -> str:
@@ -165,7 +165,7 @@ def rerank_command(
     given again.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.files import check_output
+    from ranker.data.files import check_output, digest
     from ranker.data.trec import read_run
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
@@ -176,7 +176,9 @@ def rerank_command(
     if output is not None and not planned:
         check_output(output, force)
     data = open_dataset(dataset)
-    work = _Work(data, split, data.queries(split), read_run(run_path), run_path)
+    run = read_run(run_path)
+    source = {"name": run.name, "path": str(run_path), "sha256": digest(run_path)}
+    work = _Work(data, split, data.queries(split), run, source)
     scorers = [
         Scorer(
             load_model(source, stage.mode, pooling, trust_remote_code),
@@ -233,7 +235,6 @@ def _rerank(
     work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer], scoring: _Scoring, output: tuple[Path, bool]
 ) -> None:
     """Each stage on what the one before made; the manifest tells of the last, and under ``earlier`` of the others."""
-    from ranker.data.files import digest
     from ranker.reranking import gold_answers_cut
 
     run, told = work.run, []
@@ -255,9 +256,8 @@ def _rerank(
             }
         )
         run = done.run
-    source = {"name": work.run.name, "path": str(work.path), "sha256": digest(work.path)}
     earlier = {"earlier": told[:-1]} if told[:-1] else {}
-    write_result(done, *output, {"dataset": work.data.record(work.split), "run": source, **earlier, **told[-1]})
+    write_result(done, *output, {"dataset": work.data.record(work.split), "run": work.source, **earlier, **told[-1]})
 
 
 def _inputs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = True) -> Inputs:

@@ -145,6 +145,7 @@ def train_command(
     watch = None if watchdog == "off" else Watchdog(say, stops=watchdog == "stop")
     with training_progress(mode) as on_step:
         trained = fit(scorer, lessons, config, on_step, checkpoint, watch)
+    data.check_unchanged()
     with written_folder(output, force) as beside:
         scorer.model.save(beside)
         record = training_record(dataset_facts, origin, scorer, config, trained)

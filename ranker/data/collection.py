@@ -16,6 +16,7 @@ from ranker.data.beir import parse_passage
 from ranker.data.cache import cache_folder
 from ranker.data.files import decode_line, open_text_lines, read_lines, reason, written_folder
 from ranker.data.records import Passage
+from ranker.data.unchanged import Unchanged, stamp
 from ranker.errors import DataError
 from ranker.limits import MAX_LINE_BYTES
 
@@ -52,8 +53,9 @@ class Collection:
     ``digest`` is the SHA-256 of the (decompressed) file.
     """
 
-    def __init__(self, path: Path, plain: Path, table: _Table) -> None:
+    def __init__(self, path: Path, plain: Path, table: _Table, unchanged: Unchanged) -> None:
         """Use ``Collection.open``."""
+        self._unchanged = unchanged
         self.path = path
         self.digest = table.digest
         self._plain = plain
@@ -65,7 +67,8 @@ class Collection:
 
         Raises: DataError with file and line for what no collection may hold.
         """
-        folder = cache_folder() / "collections" / _stamp(path)
+        unchanged = Unchanged()
+        folder = cache_folder() / "collections" / _stamp(unchanged.note(path))
         table = _table(folder)
         if table is None:
             with written_folder(folder, force=True) as beside:
@@ -73,7 +76,14 @@ class Collection:
             table = _table(folder)
         if table is None:
             raise DataError(f"{folder}: is changed by somebody else; give the command again.")
-        return cls(path, folder / "corpus.jsonl" if path.suffix == ".gz" else path, table)
+        return cls(path, folder / "corpus.jsonl" if path.suffix == ".gz" else path, table, unchanged)
+
+    def check_unchanged(self) -> None:
+        """Holds that the file is what it was when it was opened.
+
+        Raises: DataError where it is not, for whoever is about to say what a result was made of.
+        """
+        self._unchanged.check()
 
     def __len__(self) -> int:
         """How many passages there are."""
@@ -174,11 +184,7 @@ def _hash(doc_id: str) -> np.uint64:
 
 def _stamp(path: Path) -> str:
     """Names the offset index of a file as it is now: another size or time of change is another index."""
-    try:
-        state = path.stat()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}.") from error
-    key = f"{_FORMAT}|{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ino}"
+    key = f"{_FORMAT}|{path.resolve()}|{stamp(path)}"
     return hashlib.sha256(key.encode()).hexdigest()[:24]
 
 

@@ -8,6 +8,7 @@ from ranker.data.collection import Collection
 from ranker.data.files import digest, reason
 from ranker.data.records import Qrels, Query
 from ranker.data.trec import read_qrels
+from ranker.data.unchanged import Unchanged
 from ranker.errors import DataError
 
 
@@ -25,6 +26,7 @@ class Dataset:
         self.folder = folder
         self._corpus = existing(folder, "corpus.jsonl")
         self._queries = existing(folder, "queries.jsonl")
+        self._unchanged = Unchanged()
 
     @cached_property
     def collection(self) -> Collection:
@@ -59,7 +61,7 @@ class Dataset:
 
         Raises: DataError where there is no such split, or its file is malformed.
         """
-        return read_qrels(self.qrels_path(split))
+        return read_qrels(self._unchanged.note(self.qrels_path(split)))
 
     def queries(self, split: str) -> dict[str, Query]:
         """The queries with judgments in a split, by query_id, in file order.
@@ -67,7 +69,11 @@ class Dataset:
         Raises: DataError where a judged query has no text.
         """
         judged = self.qrels(split)
-        queries = {query.query_id: query for query in read_queries(self._queries) if query.query_id in judged}
+        queries = {
+            query.query_id: query
+            for query in read_queries(self._unchanged.note(self._queries))
+            if query.query_id in judged
+        }
         missing = next((query_id for query_id in judged if query_id not in queries), None)
         if missing is not None:
             raise DataError(f"{self._queries}: has no query {missing}, which {self.qrels_path(split)} judges.")
@@ -78,12 +84,25 @@ class Dataset:
         return {"name": self.name, "source": self.source, "split": split, **self.digests(split)}
 
     def digests(self, split: str) -> dict[str, str]:
-        """SHA-256 of the collection, the queries and a split's judgments, for the manifests of results."""
+        """SHA-256 of the collection, the queries and a split's judgments, for the manifests of results.
+
+        Raises: DataError as ``check_unchanged``.
+        """
+        self.check_unchanged()
         return {
             "collection": self.collection.digest,
             "queries": digest(self._queries),
             "qrels": digest(self.qrels_path(split)),
         }
+
+    def check_unchanged(self) -> None:
+        """Holds that all files read so far are what they were when they were read first.
+
+        Raises: DataError where one is not, so that no result names texts and judgments that it was not made of.
+        """
+        self._unchanged.check()
+        if "collection" in self.__dict__:
+            self.collection.check_unchanged()
 
 
 def existing(folder: Path, name: str) -> Path:

@@ -84,6 +84,7 @@ def build_dense_index(
         left = output.with_name(f".{output.name}.encoding")
         cut = encode_collection(scorer, dataset.collection, folder, advance, left)
         build_faiss(folder, scorer.model.width, config)
+        dataset.check_unchanged()
         _describe(scorer, dataset, config, cut, folder)
 
 

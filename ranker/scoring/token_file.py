@@ -92,7 +92,7 @@ def token_folder(reading: Reading, collection: Collection) -> Path:
 def build_token_file(reading: Reading, collection: Collection, advance: Callable[[int], object]) -> TokenFile:
     """The collection's tokens; they are made where they are not there yet, in memory that does not grow with it.
 
-    Raises: OutputError where the cache cannot be written.
+    Raises: OutputError where the cache cannot be written; DataError where the collection changes meanwhile.
     """
     folder = token_folder(reading, collection)
     with locked(folder):  # who waited for another to make them finds them made
@@ -100,6 +100,7 @@ def build_token_file(reading: Reading, collection: Collection, advance: Callable
         if found is None:
             with written_folder(folder, force=True) as beside:
                 _write(reading, collection, beside, advance)
+                collection.check_unchanged()  # what is kept is found by the digest of what was read
             found = TokenFile(folder)
     return found
 

@@ -75,6 +75,8 @@ def do(
     scores = _scores(job, scorers, pairs)
     seconds = (time.monotonic() - started) / len(scorers)
     cut = scorers[0].cut(pairs)
+    for collection in (data.train_collection, data.test_collection):
+        collection.check_unchanged()
     runs = [Run(name, reordered(test.run, row, config.depth)) for name, row in zip(job.names, scores, strict=True)]
     return [
         Done(run, scorer, one, len(pairs.rows), seconds, cut, _explained(arm, scorer, run, data))

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,24 @@ def killed_and_finished(job: Job, undisturbed: Job, part: float, how: signal.Sig
 @pytest.mark.parametrize(("part", "how"), [(0.3, signal.SIGKILL), (0.8, signal.SIGINT)])
 def test_a_reranking_that_was_ended_ends_with_the_bytes_of_one_that_was_not(job, undisturbed, part, how):
     killed_and_finished(job("ended"), undisturbed, part, how)
+
+
+@pytest.mark.parametrize("part", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
+def test_a_reranking_under_which_a_file_changed_says_so_and_writes_nothing(dataset, words, tmp_path, part):
+    mine = tmp_path / "mine"
+    shutil.copytree(dataset, mine)
+    job = Job([str(mine), *words[1:]], tmp_path / "cache", tmp_path / "out" / "some.run")
+    process = job.start()
+    while job.kept < 10 * _ONE_SCORE and process.poll() is None:
+        time.sleep(0.002)
+    with (mine / part).open("a") as file:
+        file.write("\n")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert said.endswith(
+        f"{mine / part}: has changed while it was used, so nothing was written; give the command again.\n"
+    )
+    assert not list(tmp_path.glob("out/*"))
 
 
 @pytest.mark.faults
