@@ -1,22 +1,30 @@
 #!/bin/sh
-# The studies of docs/results.md: every arm is trained on qa once for each seed, and tested on four sets it has nothing of.
+# The studies of docs/results.md: every arm is trained on qa once for each seed, and tested on sets that it has nothing of.
 #
-#   benchmarks/study.sh DATA WORK [STEPS]
+#   benchmarks/study.sh DATA WORK [STEPS] [SEED...]
 #
-# DATA holds the datasets in BEIR layout. What WORK already holds is not done again, so a study that was stopped goes on.
+# DATA holds the datasets in BEIR layout. What WORK already holds is not done again, so a study that was stopped goes on;
+# WORK/runs alone is enough, where the models are not to be had any more.
 set -eu
 
 data=$(realpath "$1") work=$2 steps=${3:-150}
-mkdir -p "$work"
+[ $# -gt 3 ] && shift 3 || set -- 1 2 3
+mkdir -p "$work/runs"
+cd "$work" # so that manifests name no folder of this machine
+[ -e qa ] || ln -s "$data/qa" "$data/trec-dl" .
 
-# Some 500 questions, each with all its judgments: two cores score no half a million pairs for each arm.
-sample() { # dataset step
-    [ -e "$work/$1" ] && return
-    mkdir -p "$work/$1.part/qrels"
-    ln -s "$data/$1/corpus.jsonl" "$data/$1/queries.jsonl" "$work/$1.part/"
-    awk -v step="$2" 'NR > 1 && !($1 in place) { place[$1] = ++count }
-        NR == 1 || place[$1] % step == 0' "$data/$1/qrels/test.tsv" > "$work/$1.part/qrels/test.tsv"
-    mv "$work/$1.part" "$work/$1"
+apart="dual knrm conv-knrm"
+together="cross mult-int term-trans token-pool layer-mean layer-attention cedr-knrm"
+
+# Five hundred questions in even steps, each with all its judgments: two cores score no half a million pairs for each arm.
+sample() { # dataset
+    [ -e "$1" ] && return
+    mkdir -p "$1.part/qrels"
+    ln -s "$data/$1/corpus.jsonl" "$data/$1/queries.jsonl" "$1.part/"
+    awk -v wanted=500 'NR == FNR { if (FNR > 1 && !($1 in place)) place[$1] = ++count; next }
+        FNR == 1 || int(place[$1] * wanted / count) > int((place[$1] - 1) * wanted / count)' \
+        "$data/$1/qrels/test.tsv" "$data/$1/qrels/test.tsv" > "$1.part/qrels/test.tsv"
+    mv "$1.part" "$1"
 }
 
 once() { # output, then a command that writes it
@@ -25,35 +33,54 @@ once() { # output, then a command that writes it
     [ -e "$output" ] || ranker "$@" --output "$output"
 }
 
-bm25() { # dataset index split run
-    once "$2" index "$1"
-    once "$4" retrieve "$1" --index "$2" --split "$3" --depth 50
+bm25() { # dataset split run
+    once "$1.bm25" index "$1"
+    once "$3" retrieve "$1" --index "$1.bm25" --split "$2" --depth 50
 }
 
 study() { # dataset run output, then options
     dataset=$1 run=$2 output=$3
     shift 3
-    ranker study "$dataset" --run "$run" --output "$work/runs/$output" --models "$work/models" --train "$data/qa" \
-        --train-run "$work/qa.train.run" --train-run "$work/qa.dev.run" --steps-each "$steps" --negatives 3 \
-        --groups-per-step 16 --negative-depth 20 --learning-rate 3e-4 --head-learning-rate 1e-3 --length 128 \
-        --frozen-layers 1 --no-dropout --validations 1 $seeds "$@"
+    ranker study "$dataset" --run "$run" --output "runs/$output" --models models --train qa --train-run qa.train.run \
+        --train-run qa.dev.run --steps-each "$steps" --negatives 3 --groups-per-step 16 --negative-depth 20 \
+        --learning-rate 3e-4 --head-learning-rate 1e-3 --length 128 --frozen-layers 1 --no-dropout --validations 0 \
+        $seeds "$@" > /dev/null
 }
 
-sample squad-sentences 20
-sample medquad 4
-bm25 "$data/qa" "$work/qa.bm25" train "$work/qa.train.run"
-bm25 "$data/qa" "$work/qa.bm25" dev "$work/qa.dev.run"
+tested() { # options
+    study squad-sentences squad-sentences.run squad-sentences "$@"
+    study medquad medquad.run medquad "$@"
+}
+
+of_trec() { # options
+    for split in dl19 dl20; do
+        study trec-dl "trec-dl/runs/$split.bm25.run" "$split" --split "$split" --depth 100 --measure nDCG@10 \
+            --measure 'RR(rel=2)@10' "$@"
+    done
+}
+
+modes() { # mode...
+    for mode in "$@"; do
+        printf -- '--mode %s ' "$mode"
+    done
+}
+
+sample squad-sentences
+sample medquad
+bm25 qa train qa.train.run
+bm25 qa dev qa.dev.run
 for name in squad-sentences medquad; do
-    bm25 "$work/$name" "$work/$name.bm25" test "$work/$name.run"
+    bm25 "$name" test "$name.run"
 done
 seeds=
-for seed in 1 2 3; do
+for seed in "$@"; do
     seeds="$seeds --seed $seed"
-    for name in squad-sentences medquad; do
-        study "$work/$name" "$work/$name.run" "$name"
+    for mode in $together $apart; do # each tested on all before the next is trained, so that nothing is trained in vain
+        tested --mode "$mode" --tuning fine-tuned
+        case $mode in cross | dual) of_trec --mode "$mode" --tuning fine-tuned ;; esac
     done
-    for split in dl19 dl20; do
-        study "$data/trec-dl" "$data/trec-dl/runs/$split.bm25.run" "$split" --split "$split" --depth 100 \
-            --measure nDCG@10 --measure 'RR(rel=2)@10'
-    done
+    tested --tuning frozen
+    of_trec $(modes cross dual)
+    study squad-sentences squad-sentences.run squad-sentences --ablations
+    study medquad medquad.run medquad
 done

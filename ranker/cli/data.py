@@ -11,6 +11,7 @@ import click
 
 from ranker.cli.options import (
     PATH,
+    claim,
     force_option,
     output_option,
     pooling_option,
@@ -63,12 +64,11 @@ def import_command(format_name: str, sources: tuple[str, ...], output: Path, for
     given several times, any file may be .gz, and a TREC collection a file, a folder or a tar archive.
     """  # noqa: D301  # click keeps lines as they are behind a real backspace
     from ranker.data.beir import write_material
-    from ranker.data.files import check_output
     from ranker.data.imports.formats import FORMATS
 
     if format_name not in FORMATS:
         raise click.BadParameter(f"{format_name!r} is not one of {', '.join(FORMATS)}.", param_hint="FORMAT")
-    check_output(output, force)
+    claim(output, force)
     form = FORMATS[format_name]
     imported = form.read(form.sources(sources))
     write_material(imported, output, force)
@@ -188,10 +188,9 @@ def retrieve_command(
     """Find passages for each query of a DATASET's split, with the settings that the index remembers."""
     from ranker.cli.records import write_named
     from ranker.data.catalogue import open_dataset
-    from ranker.data.files import check_output
     from ranker.index.store import index_kind
 
-    check_output(output, force)
+    claim(output, force)
     data = open_dataset(dataset)
     queries = data.queries(split)
     started = time.monotonic()

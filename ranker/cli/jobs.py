@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.options import PATH, force_option, trust_option
+from ranker.cli.options import PATH, claim, force_option, trust_option
 from ranker.cli.records import counts, scoring_record, training_facts, training_progress, write_named
 from ranker.cli.settings import settings_of, speed_options
 from ranker.scoring.speed import Speed
@@ -57,7 +57,6 @@ def reproduce_command(
     on the embedded dataset, in about 15 minutes on two cores.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.files import check_output
     from ranker.report import render_evaluations, verdict
     from ranker.reproduction import HEADLINE, ReproductionConfig, arm_names, reproduce, trained_names
 
@@ -69,7 +68,7 @@ def reproduce_command(
     qrels = output / "qrels" / f"{_file_name(dataset)}.test.qrels"
     models = output / "models" / _file_name(dataset)
     for path in (*runs.values(), qrels, *(models / arm for arm in trained_names(config))):
-        check_output(path, force)
+        claim(path, force)
     result = reproduce(dataset, backbone, config, settings_of(context, Speed), training_progress)
     for arm, path in runs.items():
         write_named(result.arms[arm].run, path, force, _facts(result.arms[arm], dataset, config))

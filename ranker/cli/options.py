@@ -119,6 +119,18 @@ def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
         yield bar.update
 
 
+def claim(output: Path, force: bool) -> None:
+    """Holds an --output until the command ends.
+
+    Raises: OutputError where it is taken, or another process is writing it.
+    """
+    from ranker.data.files import check_output
+    from ranker.data.locks import claimed
+
+    check_output(output, force)
+    click.get_current_context().with_resource(claimed(output))
+
+
 def say(sentence: str) -> None:
     """One line on stderr, where progress goes."""
     click.echo(sentence, err=True)

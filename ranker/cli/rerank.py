@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from ranker.cli.model_options import MODEL_HELP, mode_option
-from ranker.cli.options import PATH, force_option, pooling_option, progress, say, split_option, trust_option
+from ranker.cli.options import PATH, claim, force_option, pooling_option, progress, say, split_option, trust_option
 from ranker.cli.records import counts, scoring_record, write_result
 from ranker.cli.settings import settings_of, settings_options, speed_options
 from ranker.cli.tokens import keep_tokens
@@ -165,7 +165,7 @@ def rerank_command(
     given again.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.files import check_output, digest
+    from ranker.data.files import digest
     from ranker.data.trec import read_run
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
@@ -174,7 +174,7 @@ def rerank_command(
     sources = _sources(stages, models, bool(cascade))
     _check_use(stages, budget, planned, output)
     if output is not None and not planned:
-        check_output(output, force)
+        claim(output, force)
     data = open_dataset(dataset)
     run = read_run(run_path)
     source = {"name": run.name, "path": str(run_path), "sha256": digest(run_path)}

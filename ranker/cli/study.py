@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.model_options import MODEL_HELP, checkpoint_option, shared_options
-from ranker.cli.options import PATH, open_merged, say, split_option, trust_option
+from ranker.cli.options import PATH, claim, open_merged, say, split_option, trust_option
 from ranker.cli.records import training_progress, write_named
 from ranker.cli.settings import settings_of, speed_options
 from ranker.cli.study_folder import arm_facts, is_done, run_path_of, write_report
@@ -149,6 +149,7 @@ def study_command(
     from ranker.study.work import check_study
     from ranker.study.workshop import Workshop
 
+    claim(output, force=True)
     reading = settings_of(context, RankerConfig, {"mode": "cross"})
     config = StudyConfig(
         modes=modes or tuple(MODES),

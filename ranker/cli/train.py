@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.model_options import MODEL_HELP, checkpoint_option, mode_option, reading_options, training_options
-from ranker.cli.options import PATH, force_option, open_merged, output_option, say, trust_option
+from ranker.cli.options import PATH, claim, force_option, open_merged, output_option, say, trust_option
 from ranker.cli.records import training_progress, training_record
 from ranker.cli.settings import settings_of, speed_options
 from ranker.errors import TrainingError
@@ -107,7 +107,7 @@ def train_command(
     again.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.files import check_output, digest, written_folder
+    from ranker.data.files import digest, written_folder
     from ranker.experiment import Lessons, fit, judged, training_split
     from ranker.index.firststage import bm25_run
     from ranker.model.loading import create_model
@@ -115,7 +115,7 @@ def train_command(
     from ranker.training.checkpoint import Checkpoint
     from ranker.training.watchdog import Watchdog
 
-    check_output(output, force)
+    claim(output, force)
     config = settings_of(context, TrainingConfig)
     data = open_dataset(dataset)
     splits = [name for name in (split, dev) if name == split or name in data.splits]

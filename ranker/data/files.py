@@ -1,8 +1,6 @@
 """Reading lines with their numbers, and writing beside and renaming, for every format."""
 
 import errno
-import fcntl
-import glob
 import gzip
 import hashlib
 import io
@@ -10,7 +8,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -172,13 +170,14 @@ def written(path: Path, force: bool = False) -> Iterator[Path]:
     """
     check_output(path, force)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _said_as_output_error(path):
+    with said_as_output_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
             raise OutputError(f"{path}: is not a file, so a file cannot replace it; give another --output.")
         try:
             yield beside
             _flush(beside)
+            check_output(path, force)  # the work took its time, and somebody else may have written there
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
@@ -192,7 +191,7 @@ def written_folder(path: Path, force: bool = False) -> Iterator[Path]:
     """
     check_output(path, force)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _said_as_output_error(path):
+    with said_as_output_error(path):
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:
@@ -200,39 +199,10 @@ def written_folder(path: Path, force: bool = False) -> Iterator[Path]:
             for file in beside.rglob("*"):
                 if file.is_file():
                     _flush(file)
+            check_output(path, force)
             _replace_folder(beside, path)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """What is made at ``path`` is made by one process at a time; others wait. What a killed one left is removed.
-
-    Raises: OutputError where nothing can be written there.
-    """
-    lock = path.with_name(f".{path.name}.lock")
-    with _said_as_output_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = _acquired(lock)
-    try:
-        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(file)
-
-
-def _acquired(lock: Path) -> int:
-    """The lock's file, once it is ours and still the one that others see: its last owner may have removed it."""
-    while True:
-        file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file), lock.stat()):
-                return file
-        os.close(file)
 
 
 def _flush(path: Path) -> None:
@@ -259,7 +229,7 @@ def _replace_folder(new: Path, old: Path) -> None:
 
 
 @contextmanager
-def _said_as_output_error(path: Path) -> Iterator[None]:
+def said_as_output_error(path: Path) -> Iterator[None]:
     """Turns the operating system's refusal to write into one sentence about ``path``."""
     try:
         yield

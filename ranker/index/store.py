@@ -1,6 +1,5 @@
 """The folder of an index: built beside its place under a lock, with a manifest that says what it was built from."""
 
-import fcntl
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from ranker.data.collection import Collection
 from ranker.data.files import check_output, reason, written_folder
+from ranker.data.locks import take
 from ranker.data.objects import read_object, shortened
 from ranker.errors import OutputError, SearchIndexError
 
@@ -193,29 +193,16 @@ def _leftovers(folder: Path) -> list[Path]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """The lock of a folder's builder; the system releases it when the process ends, however it ends."""
-    path = folder.with_name(f".{folder.name}.lock")
+    lock = folder.with_name(f".{folder.name}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = take(lock, wait=False)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {reason(error)}; nothing was written.") from error
+    if file is None:
+        raise OutputError(f"{folder}: another process is building this index; wait for it, or give another --output.")
     try:
-        if not _acquired(file, path):
-            raise OutputError(
-                f"{folder}: another process is building this index; wait for it, or give another --output."
-            )
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        yield
     finally:
+        lock.unlink(missing_ok=True)
         os.close(file)
-
-
-def _acquired(file: int, path: Path) -> bool:
-    """Whether the lock is ours, and still the one that others see: its last owner may have removed the file since."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(file), path.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False

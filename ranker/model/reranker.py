@@ -20,6 +20,7 @@ from ranker.model.encoder import Encoder, pair_views
 from ranker.model.head import Parts, Shape
 from ranker.model.heads import HEADS
 from ranker.model.quiet import quiet
+from ranker.model.saving import failing_as_files_do
 from ranker.model.views import Views
 
 HEAD_NAME: Final = "head.safetensors"
@@ -97,13 +98,13 @@ class Reranker(nn.Module):
     def save(self, folder: Path) -> None:
         """Writes a Hugging Face directory with ``ranker.json``; a ``cross`` loads as a stock sequence classifier.
 
-        A head that has weights of its own has them in ``head.safetensors``.
+        A head that has weights of its own has them in ``head.safetensors``. Raises: OSError where it cannot be written.
         """
-        with quiet():
+        with quiet(), failing_as_files_do():
             self.stock.save_pretrained(folder)  # type: ignore[operator]
             self.tokenizer.save_pretrained(folder)
-        if self.head.state_dict():
-            save_file(self.head.state_dict(), folder / HEAD_NAME)
+            if self.head.state_dict():
+                save_file(self.head.state_dict(), folder / HEAD_NAME)
         write_config(self.config, folder)
 
     def load_head(self, folder: Path) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ranker.data.cache import cache_folder
 from ranker.data.collection import Collection
-from ranker.data.files import locked, written_folder
+from ranker.data.files import written_folder
+from ranker.data.locks import locked
 from ranker.errors import DataError
 from ranker.scoring.tokens import TEXTS_AT_ONCE, Texts, backend_of
 

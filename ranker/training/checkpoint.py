@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ranker.data.files import written_folder
 from ranker.errors import OutputError
+from ranker.model.saving import failing_as_files_do
 
 _SHARE: Final = 0.1
 """Of the time of a training that writing may take: large models are written less often."""
@@ -53,7 +54,7 @@ class Checkpoint:
     def save(self, state: State) -> None:
         """Replaces what was left before; where it cannot be written, the training goes on without."""
         started = time.monotonic()
-        with suppress(OutputError), written_folder(self.folder, force=True) as beside:
+        with suppress(OutputError), written_folder(self.folder, force=True) as beside, failing_as_files_do():
             save_file(
                 {name: tensor.contiguous() for name, tensor in state.tensors.items()}, beside / "state.safetensors"
             )
