@@ -53,6 +53,11 @@ class Measure:
         """The name."""
         return self.name
 
+    @property
+    def depth(self) -> int:
+        """How far down a ranking it may look: that of judged passages alone goes below its cutoff."""
+        return MAX_DEPTH if self.cutoff is None or self.definition.params.get("judged_only") else self.cutoff
+
 
 class Share(NamedTuple):
     """Retrieved passages of the judged queries, as far as a measure reads, and how many of them are unjudged."""
@@ -145,11 +150,11 @@ def _check_overlap(run: Run, query_ids: tuple[str, ...], answered: list[str]) ->
 
 
 def _groups(measures: Sequence[Measure]) -> Iterator[tuple[list[Measure], int]]:
-    """Measures with a cutoff are spared the rest of each ranking; those of judged passages alone may look below it."""
-    cut = [m for m in measures if m.cutoff is not None and not m.definition.params.get("judged_only")]
+    """Measures that do not look at a whole ranking are spared the rest of it."""
+    cut = [m for m in measures if m.depth < MAX_DEPTH]
     whole = [m for m in measures if m not in cut]
     if cut:
-        yield cut, max(m.cutoff or 0 for m in cut)
+        yield cut, max(m.depth for m in cut)
     if whole:
         yield whole, MAX_DEPTH
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from ranker.data.dataset import Dataset
 from ranker.data.files import digest
-from ranker.data.objects import shortened
 from ranker.data.run import Run
 from ranker.errors import DataError
 from ranker.reranking import candidates, check_run, reordered
@@ -69,21 +68,6 @@ def told(run_path: Path, manifest: Mapping[str, Any], *names: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"{run_path}: its manifest does not say '{'.'.join(names)}', as a reranked run's does.")
     return value
-
-
-def scored_depth(run_path: Path, manifest: Mapping[str, Any]) -> int:
-    """How far down each ranking of a run has the model's scores.
-
-    Raises: DataError where the manifest does not say it, or there is no rank that all queries have scored.
-    """
-    budget = manifest.get("budget")
-    scored = budget.get("ranks_scored") if isinstance(budget, dict) else {"least": manifest.get("depth")}
-    depth = scored.get("least") if isinstance(scored, dict) else None
-    if type(depth) is not int or depth < 1:
-        raise DataError(
-            f"{run_path}: its manifest says depth {shortened(depth)}; expected 1 or more, to have scores to verify."
-        )
-    return depth
 
 
 def check_digests(run_path: Path, manifest: Mapping[str, Any], dataset: Dataset, scorer: Scorer) -> list[Check]:

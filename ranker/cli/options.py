@@ -70,11 +70,17 @@ def run_name(path: Path) -> str:
 
 def open_qrels(name: str, split: str) -> Qrels:
     """Judgments from a TREC qrels file, a BEIR ``.tsv``, or a dataset's split."""
-    from ranker.data.catalogue import open_dataset
     from ranker.data.trec import read_qrels
 
+    return read_qrels(qrels_path(name, split))
+
+
+def qrels_path(name: str, split: str) -> Path:
+    """The file that ``open_qrels`` reads."""
+    from ranker.data.catalogue import open_dataset
+
     path = Path(name)
-    return read_qrels(path) if path.is_file() else open_dataset(name).qrels(split)
+    return path if path.is_file() else open_dataset(name).qrels_path(split)
 
 
 def open_runs(paths: tuple[Path, ...]) -> list[Run]:

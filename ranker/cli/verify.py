@@ -33,11 +33,11 @@ def verify_command(
     explains.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.manifest import read_manifest
+    from ranker.data.manifest import read_manifest, scored_depth
     from ranker.data.trec import read_run
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
-    from ranker.verification import changes, check_digests, sampled, scored_depth, told
+    from ranker.verification import changes, check_digests, sampled, told
 
     written, manifest = read_run(run), read_manifest(run)
     data = open_dataset(dataset or told(run, manifest, "dataset", "source"))

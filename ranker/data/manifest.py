@@ -4,13 +4,14 @@ import json
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 from ranker import __version__
 from ranker.data.files import digest, written
-from ranker.data.objects import read_object
+from ranker.data.objects import read_object, shortened
 from ranker.errors import DataError
 
 _PACKAGES: Final = ("torch", "transformers", "tokenizers", "faiss-cpu", "faiss-gpu", "pyserini", "ir-measures", "numpy")
@@ -42,6 +43,21 @@ def read_manifest(run_path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return read_object(path, DataError)
+
+
+def scored_depth(run_path: Path, manifest: Mapping[str, Any]) -> int:
+    """How far down each ranking of a reranked run has the model's scores; below, scores only keep an order.
+
+    Raises: DataError where the manifest does not say it, or there is no rank that all queries have scored.
+    """
+    budget = manifest.get("budget")
+    scored = budget.get("ranks_scored") if isinstance(budget, dict) else {"least": manifest.get("depth")}
+    depth = scored.get("least") if isinstance(scored, dict) else None
+    if type(depth) is not int or depth < 1:
+        raise DataError(
+            f"{run_path}: its manifest says depth {shortened(depth)}; expected 1 or more, to have scores of the model."
+        )
+    return depth
 
 
 def command() -> str:

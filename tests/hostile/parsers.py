@@ -11,7 +11,7 @@ from pathlib import Path
 from ranker.data.collection import Collection
 from ranker.data.dataset import Dataset
 from ranker.data.imports.formats import FORMATS
-from ranker.data.manifest import read_manifest
+from ranker.data.manifest import read_manifest, scored_depth
 from ranker.data.trec import read_qrels, read_run
 from ranker.data.validation import problems
 from ranker.errors import RankerError
@@ -19,7 +19,6 @@ from ranker.index import store
 from ranker.index.dense_config import DenseConfig
 from ranker.index.lexical_config import LexicalConfig
 from ranker.model.config import read_config
-from ranker.verification import scored_depth
 
 
 @dataclass(frozen=True)
