@@ -14,6 +14,16 @@ DEFAULT_RERANK_DEPTH: Final = 100
 DEFAULT_MEASURES: Final = ("nDCG@10", "RR@10", "AP", "R@100", "P@10")
 """What runs are measured by: TREC Deep Learning's, MS MARCO's, and the classic ones."""
 
+DEFAULT_RRF_K: Final = 60
+"""What is added to every rank in reciprocal rank fusion: fixed by its authors in a pilot, and kept by the field."""
+
+MAX_RRF_K: Final = 100_000
+"""The same at most. Far above, all ranks weigh alike, and float32 cannot tell neighbours apart."""
+
+MAX_WEIGHTS_TRIED: Final = 300
+"""Sets of weights that a tuning tries, each a fusion and an evaluation of all its queries: 21 of two runs, in steps of
+0.05, 231 of three. More runs take wider steps."""
+
 MAX_LINE_BYTES: Final = 16 * 2**20
 """One line of a text file, or one record of JSON. The longest real passage is far shorter; a file without
 newlines must not fill memory, and JSON of nothing but brackets takes 25 times its bytes."""

@@ -31,6 +31,8 @@ LAYERS = (
     "evaluation",
     "ties",
     "depths",
+    "fusion",
+    "tuning",
     "experiment",
     "leakage",
     "comparison",
@@ -53,7 +55,7 @@ HOMES = {
     "matplotlib": r"study/plots\.py",
     "babel": r"data/almanac\w*\.py",
     "ir_datasets": r"data/irds\.py",
-    "torch": r"(?!(data|cli/main|evaluation|ties|experiment|comparison|study|report)\b).+",
+    "torch": r"(?!(data|cli/main|evaluation|ties|fusion|tuning|experiment|comparison|study|report)\b).+",
     "transformers": r"(model|scoring|training)/.+",
     "huggingface_hub": r"model/loading\.py",
     "packaging": r"diagnosis\.py",
@@ -185,7 +187,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert loaded(run, *heavy) == []
 
 
-@pytest.mark.parametrize("command", ["evaluate", "compare", "train", "rerank", "index", "retrieve", "import"])
+@pytest.mark.parametrize("command", ["evaluate", "compare", "train", "rerank", "fuse", "index", "retrieve", "import"])
 def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     run = (
         "from click.testing import CliRunner\nfrom ranker.cli.main import cli\n"
@@ -205,7 +207,7 @@ def test_evaluating_a_run_never_loads_torch_or_a_jvm(tmp_path: Path) -> None:
     assert loaded(run, "ir_measures", "torch", "transformers", "faiss", "jnius", "pyserini") == ["ir_measures"]
 
 
-@pytest.mark.parametrize("module", ["data.catalogue", "data.trec", "evaluation", "comparison", "report"])
+@pytest.mark.parametrize("module", ["data.catalogue", "data.trec", "evaluation", "tuning", "comparison", "report"])
 def test_what_needs_no_model_loads_none(module: str) -> None:
     assert loaded(f"import ranker.{module}", "torch", "transformers", "faiss", "jnius", "ir_datasets", "click") == []
 

@@ -29,6 +29,7 @@ def test_the_readme_shows_every_step_of_the_line():
         "rerank",
         "evaluate",
         "compare",
+        "fuse",
         "study",
         "explain",
     ]

@@ -10,6 +10,7 @@ from ranker.cli.data import import_command, index_command, retrieve_command
 from ranker.cli.depth import depth_command
 from ranker.cli.doctor import doctor_command
 from ranker.cli.explain import explain_command
+from ranker.cli.fuse import fuse_command
 from ranker.cli.jobs import reproduce_command
 from ranker.cli.rerank import rerank_command
 from ranker.cli.results import compare_command, evaluate_command
@@ -38,6 +39,7 @@ for command in (
     retrieve_command,
     train_command,
     rerank_command,
+    fuse_command,
     evaluate_command,
     compare_command,
     depth_command,

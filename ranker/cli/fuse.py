@@ -1,0 +1,244 @@
+"""``ranker fuse``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+from click.core import ParameterSource
+
+from ranker.cli.options import (
+    PATH,
+    force_option,
+    open_qrels,
+    open_runs,
+    output_option,
+    progress,
+    qrels_path,
+    run_name,
+    say,
+)
+from ranker.cli.records import write_named
+from ranker.limits import DEFAULT_RRF_K, MAX_DEPTH, MAX_RRF_K
+
+if TYPE_CHECKING:
+    from ranker.fusion import Fusion, Source
+    from ranker.tuning import Tuned
+
+METHODS: Final = {
+    "rrf": "reciprocal rank fusion, the sum of weight / (k + rank); needs no tuning",
+    "interpolation": "the weighted mean of scores, those of each query and run brought to 0 to 1",
+}
+"""The names of ``fusion.METHODS``, which cannot be read without loading numpy."""
+
+_OF_TUNING: Final = {"tune_runs": "--tune-run", "split": "--split", "measure": "--measure", "folds": "--folds",
+                     "seed": "--seed"}  # fmt: skip
+
+
+class _Tune(NamedTuple):
+    """What weights are tuned on."""
+
+    qrels: str
+    split: str
+    runs: tuple[Path, ...]
+    measure: str
+    folds: int
+    seed: int
+
+
+@click.command("fuse")
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--method",
+    type=click.Choice(tuple(METHODS)),
+    default="rrf",
+    show_default=True,
+    help="; ".join(f"{name}: {meaning}" for name, meaning in METHODS.items()) + ".",
+)
+@click.option(
+    "--weight", "weights", multiple=True, type=float, help="One for each RUN, in their order.  [default: all alike]"
+)
+@click.option(
+    "--k",
+    type=click.IntRange(0, MAX_RRF_K),
+    default=DEFAULT_RRF_K,
+    show_default=True,
+    help="What rrf adds to each rank.",
+)
+@click.option(
+    "--depth", type=click.IntRange(1, MAX_DEPTH), default=MAX_DEPTH, help="Passages per query to write.  [default: all]"
+)
+@click.option("--tune", help="QRELS to choose weights by, instead of --weight.")
+@click.option(
+    "--tune-run", "tune_runs", multiple=True, type=PATH, help="For each RUN, in their order, that of its system there."
+)
+@click.option("--split", default="dev", show_default=True, help="The split of a DATASET given as --tune.")
+@click.option("-m", "--measure", default="nDCG@10", show_default=True, help="What weights are chosen by.")
+@click.option(
+    "--folds", type=click.IntRange(2), default=5, show_default=True, help="Parts of the queries to cross-validate on."
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides who is in which fold.")
+@output_option("RUN")
+@force_option
+@click.pass_context
+def fuse_command(
+    context: click.Context,
+    runs: tuple[Path, ...],
+    method: str,
+    weights: tuple[float, ...],
+    k: int,
+    depth: int,
+    tune: str | None,
+    tune_runs: tuple[Path, ...],
+    split: str,
+    measure: str,
+    folds: int,
+    seed: int,
+    output: Path,
+    force: bool,
+) -> None:
+    """Make one run of several RUNS, of a lexical and a dense one, or of a reranked one and its first stage.
+
+    \b
+    ranker fuse bm25.run dual.run --output hybrid.run
+    ranker fuse bm25.run cross.run --method interpolation --weight 0.3 --weight 0.7 --output blend.run
+
+    By interpolation, a passage's score of a run is (score - least) / (greatest - least) of that query's passages, and
+    0 where the run lacks the passage. Of a reranked run, as its manifest tells, what lies below the depth of the
+    reranking counts as lacking, and what no run has scored stays beneath. A run of weight 0 brings no passages. A query
+    that some runs lack is fused from the others.
+
+    With --tune the weights are those of a grid that are worth most on other queries, such as a dev split:
+
+    \b
+    ranker fuse a.run b.run --output ab.run --tune DATASET --split dev --tune-run dev.a.run --tune-run dev.b.run
+
+    The value that is told of them is out of fold: each query's by weights chosen on the other folds.
+    """  # noqa: D301  # click keeps lines as they are behind a real backspace
+    from ranker.data.files import check_output
+    from ranker.fusion import Fusion, fuse, unanswered
+
+    asked = None if tune is None else _Tune(tune, split, tune_runs, measure, folds, seed)
+    _check_use(context, runs, weights, asked)
+    check_output(output, force)
+    fusion = Fusion(method, weights or (1.0,) * len(runs), k)
+    sources, records = _open(runs)
+    facts: dict[str, Any] = {"runs": records}
+    if asked is not None:
+        tuned, facts["tuned"] = _tuned(asked, fusion)
+        fusion = replace(fusion, weights=tuned.weights)
+    run = fuse(sources, fusion, depth)
+    facts |= {"fusion": {**asdict(fusion), "depth": depth}, "queries": len(run), "unanswered": unanswered(sources)}
+    if asked is not None:
+        facts["tuned"]["fused_too"] = len(tuned.out_of_fold.keys() & run.keys())
+    write_named(run, output, force, facts)
+    say(f"{output}: {_told(method, facts)}.")
+
+
+def _check_use(context: click.Context, runs: tuple[Path, ...], weights: tuple[float, ...], asked: _Tune | None) -> None:
+    if len(runs) < 2:
+        raise click.UsageError("needs two runs or more, to make one of them.")
+    if weights and len(weights) != len(runs):
+        raise click.UsageError(f"--weight is given for {len(weights)} of {len(runs)} runs, expected one for each.")
+    if asked is None:
+        typed = [name for name in _OF_TUNING if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if typed:
+            raise click.UsageError(
+                f"{_OF_TUNING[typed[0]]} goes with --tune, which names the QRELS to choose weights by."
+            )
+    elif weights:
+        raise click.UsageError("--weight gives the weights that --tune is to choose; expected one of the two.")
+    else:
+        _check_pairs([run_name(path) for path in runs], [run_name(path) for path in asked.runs])
+
+
+def _check_pairs(names: list[str], theirs: list[str]) -> None:
+    """Refuses runs to tune on that cannot be those of the runs to fuse."""
+    if len(theirs) != len(names):
+        raise click.UsageError(f"--tune-run is given for {len(theirs)} of {len(names)} runs, expected one for each.")
+    if theirs != names and sorted(theirs) == sorted(names):
+        raise click.UsageError(
+            f"--tune-run names {', '.join(theirs)}; expected the order of the runs, {', '.join(names)}."
+        )
+
+
+def _open(paths: tuple[Path, ...]) -> tuple[list[Source], list[dict[str, Any]]]:
+    """Runs, with how deep they were scored, and what a manifest says of each.
+
+    Raises: DataError where two are the same.
+    """
+    from ranker.data.files import digest
+    from ranker.errors import DataError
+    from ranker.fusion import Source
+
+    sources, records, seen = list[Source](), list[dict[str, Any]](), dict[str, Path]()
+    for run, path in zip(open_runs(paths), paths, strict=True):
+        other = seen.setdefault(run.digest, path)
+        if other is not path:
+            raise DataError(
+                f"{path}: is the run {other} again; expected each once, and a --weight where it counts more."
+            )
+        sha256 = digest(path)
+        scored = _scored(path, sha256)
+        told = {"name": run.name, "path": str(path), "sha256": sha256}
+        records.append(told if scored == MAX_DEPTH else {**told, "scored": scored})
+        sources.append(Source(run, scored))
+    return sources, records
+
+
+def _scored(path: Path, sha256: str) -> int:
+    """How far down a run has scores of one system: all of it, but for a reranked one."""
+    from ranker.data.manifest import manifest_path, read_manifest, scored_depth
+    from ranker.errors import DataError
+
+    manifest = read_manifest(path)
+    if "model" not in manifest:
+        return MAX_DEPTH
+    if manifest.get("sha256", sha256) != sha256:
+        raise DataError(
+            f"{path}: has changed since {manifest_path(path)} was written, which tells how deep it was reranked; "
+            "expected the run as it was, or none of its manifest."
+        )
+    return scored_depth(path, manifest)
+
+
+def _tuned(asked: _Tune, fusion: Fusion) -> tuple[Tuned, dict[str, Any]]:
+    """The weights that are worth most, and what the manifest says of how they were chosen."""
+    from ranker.data.files import digest
+    from ranker.evaluation import parse_measures
+    from ranker.tuning import Tuning, tune, weights_grid
+
+    (measure,) = parse_measures([asked.measure])
+    judgments, path = open_qrels(asked.qrels, asked.split), qrels_path(asked.qrels, asked.split)
+    sources, records = _open(asked.runs)
+    with progress("tune", len(weights_grid(len(sources))), "fusion") as advance:
+        tuned = tune(sources, judgments, fusion, Tuning(measure, asked.folds, asked.seed), advance)
+    told = {
+        "qrels": {"path": str(path), "sha256": digest(path)},
+        "runs": records,
+        "measure": str(measure),
+        "queries": len(judgments),
+        "folds": asked.folds,
+        "seed": asked.seed,
+        **asdict(tuned),
+        "out_of_fold": tuned.value,
+    }
+    return tuned, told
+
+
+def _told(method: str, facts: Mapping[str, Any]) -> str:
+    """What was fused, and what the weights are worth, in words."""
+    weights = zip(facts["fusion"]["weights"], facts["runs"], strict=True)
+    shares = " and ".join(f"{weight:g} {run['name']}" for weight, run in weights)
+    lacking = "".join(f"; {name} lacks {count}" for name, count in facts["unanswered"].items() if count)
+    told = f"{facts['queries']} queries by {method}, {shares}{lacking}"
+    tuned = facts.get("tuned")
+    if tuned is None:
+        return told
+    alone = ", ".join(f"{name} alone {value:.4f}" for name, value in tuned["alone"].items())
+    worth = f"{tuned['measure']} {tuned['out_of_fold']:.4f} out of fold on {tuned['queries']} queries, {alone}"
+    too = f"; {tuned['fused_too']} queries that chose the weights are fused too" if tuned["fused_too"] else ""
+    return f"{told}; {worth}{too}"
