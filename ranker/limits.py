@@ -118,3 +118,6 @@ MAX_ALMANAC_FACTS: Final = 8
 
 MIN_FREE_BYTES: Final = 2**30
 """Room on a disk for the main job: two models of 90 MB, weights set aside, indexes and runs, twice over."""
+
+MAX_SEED: Final = 2**32 - 1
+"""Of a training: the largest that numpy and torch both take."""

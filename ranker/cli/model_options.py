@@ -75,7 +75,7 @@ def training_options(command: F) -> F:
 def shared_options(command: F) -> F:
     """What is the same for all arms of a study: its arms decide the rest."""
     reading = {name: _READING[name] for name in ("query_length", "length")}
-    own = ("loss", "temperature", "epochs", "max_minutes", "max_steps", "seed")
+    own = ("loss", "temperature", "epochs", "max_minutes", "max_steps", "validations", "seed")
     training = {name: meaning for name, meaning in _TRAINING.items() if name not in own}
     command = settings_options(TrainingConfig, training, _CHOICES)(command)
     return settings_options(RankerConfig, reading, _CHOICES)(command)

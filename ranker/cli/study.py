@@ -16,7 +16,7 @@ from ranker.cli.records import training_progress, write_named
 from ranker.cli.settings import settings_of, speed_options
 from ranker.cli.study_folder import arm_facts, is_done, run_path_of, write_report
 from ranker.errors import DataError
-from ranker.limits import MAX_DEPTH
+from ranker.limits import MAX_DEPTH, MAX_SEED
 from ranker.model.config import MODES, RankerConfig
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
@@ -41,7 +41,7 @@ _TUNINGS = ("fine-tuned", "frozen")
     "train_runs",
     type=PATH,
     multiple=True,
-    help="A run with candidates of train, or of dev, that negatives are drawn from; without any, BM25's.",
+    help="A run with candidates of train that negatives are drawn from; without any, BM25's.",
 )
 @click.option(
     "--mode",
@@ -54,7 +54,7 @@ _TUNINGS = ("fine-tuned", "frozen")
 @click.option(
     "--seed",
     "seeds",
-    type=click.IntRange(0),
+    type=click.IntRange(0, MAX_SEED),
     multiple=True,
     default=(1, 2, 3),
     show_default=True,
@@ -166,12 +166,14 @@ def study_command(
             settings_of(context, TrainingConfig),
             max_minutes=0.0 if steps_each else minutes_each,
             max_steps=steps_each,
+            validations=0,
             epochs=_ENDLESS,
         ),
     )
+    parsed = parse_measures(measures)
     test = open_dataset(dataset)
     train = open_dataset(train_name) if train_name else test
-    frame = Frame(f"{test.name}: ways to use BERT for ranking", {}, parse_measures(measures), measures[0], depth)
+    frame = Frame(f"{test.name}: ways to use BERT for ranking", {}, parsed, parsed[0].name, depth)
     data = _data((test, train), split, run_path, train_runs, config)
     check_study(data, config)
     settings = _begin(output, _settings(test, train, split, data, config))
@@ -202,14 +204,12 @@ def _data(
 
     test, train = datasets
     deepest = max(config.depth, config.negative_depth)
-    wanted = [name for name in ("train", "dev") if name in train.splits]
-    if "train" not in wanted:
+    if "train" not in train.splits:
         raise DataError(f"dataset {train.name}: has no split 'train' to train on; name another one with --train.")
-    candidates = open_merged(train_runs) if train_runs else bm25_run(train, wanted, deepest)
+    candidates = open_merged(train_runs) if train_runs else bm25_run(train, ["train"], deepest)
     found = read_run(run_path) if run_path else bm25_run(test, [split], deepest)
-    dev = judged(train, "dev", candidates) if "dev" in wanted else None
     return StudyData(
-        training_split(train, "train", candidates), dev, train.collection, judged(test, split, found), test.collection
+        training_split(train, "train", candidates), train.collection, judged(test, split, found), test.collection
     )
 
 
@@ -242,19 +242,18 @@ def _begin(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     Raises: DataError where the folder holds a study of something else.
     """
     from ranker.data.files import written
-    from ranker.data.objects import read_object
+    from ranker.data.objects import first_difference, read_object
 
     path = output / _SETTINGS
     if path.is_file():
         begun = read_object(path, DataError)
-        changed = next((key for key in settings if begun.get(key) != settings[key]), None)
+        changed = first_difference(begun, settings)
         if changed is not None:
+            name, before, now = changed
             raise DataError(
-                f"{output}: holds a study whose {changed} is {begun.get(changed)}, but now it is {settings[changed]}; "
-                "name another --output."
+                f"{output}: holds a study whose {name} is {before}, but now it is {now}; name another --output."
             )
         return settings
-    output.mkdir(parents=True, exist_ok=True)
     with written(path) as beside:
         beside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return settings
@@ -276,17 +275,24 @@ def _work(
     from ranker.study.arms import FIRST_STAGE
     from ranker.study.work import do
 
-    first = run_path_of(output, FIRST_STAGE)
-    if not first.is_file():
-        write_named(data.test.run, first, False, {"depth": config.depth})
-    missing = [job for job in jobs if not all(is_done(output, name) for name in job.names)]
-    started = time.monotonic()
+    write_named(data.test.run, run_path_of(output, FIRST_STAGE), True, {"depth": config.depth})
+    done = {name: is_done(output, name) for job in jobs for name in job.names}
+    missing = [job for job in jobs if not all(done[name] for name in job.names)]
+    spent: dict[bool, list[float]] = {True: [], False: []}
     for number, job in enumerate(missing):
-        say(f"{number + 1} of {len(missing)}: {', '.join(job.names)}{_left(started, number, len(missing))}.")
-        for arm, done in zip(job.arms, do(job, data, config, speed, training_progress, workshop), strict=True):
-            write_named(done.run, run_path_of(output, done.run.name), True, arm_facts(arm, job, done, config))
+        say(f"{number + 1} of {len(missing)}: {', '.join(job.names)}{_left(missing[number:], spent, config)}.")
+        started = time.monotonic()
+        for arm, made in zip(job.arms, do(job, data, config, speed, training_progress, workshop), strict=True):
+            write_named(made.run, run_path_of(output, made.run.name), True, arm_facts(arm, job, made, config))
+        spent[job.seed is not None].append(time.monotonic() - started)
 
 
-def _left(started: float, done: int, jobs: int) -> str:
-    """The time that is left, once it is known what a job takes."""
-    return f"; {(time.monotonic() - started) / done * (jobs - done) / 60:.0f} minutes left" if done else ""
+def _left(jobs: Sequence[Job], spent: Mapping[bool, Sequence[float]], config: StudyConfig) -> str:
+    """The time that is left, once it is known what a job takes that learns, and one that does not."""
+    known = {learns: sum(seconds) / len(seconds) for learns, seconds in spent.items() if seconds}
+    if config.training.max_minutes:
+        known.setdefault(True, 60 * config.training.max_minutes)
+    wanted = [job.seed is not None for job in jobs]
+    if not all(learns in known for learns in wanted):
+        return ""
+    return f"; {sum(known[learns] for learns in wanted) / 60:.0f} minutes left"

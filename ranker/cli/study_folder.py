@@ -33,6 +33,7 @@ def arm_facts(arm: Arm, job: Job, done: Done, config: StudyConfig) -> dict[str, 
         **scoring_record(done.scorer),
         **counts(done.pairs, done.cut),
         "pairs_per_second": round(done.pairs / done.seconds, 1),
+        "milliseconds_per_query": round(done.milliseconds, 3),
     }
     if done.trained:
         facts["training"] = training_facts(done.trained)
@@ -49,10 +50,17 @@ def run_path_of(output: Path, name: str) -> Path:
 
 
 def is_done(output: Path, name: str) -> bool:
-    """Whether an arm under a seed was made: a run is written before its manifest, so where that is, both are whole."""
+    """Whether an arm under a seed was made.
+
+    Raises: DataError where its run is not what its manifest tells of.
+    """
     from ranker.data.manifest import manifest_path
 
-    return manifest_path(run_path_of(output, name)).is_file()
+    path = run_path_of(output, name)
+    if not (path.is_file() and manifest_path(path).is_file()):
+        return False
+    read_facts(path)
+    return True
 
 
 def write_report(jobs: Sequence[Job], data: StudyData, frame: Frame, output: Path) -> None:
@@ -87,7 +95,7 @@ def _arms(jobs: Sequence[Job], output: Path) -> Mapping[str, ArmRuns]:
     return {
         name: ArmRuns(
             runs[name],
-            {seed: _cost(known, len(runs[name][seed])) for seed, known in facts[name].items()},
+            {seed: _cost(known) for seed, known in facts[name].items()},
             _means([known.get("words_for_half", {}) for known in facts[name].values()]),
         )
         for name in runs
@@ -97,13 +105,16 @@ def _arms(jobs: Sequence[Job], output: Path) -> Mapping[str, ArmRuns]:
 def read_facts(path: Path) -> dict[str, Any]:
     """What the manifest of an arm's run says, where it says all that the report tells.
 
-    Raises: DataError where it does not.
+    Raises: DataError where it does not, or is of another run.
     """
+    from ranker.data.files import digest
     from ranker.data.manifest import read_manifest
 
     facts = read_manifest(path)
+    if facts.get("sha256") != digest(path):
+        raise DataError(f"{path}: is not the run that its manifest tells of; remove both, and give the study again.")
     training, halves = facts.get("training", _UNTRAINED), facts.get("words_for_half", {})
-    numbers = [facts.get("seconds"), *_numbers_of(training)]
+    numbers = [facts.get("milliseconds_per_query"), *_numbers_of(training)]
     if not isinstance(halves, dict) or not all(type(one) in (int, float) for one in (*numbers, *halves.values())):
         raise DataError(f"{path}: its manifest does not say what the arm cost; remove both, and give the study again.")
     return facts
@@ -121,9 +132,9 @@ def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: sum(one[key] for one in records) / len(records) for key in keys}
 
 
-def _cost(facts: Mapping[str, Any], queries: int) -> Cost:
+def _cost(facts: Mapping[str, Any]) -> Cost:
     from ranker.study.result import Cost
 
     training = facts.get("training", _UNTRAINED)
-    time = facts["seconds"] * 1_000 / queries
+    time = facts["milliseconds_per_query"]
     return Cost(training["steps"], training["groups"], training["seconds"], time, tuple(training["losses"]))

@@ -2,6 +2,7 @@
 
 import json
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +43,22 @@ def read_object(path: Path, refusal: type[RankerError]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise refusal(f"{path}: is a JSON {type(found).__name__}, expected an object.")
     return found
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Of two records, the first key of the second that the first has otherwise: its name, and both values as shown.
+
+    Keys of an object within are named as ``training.learning_rate``.
+    """
+    for name, value in now.items():
+        old = before.get(name)
+        if old == value:
+            continue
+        inner = first_difference(old, value) if isinstance(old, dict) and isinstance(value, dict) else None
+        if inner is None:
+            return name, shortened(old), shortened(value)
+        return f"{name}.{inner[0]}", *inner[1:]
+    return None
 
 
 def shortened(value: object) -> str:

@@ -36,7 +36,8 @@ class DualHead(Head):
 class CrossHead(Head):
     """The stock classifier's own way from the last layer's [CLS] to one logit: BERT (Last-Int), Qiao et al. 2019.
 
-    Of two classes the score is the log-odds of the second, as Nogueira & Cho 2019 label relevance.
+    The paper's is w · [CLS]; a stock BERT has its pooler in between, tanh(W [CLS] + b), as Nogueira & Cho 2019 do too.
+    Of two classes the score is the log-odds of the second, which is how they label relevance.
     """
 
     reads = Reads(layers="last")

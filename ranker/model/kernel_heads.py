@@ -78,7 +78,10 @@ class ConvKernelHead(Head):
 
 
 class CedrKernelHead(Head):
-    """CEDR-KNRM, MacAvaney et al. 2019: kernels on the words of every layer, beside the last [CLS]; read together."""
+    """CEDR-KNRM, MacAvaney et al. 2019: w · [φ(1); ...; φ(V); [CLS]_V], with the kernels φ(k) on layer k's words.
+
+    Question and passage are read together.
+    """
 
     reads = Reads(layers="all", tokens=True)
 

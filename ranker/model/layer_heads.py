@@ -14,7 +14,7 @@ _ATTENTION_HEADS: Final = 4
 
 
 class MultiLayerHead(Head):
-    """BERT (Mult-Int), Qiao et al. 2019: the sum over layers k of w_k · [CLS] of layer k."""
+    """BERT (Mult-Int), Qiao et al. 2019, section 3: Σ_k w_k · [CLS]_k over the layers k."""
 
     reads = Reads(layers="all")
 
@@ -30,7 +30,7 @@ class MultiLayerHead(Head):
 
 
 class TermTransHead(Head):
-    """BERT (Term-Trans), Qiao et al. 2019: by layer k, mean over i, j of cos(ReLU(P_k q_i), ReLU(P_k p_j)).
+    """BERT (Term-Trans), Qiao et al. 2019, section 3: Σ_k w_k mean_ij cos(ReLU(P_k q_i^k), ReLU(P_k p_j^k)).
 
     The mean of the cosines of all pairs of tokens is the inner product of the two means of the vectors at length one,
     so no matrix of tokens by tokens is made.
@@ -63,7 +63,10 @@ class TermTransHead(Head):
 
 
 class TokenPoolHead(Head):
-    """Linear on the mean of the last layer's vectors of all words of both texts."""
+    """Linear on the mean of the last layer's vectors of all words of both texts: w · mean_i h_i + b.
+
+    One of the ways to sum a text up that Peters et al. 2019 weigh; markers are no words.
+    """
 
     reads = Reads(layers="last", tokens=True)
 
@@ -80,7 +83,7 @@ class TokenPoolHead(Head):
 
 
 class LayerMeanHead(Head):
-    """Linear on the mean of all layers' [CLS]: the uniform weights of Kaneko & Komachi 2019."""
+    """Linear on the mean of all layers' [CLS], w · mean_k [CLS]_k + b: the uniform weights of Kaneko & Komachi 2019."""
 
     reads = Reads(layers="all")
 
@@ -97,8 +100,8 @@ class LayerMeanHead(Head):
 class LayerAttentionHead(Head):
     """Linear on the [CLS] of all layers by attention of several heads: Kaneko & Komachi 2019.
 
-    Each head n has its own keys and values of layer k, W_n h_k + b_n; the attention is the softmax over k of v_n · key,
-    and what the heads attend to is put end to end.
+    Head n has a key K_n h_k + a_n and a value V_n h_k + b_n of layer k, and gives Σ_k softmax_k(u_n · key_k) value_k.
+    What the heads give is put end to end.
     """
 
     reads = Reads(layers="all")

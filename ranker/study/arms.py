@@ -41,8 +41,9 @@ class Arm(NamedTuple):
 class StudyConfig:
     """The same for every arm: groups and their order by seed, minutes or steps of training, and how pairs are read.
 
-    ``tunings`` are of ``fine-tuned`` and ``frozen``; ``depth`` is how far the run is reranked.
-    Raises: RankerError for a mode, tuning or depth that there is not.
+    ``tunings`` are of ``fine-tuned`` and ``frozen``; ``depth`` is how far the run is reranked. Every arm has its last
+    weights: to choose by dev would cost some of them part of their minutes.
+    Raises: RankerError for a mode or tuning that there is not, one of them or a seed twice, and no end of training.
     """
 
     modes: tuple[str, ...] = tuple(MODES)
@@ -55,7 +56,7 @@ class StudyConfig:
     negative_depth: int = 50
     length: int = 256
     query_length: int = 64
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(validations=0))
 
     def __post_init__(self) -> None:
         """Refuses what no study can be made of."""
@@ -65,7 +66,10 @@ class StudyConfig:
                 raise RankerError(f"{name} is {wrong!r}, expected one of {', '.join(allowed)}.")
         for name, given in (("mode", self.modes), ("seed", self.seeds), ("tuning", self.tunings)):
             if not given or len(set(given)) < len(given):
-                raise RankerError(f"the study has {given}, expected each {name} once, and at least one.")
+                said = ", ".join(map(str, given)) or "none"
+                raise RankerError(f"{name}s of the study are {said}; expected each once, and at least one.")
+        if self.training.validations:
+            raise RankerError(f"validations is {self.training.validations}, expected 0: dev chooses no arm's weights.")
         if not self.training.max_minutes and not self.training.max_steps:
             raise RankerError("minutes_each and steps_each are 0, expected one of them: every arm has the same budget.")
 

@@ -8,7 +8,7 @@ import numpy as np
 from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.data.run import Run
-from ranker.explanation.occlusion import PairText, occlude, share_for_half
+from ranker.explanation.occlusion import Occlusion, PairText, occlude, share_for_half
 from ranker.scoring.scorer import Scorer
 
 CERTAIN: Final = 0.9
@@ -16,6 +16,9 @@ CERTAIN: Final = 0.9
 
 _EXPLAINED: Final = 100
 """Queries whose best passage is explained: each takes as many pairs as it has words."""
+
+_FEWEST_WORDS: Final = 20
+"""Of a pair from which a share is told: of fewer, two words are more than a tenth."""
 
 
 class Behaviour(NamedTuple):
@@ -41,10 +44,12 @@ def sure_pairs(run: Run, depth: int) -> list[float]:
 
 
 def words_for_half(scorer: Scorer, run: Run, queries: Mapping[str, Query], collection: Collection) -> dict[str, float]:
-    """For the first queries, the share of words that have half of the importance in their best passage."""
-    pairs = {
-        query_id: PairText(queries[query_id].text, collection[ranking.doc_ids[0]].contents)
-        for query_id, ranking in list(run.items())[:_EXPLAINED]
-    }
-    found = occlude(scorer, list(pairs.values()))
-    return {query_id: share_for_half(one) for query_id, one in zip(pairs, found, strict=True)}
+    """For some queries, the share of words that have half of the importance in their best passage; NaN of few words."""
+    # evenly, because files are often in the order of what their questions are about
+    drawn = dict.fromkeys(list(run)[number * len(run) // _EXPLAINED] for number in range(_EXPLAINED))
+    pairs = [PairText(queries[one].text, collection[run[one].doc_ids[0]].contents) for one in drawn]
+    return {query_id: _share(one) for query_id, one in zip(drawn, occlude(scorer, pairs), strict=True)}
+
+
+def _share(found: Occlusion) -> float:
+    return share_for_half(found) if len(found.words) >= _FEWEST_WORDS else float("nan")

@@ -48,7 +48,7 @@ class Verdict(NamedTuple):
 CLAIMS: Final = (
     Claim(
         "a",
-        "Reading together is far above reading apart, trained by the paper's loss",
+        "Reading together is above reading apart, trained by the paper's loss (there, MRR 0.34 against 0.04)",
         "cross",
         "dual-classification",
         "better",
@@ -56,7 +56,7 @@ CLAIMS: Final = (
     Claim("a'", "Reading together is above reading apart, trained contrastively", "cross", "dual", "better"),
     Claim("b", "The last layer's [CLS] is not worse than its term translations", "cross", "term-trans", "not worse"),
     Claim("b'", "Term translations are better than all layers' [CLS]", "term-trans", "mult-int", "better"),
-    Claim("c", "Leaving out the markers [CLS] and [SEP] costs", "cross", "cross-no-markers", "better"),
+    Claim("c", "Leaving out [CLS] and [SEP] costs (there, 15% of MRR)", "cross", "cross-no-markers", "better"),
     Claim("d", "Leaving out stopwords costs nothing", "cross-no-stopwords", "cross", "no different"),
     Claim("1", "Fine-tuning is better than frozen features", "cross", "cross-frozen", "better"),
     Claim("2", "The last layer's [CLS] is not worse than the sum over layers", "cross", "mult-int", "not worse"),
@@ -114,14 +114,22 @@ def _compared(claim: Claim, found: Difference, p: float) -> Verdict:
 
 
 def _answer(claim: Claim, found: Difference, p: float) -> Answer:
-    certain = p < ALPHA
-    if claim.says == "no different":
-        if found.low > -NEGLIGIBLE and found.high < NEGLIGIBLE:
-            return "held"
-        return "not held" if certain else "undecided"
-    if certain:
-        return "held" if found.difference > 0 else "not held"
-    return "held" if claim.says == "not worse" and found.low > -NEGLIGIBLE else "undecided"
+    """That a difference is none counts before that it is certain."""
+    above, below, certain = found.low > -NEGLIGIBLE, found.high < NEGLIGIBLE, p < ALPHA
+    none = above and below
+    held = {
+        "better": certain and found.difference > 0 and not none,
+        "not worse": above or (certain and found.difference > 0),
+        "no different": none,
+    }
+    not_held = {
+        "better": none or (certain and found.difference < 0),
+        "not worse": certain and found.difference < 0,
+        "no different": certain,
+    }
+    if held[claim.says]:
+        return "held"
+    return "not held" if not_held[claim.says] else "undecided"
 
 
 def _shared(verdict: Verdict, values: Sequence[float] | None, above: float = 0.0, below: float = 1.0) -> Verdict:

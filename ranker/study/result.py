@@ -15,11 +15,14 @@ from ranker.evaluation import Measure, evaluate
 from ranker.study.arms import EXPLAINED, FIRST_STAGE
 from ranker.study.behaviour import Behaviour, sure_pairs
 from ranker.study.claims import Verdict, share_verdicts, verdicts
-from ranker.study.rows import ORACLE, RANDOM, Row, captured, head_of, oracle_row, random_row, row
+from ranker.study.rows import ORACLE, RANDOM, Row, captured, oracle_row, random_row, row
 
 
 class Cost(NamedTuple):
-    """What one run of an arm cost: training and scoring, and the loss of every step."""
+    """What one run of an arm cost: its training, the loss of every step, and the time that it takes to rerank a query.
+
+    Heads on a frozen backbone are trained in one pass, whose time each of them has.
+    """
 
     steps: int
     groups: int
@@ -80,11 +83,10 @@ def study_result(first: Run, arms: Mapping[str, ArmRuns], qrels: Qrels, frame: F
 
     Raises: DataError where there is no arm, or a run answers none of the judged queries.
     """
-    head = head_of(first, frame.depth)
     rows = {
         FIRST_STAGE: row(FIRST_STAGE, {None: first}, qrels, frame.measures),
-        RANDOM: random_row(head, qrels, frame.measures),
-        ORACLE: oracle_row(head, qrels, frame.measures),
+        RANDOM: random_row(first, frame.depth, qrels, frame.measures),
+        ORACLE: oracle_row(first, frame.depth, qrels, frame.measures),
         **{name: row(name, arm.runs, qrels, frame.measures) for name, arm in arms.items()},
     }
     compared = [rows[FIRST_STAGE].mean, *(rows[name].mean for name in arms)]

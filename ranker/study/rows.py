@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 
 from ranker.data.records import Qrels
-from ranker.data.run import Ranking, Run
+from ranker.data.run import Run
 from ranker.evaluation import Evaluation, Measure, evaluate
+from ranker.reranking import reordered
 
 RANDOM: Final = "random order"
 ORACLE: Final = "oracle order"
@@ -46,37 +47,28 @@ def averaged(name: str, evaluations: Sequence[Evaluation]) -> Evaluation:
     return replace(first, name=name, values=values, missing=missing)
 
 
-def head_of(run: Run, depth: int) -> Run:
-    """The passages that rerankers saw."""
-    return Run(run.name, {query_id: ranking.head(depth) for query_id, ranking in run.items()})
-
-
-def random_row(run: Run, qrels: Qrels, measures: Sequence[Measure], seed: int = 0) -> Row:
-    """What the passages of a run are worth in random order."""
+def random_row(run: Run, depth: int, qrels: Qrels, measures: Sequence[Measure], seed: int = 0) -> Row:
+    """What a run is worth with its first ``depth`` passages in random order."""
     rng = np.random.default_rng(seed)
-    shuffled = [_ordered(run, lambda _, doc_ids: rng.random(len(doc_ids)).tolist()) for _ in range(_SHUFFLES)]
+    shuffled = [_ordered(run, depth, lambda _, doc_ids: rng.random(len(doc_ids)).tolist()) for _ in range(_SHUFFLES)]
     return Row(RANDOM, averaged(RANDOM, [evaluate(one, qrels, measures) for one in shuffled]), {})
 
 
-def oracle_row(run: Run, qrels: Qrels, measures: Sequence[Measure]) -> Row:
-    """What they are worth in the order of their relevance: no reranker can do better."""
+def oracle_row(run: Run, depth: int, qrels: Qrels, measures: Sequence[Measure]) -> Row:
+    """What it is worth with these in the order of their relevance: no reranker to that depth can do better."""
 
     def relevances(query_id: str, doc_ids: Sequence[str]) -> Sequence[float]:
         judged = qrels.get(query_id, {})
         return [max(0, judged.get(doc_id, 0)) for doc_id in doc_ids]
 
-    found = evaluate(_ordered(run, relevances), qrels, measures)
+    found = evaluate(_ordered(run, depth, relevances), qrels, measures)
     return Row(ORACLE, replace(found, name=ORACLE), {})
 
 
-def _ordered(run: Run, value: Callable[[str, Sequence[str]], Sequence[float]]) -> Run:
-    return Run(
-        run.name,
-        {
-            query_id: Ranking.ordered(ranking.doc_ids, value(query_id, ranking.doc_ids))
-            for query_id, ranking in run.items()
-        },
-    )
+def _ordered(run: Run, depth: int, value: Callable[[str, Sequence[str]], Sequence[float]]) -> Run:
+    """The passages below ``depth`` stay beneath, as rerankers leave them."""
+    scores = [np.asarray(value(query_id, one.doc_ids[:depth]), dtype=np.float32) for query_id, one in run.items()]
+    return Run(run.name, reordered(run, np.concatenate(scores), depth))
 
 
 def captured(row: Row, first: Row, oracle: Row, measure: str) -> float:

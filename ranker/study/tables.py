@@ -1,14 +1,17 @@
 """What a study says in tables, for the Markdown report and the page alike."""
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from ranker.comparison import Difference, interval
+from ranker.comparison import ALPHA, Difference, interval
 from ranker.report import p_value, signed
 from ranker.study.arms import FIRST_STAGE
-from ranker.study.claims import PUBLISHED, Verdict
+from ranker.study.claims import NEGLIGIBLE, PUBLISHED, Verdict
 from ranker.study.result import StudyResult
 from ranker.study.rows import ORACLE, RANDOM
+
+_MRR: Final = "RR@10"
+"""What MRR@10 is called here."""
 
 
 class Table(NamedTuple):
@@ -66,14 +69,16 @@ def quality(result: StudyResult) -> Table:
         *(measure.name for measure in measures),
         f"95% of {headline}",
         "each seed",
-        f"- {FIRST_STAGE}",
+        f"difference from {FIRST_STAGE}",
         "p",
         "gain captured",
     )
     notes = (
-        "Means over seeds; intervals: percentile bootstrap over queries of these means, uncorrected.",
+        "Means over seeds; intervals: percentile bootstrap over queries of these means, uncorrected. They say what the "
+        "trained models would do on other questions; another training may differ as the seeds do.",
         f"p: paired randomisation test against {FIRST_STAGE} by {headline}, Holm-corrected over the arms.",
-        f"{RANDOM} and {ORACLE} are of the first {result.frame.depth} passages that {FIRST_STAGE} found.",
+        f"{FIRST_STAGE} is the run that is reranked; {RANDOM} and {ORACLE} are of its first {result.frame.depth} "
+        "passages, with what lies below beneath. A judged query that a run lacks counts 0.",
     )
     return Table("Quality", head, tuple(rows), notes)
 
@@ -91,10 +96,12 @@ def claims(result: StudyResult) -> Table:
     head = ("", "claim", "answer", "difference or share", "95% interval", "p", "tested as")
     rows = tuple(_claim(verdict) for verdict in result.verdicts)
     notes = (
-        f"By {result.frame.headline}, means over seeds; p corrected by Holm over the claims tested.",
-        "Held, if p < 0.05 in the direction claimed; not worse and no different also hold where the whole interval "
-        "lies within 0.01 of none; not held, if p < 0.05 in the other direction; else undecided.",
-        "e and e' are shares, over queries: held or not held where the whole interval lies on one side.",
+        f"By {result.frame.headline}, means over seeds; p corrected by Holm over the claims tested, intervals not.",
+        f"A difference whose whole interval lies within {NEGLIGIBLE} of 0 is none: no different holds, better not. "
+        f"Else better holds where p < {ALPHA} and the difference is above 0, and does not where it is below. Not worse "
+        f"holds where the interval lies above -{NEGLIGIBLE}, or better would. The rest is undecided.",
+        "e and e' are shares, over queries: held or not held where the whole interval lies on one side. p in e is the "
+        "logistic of a difference of scores.",
     )
     return Table("Claims", head, rows, notes, words=(0, 1, 2, 6))
 
@@ -115,27 +122,36 @@ def costs(result: StudyResult) -> Table:
     for arm in result.arms:
         costs = list(result.costs[arm.name].values())
         steps, groups = (" ".join(str(getattr(cost, key)) for cost in costs) for key in ("steps", "groups"))
-        minutes = " ".join(f"{cost.training_seconds / 60:.1f}" for cost in costs)
+        minutes = ", ".join(_duration(cost.training_seconds) for cost in costs if cost.steps)
         time = sum(cost.milliseconds_per_query for cost in costs) / len(costs)
         rows.append((arm.name, steps, groups, minutes, f"{time:.1f}"))
-    head = ("arm", "steps", "groups", "minutes of training", "ms per query")
-    notes = ("Of each seed; frozen arms share one pass over the data, and the time is their share of it.",)
+    head = ("arm", "steps", "groups", "training", "ms per query")
+    notes = (
+        "Of each seed. Heads on a frozen backbone are trained in one pass over the data, whose time each shows.",
+        "ms per query: of the model alone, texts tokenised, the mean of some queries; one that reads apart encodes the "
+        "passages anew, which an index spares.",
+    )
     return Table("Costs", head, tuple(rows), notes)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
 
 
 def published(result: StudyResult) -> Table:
     """The table of the paper beside ours."""
-    headline = result.frame.headline
+    names = [measure.name for measure in result.frame.measures]
+    ours = _MRR if _MRR in names else result.frame.headline
     rows = tuple(
         (
             one.method,
             f"{one.value:.4f}",
             one.arm,
-            f"{result.rows[one.arm].mean.mean(headline):.4f}" if one.arm in result.rows else "",
+            f"{result.rows[one.arm].mean.mean(ours):.4f}" if one.arm in result.rows else "",
         )
         for one in PUBLISHED
     )
-    head = ("published method", "MRR@10", "arm here", headline)
+    head = ("published method", "MRR@10", "arm here", ours)
     notes = (
         "Qiao et al. 2019, table 1: BERT-Large on MS MARCO dev, reranking BM25's first 100; here another backbone, "
         "other data and minutes of training, so only the order can be compared.",

@@ -4,14 +4,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from ranker.data.collection import Collection
 from ranker.data.run import Run
 from ranker.experiment import Judged, Lessons, fit, fit_heads
-from ranker.model.loading import create_model, load_model
+from ranker.model.loading import create_model
+from ranker.model.reranker import Reranker
 from ranker.reranking import candidates, check_depth, check_run, reordered
 from ranker.scoring.panel import panel_scores
 from ranker.scoring.scorer import Cut, Matrix, Pairs, Scorer
@@ -20,6 +21,9 @@ from ranker.study.arms import EXPLAINED, Arm, Job, StudyConfig
 from ranker.study.behaviour import words_for_half
 from ranker.study.workshop import Workshop
 from ranker.training.learner import Step, Trained
+
+_TIMED: Final = 20
+"""Queries that a model's time for a query is the mean of."""
 
 OnStep = Callable[[Step], object]
 Progress = Callable[[str], AbstractContextManager[OnStep]]
@@ -30,15 +34,15 @@ class StudyData:
     """What a study learns from and is tested on; the collections may be of two datasets."""
 
     train: Judged
-    dev: Judged | None
     train_collection: Collection
     test: Judged
     test_collection: Collection
 
 
 class Done(NamedTuple):
-    """One arm under one seed: its run, the model behind it, its training, and the cost of scoring the test pairs.
+    """One arm under one seed: its run, the model behind it, its training, and the seconds that all test pairs took.
 
+    Arms of one job share these. ``milliseconds`` are what the model takes for a query, texts tokenised, on its own.
     ``words_for_half`` is of the arm that is explained, and of others empty.
     """
 
@@ -47,6 +51,7 @@ class Done(NamedTuple):
     trained: Trained | None
     pairs: int
     seconds: float
+    milliseconds: float
     cut: Cut
     words_for_half: Mapping[str, float]
 
@@ -73,15 +78,29 @@ def do(
     test = data.test
     pairs = candidates(scorers[0], test.run, test.queries, data.test_collection, config.depth).whole
     scores = _scores(job, scorers, pairs)
-    seconds = (time.monotonic() - started) / len(scorers)
+    seconds = time.monotonic() - started
     cut = scorers[0].cut(pairs)
     for collection in (data.train_collection, data.test_collection):
         collection.check_unchanged()
     runs = [Run(name, reordered(test.run, row, config.depth)) for name, row in zip(job.names, scores, strict=True)]
     return [
-        Done(run, scorer, one, len(pairs.rows), seconds, cut, _explained(arm, scorer, run, data))
+        Done(run, scorer, one, len(pairs.rows), seconds, _pace(scorer, pairs), cut, _explained(arm, scorer, run, data))
         for arm, run, scorer, one in zip(job.arms, runs, scorers, trained, strict=True)
     ]
+
+
+def _pace(scorer: Scorer, pairs: Pairs) -> float:
+    """Milliseconds for a query, the mean over some; a model that reads apart encodes the passages anew."""
+    asked = np.unique(pairs.rows[:, 0])
+    first, *timed = (asked[number * len(asked) // (_TIMED + 1)] for number in range(_TIMED + 1))
+    scorer.scores(_of_queries(pairs, [first]), lambda _: None)  # which pays for what is set up once
+    started = time.monotonic()
+    scorer.scores(_of_queries(pairs, timed), lambda _: None)
+    return (time.monotonic() - started) * 1_000 / len(set(timed))
+
+
+def _of_queries(pairs: Pairs, rows: Sequence[int]) -> Pairs:
+    return Pairs(pairs.queries, pairs.passages, pairs.rows[np.isin(pairs.rows[:, 0], rows)])
 
 
 def _explained(arm: Arm, scorer: Scorer, run: Run, data: StudyData) -> Mapping[str, float]:
@@ -96,15 +115,15 @@ def _ready(
     """The models of a job, ready to score, and how each was trained."""
     trusted, seed = config.trust_remote_code, job.seed
     if seed is None:
-        models = [load_model(config.backbone, arm.mode, arm.pooling, trusted) for arm in job.arms]
+        models = _created(job, config, 0)
         return [Scorer(model, speed) for model in models], [None] * len(models)
     kept = [one for arm in job.arms if (one := workshop.take(arm, seed, trusted)) is not None]
     if len(kept) == len(job.arms):
         return [Scorer(model, speed) for model, _ in kept], [trained for _, trained in kept]
-    models = [create_model(config.reading(arm), config.backbone, seed, trusted) for arm in job.arms]
+    models = _created(job, config, seed)
     scorers = [Scorer(model, speed) for model in models]
     training = config.training_of(job.arms[0], seed)
-    lessons = Lessons(data.train_collection, data.train, data.dev, config.negative_depth)
+    lessons = Lessons(data.train_collection, data.train, None, config.negative_depth)
     watchdog = workshop.watchdog(job.names)
     with progress(" ".join(job.names)) as on_step:
         if job.arms[0].in_panel:
@@ -114,6 +133,19 @@ def _ready(
     for arm, model, trained in zip(job.arms, models, done, strict=True):
         workshop.keep(arm, seed, model, trained)
     return scorers, done
+
+
+def _created(job: Job, config: StudyConfig, seed: int) -> list[Reranker]:
+    """A model for each arm of a job; what stays frozen in all of them is held in memory once."""
+    models: list[Reranker] = []
+    for arm in job.arms:
+        model = create_model(config.reading(arm), config.backbone, seed, config.trust_remote_code)
+        models.append(model)
+        shared = dict(models[0].encoder.backbone.named_parameters())
+        for name, weight in model.encoder.backbone.named_parameters():
+            if not (weight.requires_grad or shared[name].requires_grad):
+                weight.data = shared[name].data
+    return models
 
 
 def _scores(job: Job, scorers: list[Scorer], pairs: Pairs) -> Matrix:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ranker.data.files import written_folder
-from ranker.data.objects import read_object
+from ranker.data.objects import first_difference, read_object
 from ranker.errors import ModelError
 from ranker.model.loading import load_model
 from ranker.model.reranker import Reranker
@@ -58,12 +58,13 @@ class Workshop:
         if folder is None or not (folder / _RECORD).is_file():
             return None
         record = read_object(folder / _RECORD, ModelError)
-        begun, asked = record.get("asked"), json.loads(json.dumps(self._asked_of(arm, seed)))
-        changed = next((key for key in asked if not isinstance(begun, dict) or begun.get(key) != asked[key]), None)
+        begun = record.get("asked")
+        asked = json.loads(json.dumps(self._asked_of(arm, seed)))
+        changed = first_difference(begun if isinstance(begun, dict) else {}, asked)
         if changed is not None:
-            was = begun.get(changed) if isinstance(begun, dict) else None
+            name, before, now = changed
             raise ModelError(
-                f"{folder}: was trained when {changed} was {was}, but now it is {asked[changed]}; name other --models."
+                f"{folder}: was trained when {name} was {before}, but now it is {now}; name other --models."
             )
         model = load_model(str(folder), arm.mode, trust_remote_code=trust_remote_code)
         if record.get("sha256") != model.digest():

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from ranker.errors import TrainingError
+from ranker.limits import MAX_SEED
 from ranker.model.config import RankerConfig
 
 _FROZEN_RATE: Final = 1e-3
@@ -79,7 +80,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "max_minutes": (0.0, 100_000.0),
     "max_steps": (0, 1_000_000_000),
     "validations": (0, 1_000),
-    "seed": (0, 2**32 - 1),
+    "seed": (0, MAX_SEED),
     "head_learning_rate": (0.0, 1.0),
     "frozen_layers": (0, 1_000),
 }

@@ -73,7 +73,8 @@ def test_the_record_has_every_querys_value(finished):
     assert set(record["rows"]["cross"]["seeds"]) == {"1", "2"}
     assert record["rows"]["oracle order"]["captured"] == pytest.approx(1.0)
     assert record["rows"]["bm25"]["captured"] == pytest.approx(0.0)
-    assert [claim["answer"] for claim in record["claims"] if claim["answer"] == "not tested"] == []
+    # of so few words, two are more than a tenth
+    assert [claim["key"] for claim in record["claims"] if claim["answer"] == "not tested"] == ["e'"]
 
 
 def test_the_page_needs_nothing_else(finished):
@@ -99,7 +100,7 @@ def test_a_study_goes_on_where_it_stopped(ranker, dataset, tiny, tmp_path):
     (tmp_path / "a" / "dual.seed3.run.gz.json").unlink()
     said = study(ranker, dataset, tiny, tmp_path / "a", *few)
     assert said.status == 0, said.err
-    assert "1 of 1: dual.seed3.\n" in said.err
+    assert "1 of 1: dual.seed3; 0 minutes left.\n" in said.err
     assert (tmp_path / "a" / "cross.seed3.run.gz").stat().st_mtime_ns == kept
     assert (tmp_path / "a" / "dual.seed3.run.gz.json").is_file()
 
@@ -130,7 +131,7 @@ def test_a_study_of_other_candidates_is_refused(ranker, dataset, first_run, tiny
     (tmp_path / "shallow.run").write_text("".join(line for line in lines if int(line.split()[3]) <= 4))
     said = study(ranker, dataset, tiny, tmp_path / "a", *few, tmp_path / "shallow.run")
     assert said.status == 1
-    assert said.err.startswith(f"Error: {tmp_path / 'a'}: holds a study whose candidates is {{'train': '")
+    assert said.err.startswith(f"Error: {tmp_path / 'a'}: holds a study whose candidates.test is '")
 
 
 def test_negatives_come_from_the_run_for_train(ranker, dataset, first_run, tiny, tmp_path):
@@ -257,14 +258,14 @@ def test_one_more_seed_joins_a_finished_study(ranker, dataset, tiny, tmp_path):
     assert study(ranker, dataset, tiny, tmp_path / "a", *few, "--seed", 1).status == 0
     said = study(ranker, dataset, tiny, tmp_path / "a", *few, "--seed", 1, "--seed", 2)
     assert said.status == 0, said.err
-    assert "1 of 1: knrm-frozen.seed2.\n" in said.err
+    assert "1 of 1: knrm-frozen.seed2; 0 minutes left.\n" in said.err
     assert set(json.loads((tmp_path / "a" / "study.json").read_text())["rows"]["knrm-frozen"]["seeds"]) == {"1", "2"}
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--seed", 1, "--seed", 1), "the study has (1, 1), expected each seed once, and at least one."),
+        (("--seed", 1, "--seed", 1), "seeds of the study are 1, 1; expected each once, and at least one."),
         (("--minutes-each", 0), "minutes_each and steps_each are 0, expected one of them"),
         (("--split", "validation"), "has no split 'validation'"),
         (("--measure", "goodness"), "goodness"),
@@ -276,3 +277,91 @@ def test_what_no_study_can_be_made_of_is_one_sentence(ranker, dataset, tiny, tmp
     assert sentence in said.err
     assert said.err.count("\n") == 1
     assert not (tmp_path / "a").exists()
+
+
+FEW = ("--mode", "dual", "--mode", "knrm", "--seed", 1)
+
+
+def test_every_arm_reads_as_many_tokens(finished):
+    output = finished
+    read = {
+        path.name: json.loads(path.read_text())["model"]["length"]
+        for path in output.glob("*.run.gz.json")
+        if not path.name.startswith("bm25")
+    }
+    assert {"dual-frozen-cls.run.gz.json", "dual-frozen-mean.run.gz.json"} < read.keys()
+    assert set(read.values()) == {40}
+
+
+def test_a_measure_may_go_by_another_of_its_names(ranker, dataset, tiny, tmp_path):
+    said = study(ranker, dataset, tiny, tmp_path / "a", *FEW, "--measure", "MRR@10", "--tuning", "frozen")
+    assert said.status == 0, said.err
+    assert json.loads((tmp_path / "a" / "study.json").read_text())["headline"] == "RR@10"
+
+
+@pytest.mark.parametrize("how", ["swapped", "damaged"])
+def test_a_run_that_is_not_its_manifests_is_refused_before_anything_is_trained(ranker, dataset, tiny, tmp_path, how):
+    output = tmp_path / "a"
+    assert study(ranker, dataset, tiny, output, *FEW, "--tuning", "frozen").status == 0
+    run = output / "knrm-frozen.seed1.run.gz"
+    other = (output / "dual-frozen-cls.run.gz").read_bytes()
+    run.write_bytes(other if how == "swapped" else run.read_bytes()[:-20])
+    said = study(ranker, dataset, tiny, output, *FEW, "--seed", 2, "--tuning", "frozen")
+    assert said.status == 1
+    assert said.err.splitlines()[-1].startswith(f"Error: {run}: ")
+    assert not (output / "knrm-frozen.seed2.run.gz").exists()
+
+
+def test_a_run_that_was_taken_away_is_made_again(ranker, dataset, tiny, tmp_path):
+    words = (*FEW, "--tuning", "frozen", "--steps-each", 3)
+    assert study(ranker, dataset, tiny, tmp_path / "a", *words).status == 0
+    before = runs_of(tmp_path / "a")
+    (tmp_path / "a" / "knrm-frozen.seed1.run.gz").unlink()
+    (tmp_path / "a" / "bm25.run.gz").write_bytes(b"damaged")
+    said = study(ranker, dataset, tiny, tmp_path / "a", *words)
+    assert said.status == 0, said.err
+    assert "1 of 1: knrm-frozen.seed1" in said.err
+    assert runs_of(tmp_path / "a") == before
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_an_output_that_can_be_no_folder_is_one_sentence(ranker, dataset, tiny, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    said = study(ranker, dataset, tiny, tmp_path / place, *FEW)
+    assert said.status == 1
+    assert said.err.startswith(f"Error: {tmp_path / place}")
+    assert said.err.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_changed_setting_is_named_with_both_values(ranker, dataset, tiny, tmp_path):
+    words = (*FEW, "--tuning", "frozen")
+    assert study(ranker, dataset, tiny, tmp_path / "a", *words).status == 0
+    said = study(ranker, dataset, tiny, tmp_path / "a", *words, "--learning-rate", "0.5")
+    assert said.err == (
+        f"Error: {tmp_path / 'a'}: holds a study whose training.learning_rate is 5e-05, but now it is 0.5; "
+        "name another --output.\n"
+    )
+
+
+def test_no_arms_weights_are_chosen_by_dev(finished, ranker):
+    output = finished
+    manifests = (json.loads(path.read_text()) for path in output.glob("*.seed1.run.gz.json"))
+    assert {(len(one["training"]["validations"]), one["training"]["kept"]) for one in manifests} == {(0, None)}
+    assert "--validations" not in ranker("study", "--help").out
+
+
+def test_heads_on_one_frozen_backbone_hold_it_once(tiny):
+    from ranker.study.arms import Job, StudyConfig, arms_of
+    from ranker.study.work import _created
+    from ranker.training.config import TrainingConfig
+
+    steps = TrainingConfig(max_steps=1, validations=0)
+    reading = {"backbone": str(tiny()), "length": 40, "query_length": 12}
+    config = StudyConfig(("cross", "mult-int", "token-pool"), training=steps, **reading)
+    arms = tuple(arm for arm in arms_of(config) if arm.in_panel)
+    cross, *others = _created(Job(arms, 1), config, 1)
+    for model in others:
+        mine, theirs = (dict(one.encoder.backbone.named_parameters()) for one in (cross, model))
+        shared = {name for name in theirs if mine[name].data_ptr() == theirs[name].data_ptr()}
+        assert shared == {name for name in theirs if not name.startswith("pooler.")}

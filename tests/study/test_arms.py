@@ -7,7 +7,7 @@ from ranker.model.config import MODES
 from ranker.study.arms import StudyConfig, arms_of, jobs_of
 from ranker.training.config import TrainingConfig
 
-TIMED = TrainingConfig(max_minutes=1.0)
+TIMED = TrainingConfig(max_minutes=1.0, validations=0)
 
 
 def study(**settings):
@@ -76,9 +76,10 @@ def test_every_arm_has_the_same_budget_and_the_same_groups():
     [
         ({"modes": ("cross", "crosses")}, "mode is 'crosses', expected one of dual, cross, "),
         ({"tunings": ("thawed",)}, "tuning is 'thawed', expected one of fine-tuned, frozen"),
-        ({"seeds": ()}, "expected each seed once, and at least one"),
-        ({"modes": ("cross", "cross")}, "expected each mode once"),
-        ({"training": TrainingConfig()}, "minutes_each and steps_each are 0"),
+        ({"seeds": ()}, "seeds of the study are none; expected each once"),
+        ({"modes": ("cross", "cross")}, "modes of the study are cross, cross; expected each once"),
+        ({"training": TrainingConfig(max_minutes=1.0)}, "validations is 4, expected 0"),
+        ({"training": TrainingConfig(validations=0)}, "minutes_each and steps_each are 0"),
     ],
 )
 def test_settings_of_no_study_are_refused(settings, sentence):

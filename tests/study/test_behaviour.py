@@ -5,8 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
-from ranker.study.behaviour import CERTAIN, sure_pairs
+from ranker.model.config import RankerConfig
+from ranker.model.loading import create_model
+from ranker.scoring.scorer import Scorer
+from ranker.scoring.speed import Speed
+from ranker.study.behaviour import CERTAIN, sure_pairs, words_for_half
 
 
 def run(*scores):
@@ -31,3 +36,18 @@ def test_the_tail_below_the_depth_does_not_count():
 
 def test_a_query_with_one_passage_has_no_pairs():
     assert sure_pairs(run(1.0), 10) == []
+
+
+def test_words_are_left_out_of_queries_drawn_evenly_and_few_words_have_no_share(collection_of, tiny):
+    long = "the old city of paris lies by the river seine and the stone of the large capital is red and green"
+    collection = collection_of({"long": long, "short": "the nile"})
+    queries = {f"q{number}": Query(f"q{number}", "where is the city of rome") for number in range(250)}
+    found = {
+        query_id: Ranking.ordered(["long" if place % 2 else "short"], [1.0]) for place, query_id in enumerate(queries)
+    }
+    model = create_model(RankerConfig("cross", query_length=12, length=40), str(tiny()), seed=1)
+    shares = words_for_half(Scorer(model, Speed("float32", "cpu")), Run("cross", found), queries, collection)
+    assert list(shares) == [f"q{number * 250 // 100}" for number in range(100)]
+    for query_id, share in shares.items():
+        assert math.isnan(share) == (found[query_id].doc_ids == ("short",))
+    assert {0 < share < 1 for share in shares.values() if not math.isnan(share)} == {True}

@@ -5,7 +5,7 @@ import pytest
 
 from ranker.data.run import Ranking, Run
 from ranker.evaluation import evaluate, parse_measures
-from ranker.study.rows import averaged, captured, head_of, oracle_row, random_row, row
+from ranker.study.rows import averaged, captured, oracle_row, random_row, row
 
 MEASURES = parse_measures(["RR@10", "nDCG@10"])
 QRELS = {"1": {"a": 1, "b": 0}, "2": {"d": 2, "c": 1}, "3": {"z": 1}}
@@ -56,13 +56,13 @@ def test_a_query_is_missing_only_where_every_seed_misses_it():
 
 
 def test_the_oracle_puts_the_most_relevant_first_and_finds_no_more_than_was_retrieved():
-    found = oracle_row(FIRST, QRELS, MEASURES).mean
+    found = oracle_row(FIRST, 3, QRELS, MEASURES).mean
     assert found.values["RR@10"].tolist() == [1.0, 1.0, 0.0]
     assert found.values["nDCG@10"].tolist() == [1.0, 1.0, 0.0]
 
 
 def test_no_order_of_the_candidates_is_above_the_oracle():
-    best = oracle_row(FIRST, QRELS, MEASURES).mean
+    best = oracle_row(FIRST, 3, QRELS, MEASURES).mean
     for seed in range(30):
         one = evaluate(rescored(FIRST, seed, 3), QRELS, MEASURES)
         assert (one.values["nDCG@10"] <= best.values["nDCG@10"] + 1e-12).all()
@@ -70,17 +70,17 @@ def test_no_order_of_the_candidates_is_above_the_oracle():
 
 def test_random_order_is_near_its_expectation():
     many = {str(n): Ranking.ordered(["a", "b", "c", "d"], [4.0, 3.0, 2.0, 1.0]) for n in range(400)}
-    found = random_row(Run("bm25", many), {str(n): {"a": 1} for n in range(400)}, MEASURES)
+    found = random_row(Run("bm25", many), 4, {str(n): {"a": 1} for n in range(400)}, MEASURES)
     assert found.mean.mean("RR@10") == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4, abs=0.01)
 
 
 def test_random_order_is_the_same_every_time():
-    once, again = (random_row(FIRST, QRELS, MEASURES).mean.values["RR@10"].tolist() for _ in range(2))
+    once, again = (random_row(FIRST, 3, QRELS, MEASURES).mean.values["RR@10"].tolist() for _ in range(2))
     assert once == again
 
 
 def test_captured_is_the_share_of_the_way_from_the_first_stage_to_the_oracle():
-    first, oracle = row("bm25", {None: FIRST}, QRELS, MEASURES), oracle_row(FIRST, QRELS, MEASURES)
+    first, oracle = row("bm25", {None: FIRST}, QRELS, MEASURES), oracle_row(FIRST, 3, QRELS, MEASURES)
     assert captured(first, first, oracle, "RR@10") == 0.0
     assert captured(oracle, first, oracle, "RR@10") == 1.0
     swapped = {**FIRST.rankings, "1": Ranking.ordered(["b", "a", "x"], [3.0, 2.0, 1.0])}
@@ -93,8 +93,25 @@ def test_nothing_is_captured_where_nothing_can_be_gained():
     best = Run("bm25", {"1": Ranking.ordered(["a", "b"], [2.0, 1.0])})
     qrels = {"1": {"a": 1}}
     first = row("bm25", {None: best}, qrels, MEASURES)
-    assert np.isnan(captured(first, first, oracle_row(best, qrels, MEASURES), "RR@10"))
+    assert np.isnan(captured(first, first, oracle_row(best, 2, qrels, MEASURES), "RR@10"))
 
 
-def test_the_head_of_a_run_is_its_first_passages():
-    assert [ranking.doc_ids for ranking in head_of(FIRST, 2).values()] == [("b", "x"), ("c", "y"), ("a", "b")]
+DEEP = Run("bm25", {str(n): Ranking.ordered("abcdef", [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]) for n in range(3)})
+DEEP_QRELS = {"0": {"b": 1, "f": 2}, "1": {"e": 1}, "2": {"c": 1, "a": 0}}
+DEEP_MEASURES = parse_measures(["RR@10", "nDCG@10", "AP", "R@5"])
+
+
+def test_no_reranking_of_a_head_is_above_the_oracle_with_what_lies_beneath():
+    best = oracle_row(DEEP, 3, DEEP_QRELS, DEEP_MEASURES).mean
+    for seed in range(60):
+        one = evaluate(rescored(DEEP, seed, 3), DEEP_QRELS, DEEP_MEASURES)
+        for measure in DEEP_MEASURES:
+            assert (one.values[measure.name] <= best.values[measure.name] + 1e-12).all()
+
+
+def test_what_lies_below_the_depth_counts_in_random_and_oracle_order_as_in_every_other():
+    first = row("bm25", {None: DEEP}, DEEP_QRELS, DEEP_MEASURES).mean
+    for made in (oracle_row, random_row):
+        found = made(DEEP, 3, DEEP_QRELS, DEEP_MEASURES).mean
+        assert found.values["R@5"].tolist() == first.values["R@5"].tolist()
+        assert found.values["RR@10"][1] == pytest.approx(1 / 5)
