@@ -1,18 +1,18 @@
 """Reranking beside the peers: one model, the same pairs, in turn; a table on stdout and, with --json, every time.
 
-    python benchmarks/rerank.py --model MODEL [--peers PYTHON] [--onnx PYTHON] DATASET RUN SPLIT ...
+    python benchmarks/rerank.py --model MODEL [--environments FOLDER] DATASET RUN SPLIT ...
 
-MODEL is a stock sequence classifier, such as any ``cross`` trained here. Peers run in environments of their own, those
-of the interpreters PYTHON (CONTRIBUTING says how these are made). Each contender is a process that loads the model once
-and then, whenever its turn comes, goes from texts and a run to a run on disk. The machine's limit is the largest matrix
-product, measured between the turns; tau says how far a contender's order is that of the first.
+MODEL is a stock sequence classifier, such as any ``cross`` trained here. Peers run in environments of their own,
+which are made in FOLDER from PyPI when they are not there yet; without a FOLDER they are left out. Each contender
+is a process that loads the model once and then, whenever its turn comes, goes from texts and a run to a run on
+disk. The machine's limit is the largest matrix product, measured between the turns; tau says how far a contender's
+order is that of the first.
 """
 
 import argparse
 import json
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 from agreement import tau
+from environments import python_of
 
 from ranker.data.catalogue import open_dataset
 from ranker.data.run import Run
@@ -55,7 +56,7 @@ PEERS = (
     Contender("sentence-transformers bf16, batches of 8", "peer_st.py", {"batch": 8, "dtype": "bfloat16"}, "peers"),
     Contender("sentence-transformers bf16, batches of 32", "peer_st.py", {"batch": 32, "dtype": "bfloat16"}, "peers"),
     Contender("rerankers, a query at a time", "peer_rerankers.py", {}, "peers"),
-    Contender("Lightning-IR, a query at a time", "peer_lightning.py", {}, "peers"),
+    Contender("Lightning-IR, a query at a time", "peer_lightning.py", {}, "lightning"),
     Contender("a loop over queries, as PyTerrier's", "peer_st.py", {"batch": 32, "by_query": True}, "peers"),
     Contender("sentence-transformers ONNX float32, batches of 8", "peer_onnx.py", {"batch": 8}, "onnx"),
     Contender("sentence-transformers ONNX float32, batches of 32", "peer_onnx.py", {"batch": 32}, "onnx"),
@@ -103,13 +104,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="+", metavar="DATASET RUN SPLIT")
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--peers", default="", help="the Python of the peers' environment; without, they are left out")
-    parser.add_argument("--onnx", default="", help="the Python of sentence-transformers[onnx]'s environment")
+    parser.add_argument("--environments", type=Path, help="where the peers are installed; without, they are left out")
     parser.add_argument("--pairs", type=int, default=1_500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    pythons = {"ours": sys.executable, "peers": arguments.peers, "onnx": arguments.onnx}
+    wanted = (*OURS, *PEERS) if arguments.environments else OURS
+    pythons = {name: python_of(arguments.environments, name) for name in {one.environment for one in wanted}}
     told = {}
     for dataset, run, split in zip(*[iter(arguments.workloads)] * 3, strict=True):
         with tempfile.TemporaryDirectory() as name:
@@ -150,7 +151,7 @@ def prepared(folder: Path, workload: tuple[str, Path, str], model: Path, most: i
 
 def raced(folder: Path, pythons: dict[str, str], rounds: int, size: dict[str, float]) -> dict[str, Any]:
     """Every contender's times, in turn, and the machine's."""
-    wanted = [one for one in (*OURS, *PEERS) if pythons[one.environment]]
+    wanted = [one for one in (*OURS, *PEERS) if one.environment in pythons]
     started = [Turn(one, pythons[one.environment], folder) for one in wanted]
     turns = [turn for turn in started if not turn.failed]
     found: dict[str, Any] = {turn.name: [] for turn in turns}

@@ -1,9 +1,10 @@
 """Training beside sentence-transformers' trainer: one model, the same groups in the same order, in turn.
 
-    python benchmarks/training.py --peers PYTHON [--steps 30] [--rounds 3] DATASET RUN
+    python benchmarks/training.py --environments FOLDER [--steps 30] [--rounds 3] DATASET RUN
 
-RUN holds candidates for the DATASET's split train. Both train the embedded backbone without dropout, by binary
-cross-entropy, from the same new head; the table shows pairs per second and both loss curves.
+FOLDER holds the peers' virtual environments, which are made when they are not there yet. RUN holds candidates for
+the DATASET's split train. Both train the embedded backbone without dropout, by binary cross-entropy, from the same
+new head; the table shows pairs per second and both loss curves.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from environments import python_of
 from transformers import AutoConfig
 
 from ranker.data.catalogue import open_dataset
@@ -40,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--peers", required=True, help="the Python of the peers' environment")
+    parser.add_argument("--environments", type=Path, required=True, help="where the peers are installed")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", action="append", help="float32 and bf16 if not given")
@@ -49,6 +51,7 @@ def main() -> None:
     config = TrainingConfig(
         loss="pointwise", negatives=3, learning_rate=1e-4, max_steps=arguments.steps, validations=0, dropout=False
     )
+    peers = python_of(arguments.environments, "peers")
     told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         prepare(Path(name), arguments.dataset, arguments.run, config)
@@ -57,7 +60,7 @@ def main() -> None:
             turns: dict[str, list[dict[str, Any]]] = {"ranker": [], "sentence-transformers": []}
             for _ in range(arguments.rounds):
                 turns["ranker"].append(taken(sys.executable, "train_ours.py", Path(name), precision))
-                turns["sentence-transformers"].append(taken(arguments.peers, "train_st.py", Path(name), precision))
+                turns["sentence-transformers"].append(taken(peers, "train_st.py", Path(name), precision))
             told[precision] = turns
             say(precision, pairs, turns)
     if arguments.json:
