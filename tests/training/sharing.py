@@ -1,0 +1,191 @@
+"""Trains tiny models, alone or as one of several processes, and writes what came of it.
+
+It is launched by tests: ``sharing.py MODEL OUTPUT JOB...``. Most jobs come to the same in any number of processes.
+"""
+
+import json
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+
+from ranker.errors import TrainingError
+from ranker.model.config import RankerConfig
+from ranker.model.loading import create_model
+from ranker.scoring.scorer import Scorer
+from ranker.scoring.speed import Speed
+from ranker.training.checkpoint import Checkpoint
+from ranker.training.config import TrainingConfig
+from ranker.training.frozen import train_heads
+from ranker.training.loop import TrainingSet, train
+from ranker.training.negatives import Candidates
+from ranker.training.processes import Team, launched
+
+QUERIES = ["red", "green", "blue", "large", "small", "old", "stone"]
+PASSAGES = [f"{colour} {thing}" for colour in QUERIES for thing in ("water", "river in rome", "city of the old nile")]
+STILL = TrainingConfig(
+    negatives=3,
+    groups_per_step=3,
+    learning_rate=1e-3,
+    epochs=3,
+    validations=3,
+    warmup=0.0,
+    weight_decay=0.5,
+    dropout=False,
+)
+"""Seven groups an epoch, in steps of three, three and one: two processes share none of them evenly."""
+
+
+class StoppedError(Exception):
+    """What a power cut is to the code above it."""
+
+
+class Told(list):
+    """Steps, of which one may be too many."""
+
+    def __init__(self, most=10_000):
+        self.most = most
+
+    def __call__(self, step):
+        self.append(step)
+        if len(self) >= self.most:
+            raise StoppedError
+
+
+def scorer_of(folder, mode, frozen=False):
+    config = RankerConfig(mode, query_length=8, length=20, frozen=frozen)
+    scorer = Scorer(create_model(config, folder, seed=3), Speed("float32", "cpu"))
+    scorer.texts_read = 0
+
+    def count(_, args, kwargs):
+        scorer.texts_read += len(kwargs["input_ids"] if "input_ids" in kwargs else args[0])
+
+    scorer.model.encoder.backbone.embeddings.register_forward_pre_hook(count, with_kwargs=True)
+    return scorer
+
+
+def data_of(scorer):
+    ids = [f"p{number}" for number in range(len(PASSAGES))]
+    candidates = [
+        Candidates(query, (ids[3 * row],), tuple(one for one in ids if one != ids[3 * row]))
+        for row, query in enumerate(QUERIES)
+    ]
+    rows = {query: row for row, query in enumerate(QUERIES)}, {doc_id: row for row, doc_id in enumerate(ids)}
+    return TrainingSet(candidates, scorer.queries(QUERIES), scorer.passages(PASSAGES), *rows)
+
+
+def validator(scorer):
+    """A value that rises and falls with the weights."""
+    weight = scorer.model.encoder.backbone.embeddings.word_embeddings.weight
+    return lambda: float(weight.detach().double().sum().sin())
+
+
+def facts(scorer, trained, told):
+    return {
+        "losses": trained.losses,
+        "groups": trained.groups,
+        "validations": [list(one) for one in trained.validations],
+        "best": trained.best,
+        "told": [list(step[:6]) for step in told],
+        "texts_read": scorer.texts_read,
+        "weights": {name: value.tolist() for name, value in scorer.model.state_dict().items()},
+    }
+
+
+def plainly(folder, mode, **settings):
+    scorer, told = scorer_of(folder, mode), Told()
+    trained = train(scorer, data_of(scorer), replace(STILL, **settings), validator(scorer), told)
+    return facts(scorer, trained, told)
+
+
+def heads(folder, team: Team, output):
+    scorers, told = [scorer_of(folder, mode, frozen=True) for mode in ("cross", "term-trans")], Told()
+    every = train_heads(scorers, data_of(scorers[0]), replace(STILL, groups_per_step=2), [None] * 2, told)
+    return [facts(scorer, trained, told) for scorer, trained in zip(scorers, every, strict=True)]
+
+
+def minutes(folder, team: Team, output):
+    """The clocks of the processes do not agree."""
+    time.sleep(team.rank)
+    return plainly(folder, "dual", max_minutes=0.02, epochs=10_000, validations=0)
+
+
+def stopped(folder, team: Team, output):
+    """With dropout; one training as a whole, and one that is stopped after its fourth step and goes on."""
+    found = []
+    for name, most in (("whole", 10_000), ("halves", 4), ("halves", 10_000)):
+        checkpoint = Checkpoint(output / f"{name}.{team.rank}", {}, minutes=0)
+        scorer, told = scorer_of(folder, "cross"), Told(most)
+        torch.manual_seed(most)
+        try:
+            config = replace(STILL, dropout=True)
+            trained = train(scorer, data_of(scorer), config, validator(scorer), told, checkpoint)
+            found.append(facts(scorer, trained, told))
+        except StoppedError:
+            checkpoint._seconds = 0.0
+    return found
+
+
+def begun(folder, team: Team, output):
+    """Stopped at its fifth step."""
+    scorer, checkpoint = scorer_of(folder, "cross"), Checkpoint(output / "state", {}, minutes=0)
+    config = replace(STILL, dropout=True)
+    with suppress(StoppedError):
+        train(scorer, data_of(scorer), config, validator(scorer), Told(5), checkpoint)
+
+
+def ended(folder, team: Team, output):
+    """What was ``begun``."""
+    scorer, checkpoint, told = scorer_of(folder, "cross"), Checkpoint(output / "state", {}, minutes=0), Told()
+    trained = train(scorer, data_of(scorer), replace(STILL, dropout=True), validator(scorer), told, checkpoint)
+    return facts(scorer, trained, told)
+
+
+def fails(folder, team: Team, output):
+    """The second process has an error while the first waits for it in a step."""
+    scorer = scorer_of(folder, "cross")
+
+    def on_step(step):
+        if team.rank == 1:
+            raise TrainingError("the second process has no more colours.")
+
+    train(scorer, data_of(scorer), STILL, None, on_step)
+
+
+def sleeps(folder, team: Team, output):
+    """The second process is there, and does nothing."""
+    if team.rank == 1:
+        time.sleep(600)
+    team.agreed(lambda: 1.0)
+
+
+JOBS = {
+    "cross": lambda folder, team, output: plainly(folder, "cross", loss="listwise"),
+    "contrastive": lambda folder, team, output: plainly(folder, "dual", loss="contrastive"),
+    "pointwise": lambda folder, team, output: plainly(folder, "dual", loss="pointwise", frozen_layers=2),
+    "clipped": lambda folder, team, output: plainly(folder, "cross", loss="pairwise", clip=0.01),
+    "dropout": lambda folder, team, output: plainly(folder, "cross", dropout=True),
+    "heads": heads,
+    "minutes": minutes,
+    "stopped": stopped,
+    "begun": begun,
+    "ended": ended,
+    "fails": fails,
+    "sleeps": sleeps,
+}
+
+
+def main():
+    folder, output, *jobs = sys.argv[1:]
+    with launched("cpu", timedelta(seconds=15 if "sleeps" in jobs else 300)) as team:
+        for job in jobs:
+            found = JOBS[job](folder, team, Path(output))
+            (Path(output) / f"{job}.{team.rank}.of{team.count}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
