@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ from ranker.training.config import TrainingConfig
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
     from ranker.experiment import Lessons
+    from ranker.training.learner import Trained
 
 
 _LEAKS = {"warn": "say so", "drop": "leave them out", "stop": "do not train", "ignore": "do not look"}
@@ -104,7 +107,7 @@ def train_command(
 
     Each step draws groups of one judged positive and negatives from the run: never a judged positive, nor its text
     under another id. The best weights by RR@10 on dev are kept. What is stopped goes on where it was when it is given
-    again.
+    again. Launched by torchrun or accelerate (-m ranker train ...), several processes share each step.
     """
     from ranker.data.catalogue import open_dataset
     from ranker.data.files import digest, written_folder
@@ -113,51 +116,75 @@ def train_command(
     from ranker.model.loading import create_model
     from ranker.scoring.scorer import Scorer
     from ranker.training.checkpoint import Checkpoint
+    from ranker.training.processes import launched
     from ranker.training.watchdog import Watchdog
 
-    claim(output, force)
-    config = settings_of(context, TrainingConfig)
-    data = open_dataset(dataset)
-    splits = [name for name in (split, dev) if name == split or name in data.splits]
-    found = open_merged(runs) if runs else bm25_run(data, splits, negative_depth)
-    reads = settings_of(context, RankerConfig, {"mode": mode})
-    model = create_model(reads, backbone, config.seed, trust_remote_code)
-    scorer = Scorer(model, settings_of(context, Speed))
-    origin: dict[str, Any] = {
-        "backbone": {"source": backbone, "sha256": model.digest()},
-        "runs": {str(path): digest(path) for path in runs},
-        "negative_depth": negative_depth,
-    }
-    training = training_split(data, split, found)
-    validation = judged(data, dev, found) if dev in splits else None
-    if validation is None or not validation.run:
-        validation = None
-        say(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
-    lessons = Lessons(data.collection, training, validation, negative_depth)
-    lessons, leaked = _without_leaks(lessons, (data, split), tests, leaks)
-    chosen_on = {"dev": dev} if validation else {}
-    dataset_facts = {"name": data.name, "split": split, **chosen_on, **data.digests(split)}
-    reading = {**asdict(model.config), "precision": scorer.precision, "device": scorer.device.type}
-    if leaks == "drop":
-        origin["dropped"] = leaked
-    asked = {"dataset": dataset_facts, **origin, "training": asdict(config), "model": reading}
-    checkpoint = Checkpoint(output.with_name(f".{output.name}.training"), asked, checkpoint_minutes)
-    watch = None if watchdog == "off" else Watchdog(say, stops=watchdog == "stop")
-    with training_progress(mode) as on_step:
-        trained = fit(scorer, lessons, config, on_step, checkpoint, watch)
-    data.check_unchanged()
-    with written_folder(output, force) as beside:
-        scorer.model.save(beside)
-        record = training_record(dataset_facts, origin, scorer, config, trained)
-        record["leaks"] = leaked
-        (beside / "training.json").write_text(json.dumps(record, indent=2) + "\n")
-    checkpoint.remove()
-    best = f", RR@10 on {dev} {trained.best.value:.4f} at step {trained.best.step}" if trained.best else ""
-    say(f"{output}: {mode} after {trained.steps} steps, {trained.groups} groups, {trained.seconds:.0f} s{best}.")
+    config, speed = settings_of(context, TrainingConfig), settings_of(context, Speed)
+    with launched(speed.device) as team:
+        tell = say if team.leads else _silently
+        if team.leads:
+            claim(output, force)
+        with team.in_turn():
+            data = open_dataset(dataset)
+            splits = [name for name in (split, dev) if name == split or name in data.splits]
+            found = open_merged(runs) if runs else bm25_run(data, splits, negative_depth)
+        reads = settings_of(context, RankerConfig, {"mode": mode})
+        model = create_model(reads, backbone, config.seed, trust_remote_code)
+        scorer = Scorer(model, speed)
+        origin: dict[str, Any] = {
+            "backbone": {"source": backbone, "sha256": model.digest()},
+            "runs": {str(path): digest(path) for path in runs},
+            "negative_depth": negative_depth,
+        }
+        training = training_split(data, split, found)
+        validation = judged(data, dev, found) if dev in splits else None
+        if validation is None or not validation.run:
+            validation = None
+            tell(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
+        lessons = Lessons(data.collection, training, validation, negative_depth)
+        with team.in_turn():
+            lessons, leaked = _without_leaks(lessons, (data, split), tests, leaks, tell)
+        chosen_on = {"dev": dev} if validation else {}
+        dataset_facts = {"name": data.name, "split": split, **chosen_on, **data.digests(split)}
+        reading = {**asdict(model.config), "precision": scorer.precision, "device": scorer.device.type}
+        if leaks == "drop":
+            origin["dropped"] = leaked
+        asked = {"dataset": dataset_facts, **origin, "training": asdict(config), "model": reading}
+        team.check_alike(asked)
+        checkpoint = Checkpoint(output.with_name(f".{output.name}.training"), asked, checkpoint_minutes)
+        watch = None if watchdog == "off" else Watchdog(tell, stops=watchdog == "stop")
+        with training_progress(mode) if team.leads else nullcontext(_silently) as on_step:
+            trained = fit(scorer, lessons, config, on_step, checkpoint, watch)
+        data.check_unchanged()
+        if team.leads:
+            with written_folder(output, force) as beside:
+                scorer.model.save(beside)
+                record = training_record(dataset_facts, origin, scorer, config, trained)
+                record |= {"leaks": leaked, "processes": team.count}
+                (beside / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+            checkpoint.remove()
+        tell(f"{output}: {mode} after {_length(trained, team.count)}{_best(trained, dev)}.")
+
+
+def _length(trained: Trained, processes: int) -> str:
+    shared = f" of {processes} processes" if processes > 1 else ""
+    return f"{trained.steps} steps{shared}, {trained.groups} groups, {trained.seconds:.0f} s"
+
+
+def _best(trained: Trained, dev: str) -> str:
+    return f", RR@10 on {dev} {trained.best.value:.4f} at step {trained.best.step}" if trained.best else ""
+
+
+def _silently(_: object) -> None:
+    """What the processes beside the first say, and show of their steps."""
 
 
 def _without_leaks(
-    lessons: Lessons, trained_on: tuple[Dataset, str], tests: tuple[str, ...], wish: str
+    lessons: Lessons,
+    trained_on: tuple[Dataset, str],
+    tests: tuple[str, ...],
+    wish: str,
+    tell: Callable[[str], None],
 ) -> tuple[Lessons, dict[str, Any]]:
     """What is left to train on, and what was found of the tests.
 
@@ -174,7 +201,7 @@ def _without_leaks(
     if found and wish == "stop":
         raise TrainingError(f"dataset {dataset.name}: has in its training {found}; leave them out by --leaks drop.")
     if found:
-        say(f"dataset {dataset.name}: has in its training {found}; {_SAID[wish]}.")
+        tell(f"dataset {dataset.name}: has in its training {found}; {_SAID[wish]}.")
     if wish == "drop":
         lessons = replace(lessons, training=without_leaks(lessons.training, found))
     return lessons, found.record()
