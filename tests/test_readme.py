@@ -85,6 +85,20 @@ def test_the_table_of_the_readme_is_what_the_runs_say():
         assert [cell.strip() for cell in cells.split("|")] == ["" if one is None else f"{one:.4f}" for one in expected]
 
 
+def test_the_commands_for_several_gpus_are_launched_as_the_tests_launch_them_and_have_only_options_that_there_are():
+    page = (README.parent / "docs" / "several-gpus.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL) for line in block.splitlines()]
+    launchers = []
+    for line in lines:
+        launcher, words = line.split(" ranker ")
+        launchers.append(launcher.split()[0])
+        assert launcher.endswith(" -m --" if launchers[-1] == "torchrun" else " -m")
+        name, *options = shlex.split(words)
+        assert name == "train"
+        cli.commands[name].make_context(name, options)
+    assert set(launchers) == {"torchrun", "accelerate"}
+
+
 def test_the_commands_for_ms_marco_have_only_options_that_there_are():
     page = (README.parent / "docs" / "reproducing-ms-marco.md").read_text(encoding="utf-8")
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL) for line in block.splitlines()]

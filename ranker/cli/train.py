@@ -24,6 +24,7 @@ from ranker.training.config import TrainingConfig
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
     from ranker.experiment import Lessons
+    from ranker.model.reranker import Reranker
     from ranker.training.learner import Trained
 
 
@@ -110,7 +111,7 @@ def train_command(
     again. Launched by torchrun or accelerate (-m ranker train ...), several processes share each step.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.files import digest, written_folder
+    from ranker.data.files import digest
     from ranker.experiment import Lessons, fit, judged, training_split
     from ranker.index.firststage import bm25_run
     from ranker.model.loading import create_model
@@ -157,13 +158,18 @@ def train_command(
             trained = fit(scorer, lessons, config, on_step, checkpoint, watch)
         data.check_unchanged()
         if team.leads:
-            with written_folder(output, force) as beside:
-                scorer.model.save(beside)
-                record = training_record(dataset_facts, origin, scorer, config, trained)
-                record |= {"leaks": leaked, "processes": team.count}
-                (beside / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+            record = training_record(dataset_facts, origin, scorer, config, trained)
+            _write(scorer.model, {**record, "leaks": leaked, "processes": team.count}, output, force)
             checkpoint.remove()
         tell(f"{output}: {mode} after {_length(trained, team.count)}{_best(trained, dev)}.")
+
+
+def _write(model: Reranker, record: dict[str, Any], output: Path, force: bool) -> None:
+    from ranker.data.files import written_folder
+
+    with written_folder(output, force) as beside:
+        model.save(beside)
+        (beside / "training.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _length(trained: Trained, processes: int) -> str:
