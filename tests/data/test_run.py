@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.data.run import Ranking, Run, to_float32
+from ranker.data.run import Ranking, Run, rankings_of, to_float32
 from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH
 
@@ -194,3 +194,52 @@ def test_a_run_becomes_distinct_query_by_query() -> None:
     run = Run("x", {"q": Ranking.ordered(["a", "b"], [1, 1]), "r": Ranking.ordered(["a"], [1])}).distinct()
     assert run["q"].scores[0] > run["q"].scores[1]
     assert run["r"].scores.tolist() == [1.0]
+
+
+NAMES = np.array([f"d{number}" for number in range(12)], dtype=np.object_)
+SCORE = st.one_of(st.sampled_from([0.5, 0.25, 0.0, -0.0]), st.floats(-1, 1, width=32))
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and scores of several queries of one depth, some with ties, in any order, some filled up with -1."""
+    depth, count = draw(st.integers(0, 12)), draw(st.integers(0, 6))
+    rows, scores = np.full((count, depth), -1, np.int64), np.full((count, depth), -3.4e38, np.float32)
+    for query in range(count):
+        found = draw(st.permutations(range(12)))[: draw(st.integers(0, depth))]
+        values = draw(st.lists(SCORE, min_size=len(found), max_size=len(found)))
+        rows[query, : len(found)] = found
+        scores[query, : len(found)] = sorted(values, reverse=True) if draw(st.booleans()) else values
+    return rows, scores
+
+
+@given(answers())
+def test_many_answers_at_once_become_the_rankings_that_each_would(given_: tuple[np.ndarray, np.ndarray]) -> None:
+    rows, scores = given_
+    found = rankings_of(NAMES, rows, scores)
+    pairs = zip(rows, scores, strict=True)
+    each = [Ranking.ordered(list(NAMES[row[row >= 0]]), values[row >= 0]) for row, values in pairs]
+    assert found == each
+    assert all(type(ranking.doc_ids) is tuple and ranking.scores.flags.c_contiguous for ranking in found)
+
+
+@pytest.mark.parametrize(
+    ("row", "values", "message"),
+    [
+        ([3, 1, 3], [0.9, 0.5, 0.1], "passage 'd3' stands twice in one ranking."),
+        ([3, 1, 2], [np.inf, 0.5, 0.1], "passage 'd3' has the score inf, expected a finite number."),
+        ([3, 1, 2], [0.9, 0.5, -np.inf], "passage 'd2' has the score -inf, expected a finite number."),
+        ([3, 1, 2], [0.9, np.nan, 0.1], "passage 'd1' has the score nan, expected a finite number."),
+    ],
+)
+def test_one_answer_of_many_that_is_no_ranking_is_refused(row: list[int], values: list[float], message: str) -> None:
+    rows, scores = np.array([[0, 1, 2], row]), np.array([[0.9, 0.5, 0.1], values], dtype=np.float32)
+    with refused(message):
+        rankings_of(NAMES, rows, scores)
+
+
+def test_answers_deeper_than_the_bound_are_refused() -> None:
+    names = np.array([str(number) for number in range(MAX_DEPTH + 1)], dtype=np.object_)
+    falling = np.arange(MAX_DEPTH + 1, 0, -1).astype(np.float32)
+    with refused(f"a ranking has {MAX_DEPTH + 1} passages, at most {MAX_DEPTH} are allowed."):
+        rankings_of(names, np.arange(MAX_DEPTH + 1)[None], falling[None])
