@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ranker.cli.options import say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ranker.data.validation import Problem
 
 _TOLD = 1_000
 
@@ -15,19 +21,15 @@ _TOLD = 1_000
 @click.command("validate")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 def validate_command(sources: tuple[str, ...]) -> None:
-    """List all that is wrong with runs, qrels or datasets, where other commands stop at the first.
+    """List all that is wrong with runs, qrels, datasets or indexes, where other commands stop at the first.
 
-    A SOURCE is a run, a file of qrels, or a DATASET. What begins with 'mind:' is read all the same, but seldom meant
-    so. Exit status 1 where anything else is found.
+    A SOURCE is a run, a file of qrels, a DATASET, or an INDEX, of which every file is read through. What begins with
+    'mind:' is read all the same, but seldom meant so. Exit status 1 where anything else is found.
     """
-    from ranker.data.catalogue import open_dataset
-    from ranker.data.validation import problems
-
     wrong = 0
     for source in sources:
-        path = Path(source)
         found = grave = 0
-        for found, problem in enumerate(problems(path if path.exists() else open_dataset(source).folder), start=1):
+        for found, problem in enumerate(_problems(source), start=1):
             grave += problem.grave
             if found <= _TOLD:
                 click.echo(problem.sentence if problem.grave else f"mind: {problem.sentence}")
@@ -37,3 +39,14 @@ def validate_command(sources: tuple[str, ...]) -> None:
         wrong += grave
     if wrong:
         sys.exit(1)
+
+
+def _problems(source: str) -> Iterator[Problem]:
+    from ranker.data.catalogue import open_dataset
+    from ranker.data.validation import Problem, problems
+    from ranker.index.store import MANIFEST, damages
+
+    path = Path(source)
+    if (path / MANIFEST).is_file():
+        return map(Problem, damages(path))
+    return problems(path if path.exists() else open_dataset(source).folder)

@@ -7,16 +7,20 @@ from ranker.data.cache import cache_folder
 from ranker.data.collection import Collection
 from ranker.data.dataset import Dataset
 from ranker.data.run import Run
+from ranker.errors import SearchIndexError
 from ranker.index.lexical import LexicalIndex
 from ranker.index.lexical_building import build_lexical_index
 from ranker.index.lexical_config import LexicalConfig
+from ranker.index.store import read_manifest
 
 
 def bm25_index(collection: Collection, language: str = "en") -> Path:
-    """The folder of a collection's BM25 index with default settings, built on first use."""
+    """The folder of a collection's BM25 index with default settings, built where there is none that is whole."""
     folder = cache_folder() / "indexes" / f"bm25-{language}-{collection.digest[:24]}"
-    if not folder.exists():
-        build_lexical_index(collection, LexicalConfig(language), folder)
+    try:
+        read_manifest(folder, "bm25")
+    except SearchIndexError:  # nobody's result, and older formats are left behind by older versions
+        build_lexical_index(collection, LexicalConfig(language), folder, force=True)
     return folder
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -12,13 +12,14 @@ from typing import Any, Final, TypeVar
 
 from ranker.data.collection import Collection
 from ranker.data.files import check_output, reason, written_folder
+from ranker.data.intact import checked_digest, file_digest
 from ranker.data.locks import take
 from ranker.data.objects import read_object, shortened
 from ranker.errors import OutputError, SearchIndexError
 
 MANIFEST: Final = "manifest.json"
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 KINDS: Final = {
     "bm25": "Lucene, through Anserini",
@@ -31,8 +32,16 @@ Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
+class File:
+    """A file as it was written."""
+
+    bytes: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """What an index is and was built from; ``files`` are the bytes of each file, by its path in the folder."""
+    """What an index is and was built from, and each of its ``files``, by its path in the folder."""
 
     kind: str
     collection: str
@@ -40,7 +49,7 @@ class Manifest:
     passages: int
     settings: Mapping[str, Setting]
     versions: Mapping[str, str]
-    files: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
     format: int = _FORMAT
 
 
@@ -54,6 +63,7 @@ _TYPES: Final = {
     "files": dict,
     "format": int,
 }
+_FILE_TYPES: Final = {"bytes": int, "sha256": str}
 
 
 @contextmanager
@@ -71,8 +81,9 @@ def building(folder: Path, force: bool = False) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest of a folder that is complete otherwise, with the bytes of every file in it."""
-    files = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Writes the manifest of a folder that is complete otherwise, with size and digest of every file in it."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = {str(path.relative_to(folder)): File(path.stat().st_size, file_digest(path)) for path in paths}
     record = asdict(replace(manifest, files=files))
     (folder / MANIFEST).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -91,20 +102,49 @@ def index_kind(folder: Path) -> str:
 def read_manifest(folder: Path, kind: str) -> Manifest:
     """The manifest of an index that is whole and of the kind asked for.
 
-    Raises: SearchIndexError where there is no index, its building did not end, or files are missing or cut short.
+    Raises: SearchIndexError where there is no index, its building did not end, or files are missing, cut short or
+    damaged.
     """
     record = _read_record(folder)
     manifest = _parse(folder / MANIFEST, record)
     if manifest.kind != kind:
         raise SearchIndexError(f"{folder}: is an index of kind {manifest.kind:.60}, expected {kind}.")
-    for name, size in manifest.files.items():
+    damage = next(_damages(folder, manifest, checked_digest), None)
+    if damage is not None:
+        raise SearchIndexError(damage)
+    return manifest
+
+
+def damages(folder: Path) -> Iterator[str]:
+    """A sentence for each file of an index that is not as it was written; all are read through, whatever is remembered.
+
+    Raises: SearchIndexError where there is no index.
+    """
+    yield from _damages(folder, _parse(folder / MANIFEST, _read_record(folder)), lambda path, _: file_digest(path))
+
+
+def _damages(folder: Path, manifest: Manifest, digest: Callable[[Path, str], str]) -> Iterator[str]:
+    """Wrong sizes come first, since nothing need be read for them."""
+    whole = {}
+    for name, file in manifest.files.items():
         path = folder / name
         found = _size(path)
-        if found != size:
-            raise SearchIndexError(
-                f"{path}: has {found} bytes, expected {shortened(size)}: the index is incomplete; build it again."
+        if found == file.bytes:
+            whole[path] = file.sha256
+        else:
+            size = f"has {found} bytes, expected {shortened(file.bytes)}"
+            yield f"{path}: {size}: the index is incomplete; build it again."
+    for path, expected in whole.items():
+        try:
+            actual = digest(path, expected)
+        except (OSError, ValueError) as error:  # the second for a name that is none
+            yield f"{path}: cannot be read: {reason(error)}."
+            continue
+        if actual != expected:
+            yield (
+                f"{path}: has digest {shortened(actual)}, expected {shortened(expected)}: the file is damaged; "
+                "build the index again."
             )
-    return manifest
 
 
 def _size(path: Path) -> int:
@@ -130,14 +170,17 @@ def check_collection(folder: Path, manifest: Manifest, collection: Collection) -
 def read_settings(folder: Path, manifest: Manifest, kind: type[Config]) -> Config:
     """The settings of a manifest as the frozen dataclass ``kind``; each of its fields, of its default's type.
 
-    Raises: SearchIndexError for a setting that is unknown, missing or of another type.
+    Raises: SearchIndexError for a setting that is unknown, missing, of another type or out of its bounds.
     """
     path = folder / MANIFEST
     known = {item.name: type(item.default) for item in fields(kind)}  # type: ignore[arg-type]
     _check_keys(path, manifest.settings, known)
     for name, value in manifest.settings.items():
         _check_type(path, name, value, known[name])
-    return kind(**manifest.settings)
+    try:
+        return kind(**manifest.settings)
+    except SearchIndexError as error:
+        raise SearchIndexError(f"{path}: {error}") from error
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -155,7 +198,15 @@ def _parse(path: Path, record: dict[str, Any]) -> Manifest:
     _check_keys(path, record, _TYPES)
     for name, value in record.items():
         _check_type(path, name, value, _TYPES[name])
-    return Manifest(**record)
+    return Manifest(**{**record, "files": {name: _file(path, name, entry) for name, entry in record["files"].items()}})
+
+
+def _file(path: Path, name: str, entry: Any) -> File:  # noqa: ANN401  # whatever JSON holds
+    _check_type(path, f"the file {shortened(name)}", entry, dict)
+    _check_keys(path, entry, _FILE_TYPES)
+    for key, value in entry.items():
+        _check_type(path, f"{key} of {shortened(name)}", value, _FILE_TYPES[key])
+    return File(**entry)
 
 
 def _check_keys(path: Path, record: Mapping[str, Any], known: Mapping[str, type]) -> None:

@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 from ranker.data.cache import cache_folder
 from ranker.data.collection import Collection
 from ranker.data.files import written_folder
+from ranker.data.intact import checked_digest, file_digest
 from ranker.data.locks import locked
 from ranker.errors import DataError
 from ranker.scoring.tokens import TEXTS_AT_ONCE, Texts, backend_of
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 _SMALL: Final = 2**16
 """Vocabularies below it fit two bytes an id, which halves the file: BERT's has 30,522."""
 
 _DTYPES: Final = ("uint16", "int32", "int64")
+
+_PARTS: Final = ("ids", "offsets")
 
 _GATHERED_AT_ONCE: Final = 2**22
 """Tokens whose places are worked out at once, so that gathering takes little memory beside its result."""
@@ -56,6 +59,9 @@ class TokenFile:
         Raises: OSError, ValueError, KeyError or TypeError for a folder that is not as it was written.
         """
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        for name in _PARTS:
+            if checked_digest(folder / name, meta["sha256"][name]) != meta["sha256"][name]:
+                raise ValueError(f"{name} is damaged")
         self._ids = _mapped(folder / "ids", meta["dtype"], meta["tokens"])
         self._offsets = _mapped(folder / "offsets", "int64", meta["passages"] + 1)
         if self._offsets[-1] != meta["tokens"]:
@@ -134,7 +140,9 @@ def _write(reading: Reading, collection: Collection, folder: Path, advance: Call
             advance(len(chunk))
     if count != len(collection):
         raise DataError(f"{collection.path}: has changed since it was opened; open it again.")
-    (folder / "meta.json").write_text(json.dumps({"dtype": dtype.name, "passages": count, "tokens": end}))
+    digests = {name: file_digest(folder / name) for name in _PARTS}
+    meta = {"dtype": dtype.name, "passages": count, "tokens": end, "sha256": digests}
+    (folder / "meta.json").write_text(json.dumps(meta))
 
 
 def _chunks(texts: Iterator[str]) -> Iterator[list[str]]:

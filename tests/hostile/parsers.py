@@ -1,6 +1,7 @@
 """Every parser by its name: the files it reads, one that is well formed, and how it is read to its end."""
 
 import gzip
+import hashlib
 import io
 import json
 import tarfile
@@ -136,8 +137,8 @@ _SETTINGS = {
     "rm3_weight": 0.5,
 }
 _MANIFEST = {
-    "kind": "bm25", "collection": "c", "digest": "0", "passages": 1, "settings": _SETTINGS, "versions": {}, "files": {},
-    "format": 1,
+    "kind": "bm25", "collection": "c", "digest": "0", "passages": 1, "settings": _SETTINGS, "versions": {},
+    "files": {"ids": {"bytes": 1, "sha256": hashlib.sha256(b"i").hexdigest()}}, "format": 2,
 }  # fmt: skip
 _PLAIN = (("collection", "d1\tone\n"), ("topics", "q1\twhat?\n"), ("queries", "q1\twhat?\n"), ("qrels", "q1 0 d1 1\n"))
 _FOLDER = (("corpus.jsonl", _CORPUS.decode()), ("queries.jsonl", _QUERIES.decode()))
@@ -172,7 +173,7 @@ PARSERS = {
     "manifest of a run": Parser(
         "a.run.json", _json({"depth": 3, "budget": {"ranks_scored": {"least": 1}}}), _run_manifest
     ),
-    "manifest of an index": Parser("manifest.json", _json(_MANIFEST), _index),
+    "manifest of an index": Parser("manifest.json", _json(_MANIFEST), _index, (("ids", "i"),)),
     "ranker.json": Parser("ranker.json", _json(_MODEL), lambda path: read_config(path.parent)),
 }
 """By what is read."""

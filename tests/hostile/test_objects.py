@@ -43,9 +43,12 @@ def test_a_setting_of_an_index_that_no_number_holds_is_refused(value: str, tmp_p
 
 def test_a_file_of_an_index_may_have_any_name_in_its_manifest(tmp_path: Path) -> None:
     for name in ("n" * 5_000, "\0", "../" * 900):
-        record = json.loads(PARSERS["manifest of an index"].valid) | {"files": {name: 3}}
-        sentence = outcome(PARSERS["manifest of an index"], tmp_path, json.dumps(record).encode())
-        assert sentence.endswith("bytes, expected 3: the index is incomplete; build it again.")
+        for size in (0, 3):
+            files = {name: {"bytes": size, "sha256": "0"}}
+            record = json.loads(PARSERS["manifest of an index"].valid) | {"files": files}
+            sentence = outcome(PARSERS["manifest of an index"], tmp_path, json.dumps(record).encode())
+            incomplete = f" bytes, expected {size}: the index is incomplete; build it again."
+            assert sentence.endswith(incomplete) if size else ": cannot be read: " in sentence
 
 
 @pytest.mark.parametrize("budget", [{}, {"ranks_scored": 3}, {"ranks_scored": {"least": "1"}}, {"ranks_scored": {}}])

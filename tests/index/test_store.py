@@ -1,21 +1,26 @@
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from ranker.data.collection import Collection
+from ranker.data.objects import shortened
 from ranker.errors import OutputError, SearchIndexError
+from ranker.index.lexical_config import LexicalConfig
 from ranker.index.store import (
     MANIFEST,
+    File,
     Manifest,
     building,
     check_collection,
+    damages,
     read_manifest,
     read_settings,
     write_manifest,
@@ -73,7 +78,8 @@ def corpus(folder: Path, text: str) -> Collection:
 
 
 def test_a_manifest_is_read_as_it_was_written(index: Path) -> None:
-    assert read_manifest(index, "bm25") == replace(MADE, files={"lucene/segments_1": 5})
+    digest = hashlib.sha256(b"12345").hexdigest()
+    assert read_manifest(index, "bm25") == replace(MADE, files={"lucene/segments_1": File(5, digest)})
 
 
 def test_a_finished_index_leaves_nothing_beside_it(index: Path) -> None:
@@ -101,10 +107,16 @@ def test_a_setting_that_does_not_fit_is_named(index: Path, settings: dict[str, o
         read_settings(index, read_manifest(index, "bm25"), Settings)
 
 
+def test_a_setting_out_of_its_bounds_is_told_with_its_place(index: Path) -> None:
+    change(index, settings=asdict(LexicalConfig()) | {"k1": 1e9})
+    with pytest.raises(SearchIndexError, match=f"^{index / MANIFEST}: k1 is 1000000000.0, expected 0.0 to 100.0.$"):
+        read_settings(index, read_manifest(index, "bm25"), LexicalConfig)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format": 2}, "has format 2, expected 1"),
+        ({"format": 1}, "has format 1, expected 2; build it again"),
         ({"colour": "red"}, "has the unknown key 'colour'"),
         ({"passages": "many"}, "passages is 'many', expected int"),
         ({"settings": []}, r"settings is \[\], expected dict"),
@@ -137,6 +149,55 @@ def test_a_manifest_that_is_no_json_object_is_refused_in_a_sentence(index: Path,
 def test_a_file_cut_short_is_found_by_its_size(index: Path) -> None:
     (index / "lucene" / "segments_1").write_bytes(b"123")
     with pytest.raises(SearchIndexError, match="segments_1: has 3 bytes, expected 5: the index is incomplete"):
+        read_manifest(index, "bm25")
+
+
+@pytest.mark.parametrize("content", [b"12344", b"\0" * 5])
+def test_a_damaged_file_is_found_by_its_digest(index: Path, content: bytes) -> None:
+    path = index / "lucene" / "segments_1"
+    path.write_bytes(content)
+    expected, found = (shortened(hashlib.sha256(part).hexdigest()) for part in (b"12345", content))
+    with pytest.raises(SearchIndexError) as caught:
+        read_manifest(index, "bm25")
+    assert str(caught.value) == (
+        f"{path}: has digest {found}, expected {expected}: the file is damaged; build the index again."
+    )
+
+
+def test_every_damage_is_told_where_all_are_asked_for(index: Path) -> None:
+    assert list(damages(index)) == []
+    with building(index, force=True) as beside:
+        for name in ("one", "two", "three", "four"):
+            (beside / name).write_text(name)
+        write_manifest(beside, MADE)
+    (index / "two").write_text("tow")
+    (index / "three").unlink()
+    (index / "four").write_text("4444")
+    assert [sentence.partition(": has ")[0] for sentence in damages(index)] == [
+        str(index / name) for name in ("three", "four", "two")
+    ]
+
+
+def test_files_of_which_the_manifest_says_nothing_are_not_looked_at(index: Path) -> None:
+    (index / "notes.txt").write_text("mine")
+    assert read_manifest(index, "bm25").files.keys() == {"lucene/segments_1"}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a": 5}, "the file 'a' is 5, expected dict"),
+        ({"a": {"bytes": 5}}, "lacks the key 'sha256'"),
+        ({"a": {"bytes": 5, "sha256": "0", "mode": 1}}, "has the unknown key 'mode', expected bytes, sha256"),
+        ({"a": {"bytes": True, "sha256": "0"}}, "bytes of 'a' is True, expected int"),
+        ({"a": {"bytes": 0, "sha256": 7}}, "sha256 of 'a' is 7, expected str"),
+    ],
+)
+def test_a_manifest_that_does_not_say_what_its_files_are_is_refused(
+    index: Path, files: dict[str, object], message: str
+) -> None:
+    change(index, files=files)
+    with pytest.raises(SearchIndexError, match=message):
         read_manifest(index, "bm25")
 
 

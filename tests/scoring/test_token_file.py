@@ -182,6 +182,31 @@ def test_a_file_that_is_not_as_it_was_written_is_made_again(tmp_path, scorer, na
     assert find_token_file(scorer.reading, collection) is not None
 
 
+@pytest.mark.parametrize("name", ["ids", "offsets"])
+@pytest.mark.parametrize("damage", ["a bit", "zeros"])
+def test_wrong_ids_of_the_right_size_are_never_read(tmp_path, scorer, name, damage):
+    collection = collection_of(tmp_path / "d")
+    expected = lists(build(scorer, collection).texts(np.arange(5), 50))
+    path = token_folder(scorer.reading, collection) / name
+    content = bytearray(path.read_bytes())
+    content[9] ^= 1
+    path.write_bytes(content if damage == "a bit" else bytes(len(content)))
+    assert find_token_file(scorer.reading, collection) is None
+    assert lists(scorer.passages_of(collection, [f"d{number}" for number in range(5)]))[0][0] == expected[0][0]
+    assert lists(build(scorer, collection).texts(np.arange(5), 50)) == expected
+    assert find_token_file(scorer.reading, collection) is not None
+
+
+def test_digests_that_are_none_are_not_believed(tmp_path, scorer):
+    collection = collection_of(tmp_path / "d")
+    build(scorer, collection)
+    path = token_folder(scorer.reading, collection) / "meta.json"
+    meta = json.loads(path.read_text())
+    for digests in ({}, [], None, "0" * 64, {"ids": 1, "offsets": None}):
+        path.write_text(json.dumps(meta | {"sha256": digests}))
+        assert find_token_file(scorer.reading, collection) is None
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", "null", '{"dtype": "uint8", "passages": 5, "tokens": 10}', "[" * 100_000])
 def test_a_description_that_does_not_fit_is_not_believed(tmp_path, scorer, text):
     collection = collection_of(tmp_path / "d")
