@@ -15,8 +15,9 @@ from ranker.data.run import Run
 from ranker.errors import TrainingError
 from ranker.evaluation import Evaluation, evaluate, parse_measures
 from ranker.experiment import Lessons, fit, judged, training_split
-from ranker.index.dense import build_faiss, check_faiss, encode_collection, open_faiss
+from ranker.index.dense import build_faiss, check_faiss, open_faiss
 from ranker.index.dense_config import DenseConfig
+from ranker.index.encoding import encode_collection
 from ranker.index.firststage import bm25_run
 from ranker.limits import DEFAULT_MEASURES
 from ranker.model.backbone import layers_of
@@ -183,7 +184,8 @@ class _Job:
         """What the dual encoder finds by itself in the whole collection."""
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            cut = encode_collection(scorer, self.dataset.collection, Path(folder), lambda _: None)
+            left = Path(folder, "left")
+            cut = encode_collection(scorer, self.dataset.collection, Path(folder), lambda _: None, left)
             build_faiss(Path(folder), scorer.model.width, DenseConfig())
             index = open_faiss(Path(folder), DenseConfig())
         queries = scorer.queries(query.text for query in self.test.queries.values())

@@ -23,13 +23,18 @@ _MANY_TIES: Final = 0.01
 
 
 def write_named(run: Run, output: Path, force: bool, facts: dict[str, Any]) -> None:
-    """Writes a run, called by its file's name and without equal scores, and its manifest."""
-    from ranker.data.manifest import write_manifest
+    """Writes a run, called by its file's name and without equal scores, and its manifest; both or none."""
+    from ranker.data.manifest import manifest_path, write_manifest
     from ranker.data.run import Run
     from ranker.data.trec import write_run
 
     write_run(Run(run_name(output), run.rankings).distinct(), output, force)
-    write_manifest(output, facts)
+    try:
+        write_manifest(output, facts)
+    except BaseException:
+        for half in (output, manifest_path(output)):
+            half.unlink(missing_ok=True)
+        raise
 
 
 def write_result(reranked: Reranked, output: Path, force: bool, facts: dict[str, Any]) -> None:

@@ -1,51 +1,28 @@
-"""Passages found by their vectors: encoded to a memory-mapped matrix, searched with FAISS. The only user of faiss."""
+"""Vectors in a FAISS index: built, opened, searched. The only user of faiss."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from ranker.data.collection import Collection
-from ranker.data.dataset import Dataset
-from ranker.data.manifest import versions
-from ranker.data.records import Passage, Query
-from ranker.data.run import Ranking, Run
-from ranker.errors import OutputError, SearchIndexError, SetupError
-from ranker.index.dense_config import FAISS_KINDS, DenseConfig
-from ranker.index.encoding import unfinished
-from ranker.index.store import Manifest, building, check_collection, read_manifest, read_settings, write_manifest
-from ranker.scoring.scorer import Advance, Cut, Matrix, Scorer
-from ranker.scoring.survival import named
-from ranker.scoring.token_file import build_token_file
+from ranker.data.records import Query
+from ranker.data.run import Run, rankings_of
+from ranker.errors import SearchIndexError, SetupError
+from ranker.index.dense_config import FAISS_KINDS, DenseConfig, factory_string, training_vectors
+from ranker.index.encoding import DOC_IDS, PASSAGES_AT_ONCE, VECTORS
+from ranker.index.recall import Found, evenly
+from ranker.scoring.scorer import Matrix
 
-_PASSAGES_AT_ONCE: Final = 16_384
-"""Passages encoded before their vectors go to disk."""
+_QUERIES_AT_ONCE: Final = 4_096
+"""Queries of which hits are columns at once, before they are rankings: as many as FAISS itself multiplies at once."""
 
-_TRAINING_VECTORS: Final = 200_000
-"""Vectors that a FAISS index with centroids is trained on, drawn evenly from the collection."""
+_WRITTEN_BYTES: Final = 2**24
+"""Bytes that FAISS hands over at once to be written."""
 
-_VECTORS = "vectors.f32"
-_DOC_IDS = "doc_ids.txt"
-_FAISS = "index.faiss"
-
-
-@dataclass(frozen=True)
-class DenseSettings(DenseConfig):
-    """What the manifest of a dense index remembers: how it was built, and the model that its vectors are of."""
-
-    model: str = ""
-    model_sha256: str = ""
-    pooling: str = "cls"
-    width: int = 0
-    precision: str = "float32"
-    passages_cut: int = 0
-    tokens_cut: int = 0
+_FAISS: Final = "index.faiss"
 
 
 class DenseIndex:
@@ -53,7 +30,7 @@ class DenseIndex:
 
     def __init__(self, faiss_index: Any, doc_ids: list[str]) -> None:  # noqa: ANN401  # faiss has no annotations
         self._index = faiss_index
-        self._doc_ids = doc_ids
+        self._doc_ids = np.array(doc_ids, dtype=np.object_)
 
     def __len__(self) -> int:
         """How many passages are indexed."""
@@ -62,130 +39,90 @@ class DenseIndex:
     def search(self, queries: Mapping[str, Query], vectors: Matrix, depth: int) -> Run:
         """The ``depth`` passages of greatest inner product with each query's vector.
 
-        Shape: vectors (queries, H).
+        A query that finds nothing, as in empty lists, is left out of the run.
+        Shape: vectors (queries, H). Raises: SearchIndexError where FAISS fails.
         """
-        scores, rows = self._index.search(np.ascontiguousarray(vectors), min(depth, len(self)))
-        rankings = {}
-        for query_id, row_scores, row in zip(queries, scores, rows, strict=True):
-            found = row >= 0  # FAISS fills up with -1 where approximate search finds fewer
-            rankings[query_id] = Ranking.ordered([self._doc_ids[i] for i in row[found]], row_scores[found])
-        return Run("dense", rankings)
+        rankings = []
+        for start in range(0, len(vectors), _QUERIES_AT_ONCE):
+            scores, rows = self.find(vectors[start : start + _QUERIES_AT_ONCE], depth)
+            rankings += rankings_of(self._doc_ids, rows, scores)
+        found = zip(queries, rankings, strict=True)
+        return Run("dense", {query_id: ranking for query_id, ranking in found if ranking.doc_ids})
+
+    def find(self, vectors: Matrix, depth: int) -> Found:
+        """The same as FAISS says it: it fills up with rows of -1 where approximate search finds fewer."""
+        try:
+            scores, rows = self._index.search(np.ascontiguousarray(vectors), min(depth, len(self)))
+        except RuntimeError as error:
+            raise SearchIndexError(f"FAISS refuses to search {depth} passages deep: {_last_line(error)}.") from error
+        return scores, rows
 
 
-def build_dense_index(
-    scorer: Scorer, dataset: Dataset, config: DenseConfig, output: Path, force: bool, advance: Advance
-) -> None:
-    """Writes the folder of a dense index: vectors, doc_ids, the FAISS index and the manifest.
-
-    If it is stopped, ``.NAME.encoding`` beside it holds the vectors made by then, for the next attempt.
-    Raises: SearchIndexError as ``build_faiss``; OutputError as ``store.building``.
-    """
-    with building(output, force) as folder:
-        left = output.with_name(f".{output.name}.encoding")
-        cut = encode_collection(scorer, dataset.collection, folder, advance, left)
-        build_faiss(folder, scorer.model.width, config)
-        dataset.check_unchanged()
-        _describe(scorer, dataset, config, cut, folder)
-
-
-def _describe(scorer: Scorer, dataset: Dataset, config: DenseConfig, cut: Cut, folder: Path) -> None:
-    collection = dataset.collection
-    settings = DenseSettings(
-        **asdict(config),
-        model=scorer.model.source,
-        model_sha256=scorer.model.digest(),
-        pooling=scorer.model.config.pooling,
-        width=scorer.model.width,
-        precision=scorer.precision,
-        passages_cut=cut.pairs,
-        tokens_cut=cut.tokens,
-    )
-    manifest = Manifest("dense", dataset.name, collection.digest, len(collection), asdict(settings), versions())
-    write_manifest(folder, manifest)
-
-
-def open_dense_index(folder: Path, collection: Collection) -> tuple[DenseIndex, DenseSettings]:
-    """The index and what it remembers of its building.
-
-    Raises: SearchIndexError for what is no whole dense index, and one of another collection.
-    """
-    manifest = read_manifest(folder, "dense")
-    check_collection(folder, manifest, collection)
-    settings = read_settings(folder, manifest, DenseSettings)
-    return open_faiss(folder, settings), settings
-
-
-def check_model(folder: Path, settings: DenseSettings, scorer: Scorer) -> None:
-    """Holds that queries are encoded by the model that encoded the passages.
-
-    Raises: SearchIndexError with both digests.
-    """
-    if scorer.model.digest() != settings.model_sha256:
-        raise SearchIndexError(
-            f"{folder}: holds vectors of {settings.model} with digest {settings.model_sha256}, but "
-            f"{scorer.model.source} has digest {scorer.model.digest()}; give that model, or build the index again."
-        )
-
-
-def encode_collection(
-    scorer: Scorer, collection: Collection, folder: Path, advance: Advance, left: Path | None = None
-) -> Cut:
-    """Writes every passage's vector, in file order, and the doc_ids; memory does not grow with the collection.
-
-    The vectors grow in the folder ``left``, and where an earlier attempt left some there it goes on after them.
-    The result counts the passages that were cut, as its pairs, and the tokens that they lost.
-    """
-    tokens = None
-    with suppress(OutputError):  # a cache that cannot be written costs time alone
-        tokens = build_token_file(scorer.reading, collection, lambda _: None)
-    passages = iter(collection)
-    cut = lost = start = 0
-    where = left or folder / "unfinished"
-    with (
-        unfinished(scorer, collection, _PASSAGES_AT_ONCE, where, folder / _VECTORS) as parts,
-        (folder / _DOC_IDS).open("w", encoding="utf-8") as doc_ids,
-    ):
-        while chunk := list(islice(passages, _PASSAGES_AT_ONCE)):
-            numbers = np.arange(start, start + len(chunk))
-            contents = (passage.contents for passage in chunk)
-            texts = tokens.texts(numbers, scorer.room) if tokens else scorer.passages(contents)
-            if start < parts.done * _PASSAGES_AT_ONCE:
-                advance(len(chunk))
-            else:
-                with named(partial(_passage, chunk)):
-                    parts.add(scorer.vectors(texts, advance).tobytes())
-            doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
-            cut, lost, start = cut + int((texts.lost > 0).sum()), lost + int(texts.lost.sum()), start + len(chunk)
-    return Cut(0, cut, lost)
-
-
-def _passage(chunk: Sequence[Passage], number: int) -> str:
-    return f"passage {chunk[number].doc_id}"
-
-
-def build_faiss(folder: Path, width: int, config: DenseConfig) -> None:
+def build_faiss(folder: Path, width: int, config: DenseConfig) -> int:
     """Builds the FAISS index over the vectors of ``encode_collection``, on a GPU where faiss finds one.
 
+    How many vectors it was trained on is returned.
     Raises: SearchIndexError for a kind that FAISS does not know or cannot train on so few passages.
     """
-    faiss = _faiss()
-    vectors = np.memmap(folder / _VECTORS, dtype=np.float32, mode="r").reshape(-1, width)
-    try:
-        index = faiss.index_factory(width, factory_string(config.faiss, len(vectors)), faiss.METRIC_INNER_PRODUCT)
+    faiss, vectors, trained = _faiss(), read_vectors(folder, width), 0
+    with _refusing(config, len(vectors)):
+        index = empty_faiss(config, width, len(vectors))
         placed = _on_gpu(faiss, index)
         if not placed.is_trained:
-            step = max(1, len(vectors) // _TRAINING_VECTORS)
-            placed.train(np.ascontiguousarray(vectors[::step]))
-        for start in range(0, len(vectors), _PASSAGES_AT_ONCE):
-            placed.add(np.ascontiguousarray(vectors[start : start + _PASSAGES_AT_ONCE]))
+            trained = training_vectors(factory_string(config.faiss, len(vectors), width), len(vectors))
+            placed.train(np.ascontiguousarray(vectors[evenly(len(vectors), trained)]))
+        for start in range(0, len(vectors), PASSAGES_AT_ONCE):
+            placed.add(np.ascontiguousarray(vectors[start : start + PASSAGES_AT_ONCE]))
+        on_cpu = faiss.index_gpu_to_cpu(placed) if placed is not index else placed
+    # FAISS, writing to a path, says nothing of a disk that is full at the last bytes
+    with (folder / _FAISS).open("wb") as file:
+        faiss.write_index(on_cpu, faiss.PyCallbackIOWriter(file.write, _WRITTEN_BYTES))
+    return trained
+
+
+def empty_faiss(config: DenseConfig, width: int, passages: int) -> Any:  # noqa: ANN401
+    """An empty index, to be trained and filled.
+
+    Raises: SearchIndexError for a kind that FAISS does not know.
+    """
+    faiss = _faiss()
+    with _refusing(config, passages):
+        return faiss.index_factory(width, factory_string(config.faiss, passages, width), faiss.METRIC_INNER_PRODUCT)
+
+
+@contextmanager
+def _refusing(config: DenseConfig, passages: int) -> Iterator[None]:
+    try:
+        yield
     except RuntimeError as error:
-        said = str(error).strip().splitlines()[-1]
         raise SearchIndexError(
-            f"--faiss {config.faiss}: FAISS refuses it for {len(vectors)} passages: {said}; "
+            f"--faiss {config.faiss}: FAISS refuses it for {passages} passages: {_last_line(error)}; "
             f"expected {', '.join(FAISS_KINDS)} or a factory string."
         ) from error
-    on_cpu = faiss.index_gpu_to_cpu(placed) if placed is not index else placed
-    faiss.write_index(on_cpu, str(folder / _FAISS))
+
+
+def exact_search(vectors: Matrix, queries: Matrix, depth: int) -> Found:
+    """The passages of greatest product with each query, block by block, in memory that does not grow with them.
+
+    Shape: vectors (PASSAGES, H), queries (N, H).
+    """
+    faiss = _faiss()
+    scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    for start in range(0, len(vectors), PASSAGES_AT_ONCE):
+        block = np.ascontiguousarray(vectors[start : start + PASSAGES_AT_ONCE])
+        more, places = faiss.knn(queries, block, min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        scores, rows = np.hstack((scores, more)), np.hstack((rows, places + start))
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+        scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
+    return scores, rows
+
+
+def read_vectors(folder: Path, width: int) -> Matrix:
+    """The vectors of ``encode_collection``, memory-mapped.
+
+    Shape: (PASSAGES, H).
+    """
+    return np.asarray(np.memmap(folder / VECTORS, dtype=np.float32, mode="r")).reshape(-1, width)
 
 
 def open_faiss(folder: Path, config: DenseConfig) -> DenseIndex:
@@ -196,9 +133,10 @@ def open_faiss(folder: Path, config: DenseConfig) -> DenseIndex:
     faiss = _faiss()
     try:
         index = faiss.read_index(str(folder / _FAISS))
-        doc_ids = (folder / _DOC_IDS).read_text(encoding="utf-8").splitlines()
+        # not splitlines, which would also end a line at separators of Unicode within an id
+        doc_ids = (folder / DOC_IDS).read_bytes().decode().split("\n")[:-1]
     except (RuntimeError, OSError, ValueError) as error:
-        raise SearchIndexError(f"{folder}: is no whole dense index: {str(error).splitlines()[-1]}.") from error
+        raise SearchIndexError(f"{folder}: is no whole dense index: {_last_line(error)}.") from error
     if index.ntotal != len(doc_ids):
         raise SearchIndexError(f"{folder}: has {index.ntotal} vectors but {len(doc_ids)} doc ids; build it again.")
     _look_as_far_as(config, index)
@@ -217,10 +155,9 @@ def _look_as_far_as(config: DenseConfig, index: Any) -> None:  # noqa: ANN401
         inner.hnsw.efSearch = config.ef_search
 
 
-def factory_string(kind: str, passages: int) -> str:
-    """The FAISS factory string of a kind; IVF takes some four lists for each root of the collection's size."""
-    lists = max(1, min(4 * int(passages**0.5), passages // 39))
-    return {"HNSW": "HNSW32", "IVF": f"IVF{lists},Flat"}.get(kind, kind)
+def faiss_threads() -> int:
+    """The threads that FAISS computes on."""
+    return int(_faiss().omp_get_max_threads())
 
 
 def check_faiss() -> None:
@@ -246,6 +183,15 @@ def _faiss() -> Any:  # noqa: ANN401
 
 
 def _on_gpu(faiss: Any, index: Any) -> Any:  # noqa: ANN401
+    """The index on all GPUs there are, or where it is for a kind that FAISS has for CPUs alone, as HNSW."""
     if getattr(faiss, "get_num_gpus", lambda: 0)() == 0:
         return index
-    return faiss.index_cpu_to_all_gpus(index)
+    try:
+        return faiss.index_cpu_to_all_gpus(index)
+    except RuntimeError:
+        return index
+
+
+def _last_line(error: BaseException) -> str:
+    """What FAISS says, behind where in its sources it says it."""
+    return str(error).strip().splitlines()[-1]

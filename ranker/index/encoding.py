@@ -3,62 +3,129 @@
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
+
+import numpy as np
 
 from ranker.data.collection import Collection
-from ranker.data.files import written
+from ranker.data.records import Passage
+from ranker.errors import OutputError
 from ranker.scoring.memory import fingerprint
-from ranker.scoring.scorer import Scorer
+from ranker.scoring.scorer import Advance, Cut, Scorer
+from ranker.scoring.survival import named
+from ranker.scoring.token_file import build_token_file
 
-_VECTORS: Final = "vectors.f32"
+VECTORS: Final = "vectors.f32"
+DOC_IDS: Final = "doc_ids.txt"
 _PROGRESS: Final = "progress.json"
+
+PASSAGES_AT_ONCE: Final = 16_384
+"""Passages encoded before their vectors go to disk."""
+
+_READ_BYTES: Final = 2**22
 
 
 class Parts:
     """A file of vectors that grows by parts; ``done`` are whole and on disk."""
 
-    def __init__(self, file: IO[bytes], progress: Path, asked: str, done: int) -> None:
-        """Use ``unfinished``."""
-        self._file, self._progress, self._asked = file, progress, asked
-        self.done = done
+    def __init__(self, folder: Path, asked: str) -> None:
+        """Goes on after the parts of an earlier attempt that asked for the same, if they are as they were written."""
+        self._path, self._progress, self._asked = folder / VECTORS, folder / _PROGRESS, asked
+        self._total: Any = hashlib.sha256()
+        self.done, size = self._found()
+        if not self.done:
+            self._total = hashlib.sha256()
+            self._path.unlink(missing_ok=True)  # a finished index may share the file
+        self._file: IO[bytes] = self._path.open("r+b" if self.done else "w+b")
+        self._file.truncate(size)
+        self._file.seek(size)
 
     def add(self, vectors: bytes) -> None:
         """Writes a part, and that it is written: after this a power cut costs no part of it."""
         self._file.write(vectors)
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._total.update(vectors)
         self.done += 1
-        with written(self._progress, force=True) as beside:
-            beside.write_text(json.dumps({"asked": self._asked, "parts": self.done, "bytes": self._file.tell()}) + "\n")
+        note = {"asked": self._asked, "parts": self.done, "bytes": self._file.tell(), "sha256": self._total.hexdigest()}
+        beside = self._progress.with_suffix(".tmp")
+        beside.write_text(json.dumps(note) + "\n")
+        os.replace(beside, self._progress)
+
+    def close(self) -> None:
+        """No more parts come."""
+        self._file.close()
+
+    def _found(self) -> tuple[int, int]:
+        """The parts that are whole, and their bytes; none of another attempt, and none that are damaged."""
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            note = json.loads(self._progress.read_text(encoding="utf-8"))
+            if note["asked"] == self._asked and 0 <= note["bytes"] <= self._path.stat().st_size:
+                self._read(int(note["bytes"]))
+                if self._total.hexdigest() == note["sha256"]:
+                    return int(note["parts"]), int(note["bytes"])
+        return 0, 0
+
+    def _read(self, size: int) -> None:
+        with self._path.open("rb") as file:
+            while size and (block := file.read(min(size, _READ_BYTES))):
+                self._total.update(block)
+                size -= len(block)
 
 
 @contextmanager
 def unfinished(scorer: Scorer, collection: Collection, part: int, folder: Path, target: Path) -> Iterator[Parts]:
     """The vectors of a collection in parts of so many passages, in a folder of their own, and at last at ``target``.
 
-    What an earlier attempt with the same model, collection and batches has left in the folder is kept.
+    What an earlier attempt with the same model, collection and batches has left in the folder is kept, and it stays
+    there until whoever needs the vectors has done all with them that may fail.
     """
     asked = hashlib.sha256(f"{fingerprint(scorer)}|{collection.digest}|{scorer.tokens_per_batch}|{part}".encode())
     folder.mkdir(parents=True, exist_ok=True)
-    path, progress = folder / _VECTORS, folder / _PROGRESS
-    path.touch()
-    done, size = _done(progress, asked.hexdigest(), path.stat().st_size)
-    with path.open("r+b") as file:
-        file.truncate(size)
-        file.seek(size)
-        yield Parts(file, progress, asked.hexdigest(), done)
-    os.replace(path, target)
-    shutil.rmtree(folder, ignore_errors=True)
+    parts = Parts(folder, asked.hexdigest())
+    try:
+        yield parts
+    finally:
+        parts.close()
+    try:
+        os.link(folder / VECTORS, target)
+    except OSError:  # a file system without links
+        os.replace(folder / VECTORS, target)
 
 
-def _done(progress: Path, asked: str, size: int) -> tuple[int, int]:
-    """The parts that are whole, and their bytes; none of another attempt."""
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        written_of = json.loads(progress.read_text(encoding="utf-8"))
-        if written_of["asked"] == asked and 0 <= written_of["bytes"] <= size:
-            return int(written_of["parts"]), int(written_of["bytes"])
-    return 0, 0
+def encode_collection(scorer: Scorer, collection: Collection, folder: Path, advance: Advance, left: Path) -> Cut:
+    """Writes every passage's vector, in file order, and the doc_ids; memory does not grow with the collection.
+
+    The vectors grow in the folder ``left``, and where an earlier attempt left some there it goes on after them.
+    The result counts the passages that were cut, as its pairs, and the tokens that they lost.
+    """
+    tokens = None
+    with suppress(OutputError):  # a cache that cannot be written costs time alone
+        tokens = build_token_file(scorer.reading, collection, lambda _: None)
+    passages = iter(collection)
+    cut = lost = start = 0
+    with (
+        unfinished(scorer, collection, PASSAGES_AT_ONCE, left, folder / VECTORS) as parts,
+        (folder / DOC_IDS).open("w", encoding="utf-8") as doc_ids,
+    ):
+        while chunk := list(islice(passages, PASSAGES_AT_ONCE)):
+            numbers = np.arange(start, start + len(chunk))
+            contents = (passage.contents for passage in chunk)
+            texts = tokens.texts(numbers, scorer.room) if tokens else scorer.passages(contents)
+            if start < parts.done * PASSAGES_AT_ONCE:
+                advance(len(chunk))
+            else:
+                with named(partial(_passage, chunk)):
+                    parts.add(scorer.vectors(texts, advance).tobytes())
+            doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
+            cut, lost, start = cut + int((texts.lost > 0).sum()), lost + int(texts.lost.sum()), start + len(chunk)
+    return Cut(0, cut, lost)
+
+
+def _passage(chunk: Sequence[Passage], number: int) -> str:
+    return f"passage {chunk[number].doc_id}"

@@ -196,6 +196,7 @@ def test_a_dense_index_asks_for_its_model(ranker, dataset, tmp_path):
     [
         (("--nprobe", 0), "nprobe is 0, expected 1 to 1048576."),
         (("--ef-search", -1), "ef_search is -1, expected 1 to 1048576."),
+        (("--recall-at", -1), "recall_at is -1, expected 0 (not measured) to 100000."),
         (("--tokens-per-batch", -5), "tokens_per_batch is -5, expected 0 or more."),
     ],
 )
@@ -222,8 +223,9 @@ def test_a_bm25_index_that_cannot_be_is_one_sentence(ranker, dataset, tmp_path, 
         ("", "has no manifest.json, so it is no index, or its building was stopped; run ranker index again."),
         ("{", "manifest.json: cannot be read as JSON: "),
         ("[]", "manifest.json: is a JSON list, expected an object."),
-        ('{"format": 9}', "manifest.json: has format 9, expected 1; build it again."),
-        ('{"format": 1, "kind": "bm25"}', "manifest.json: lacks the key 'collection'; build the index again."),
+        ('{"format": 9}', "manifest.json: has format 9, expected 2; build it again."),
+        ('{"format": 1, "kind": "bm25"}', "manifest.json: has format 1, expected 2; build it again."),
+        ('{"format": 2, "kind": "bm25"}', "manifest.json: lacks the key 'collection'; build the index again."),
     ],
 )
 def test_a_folder_that_is_no_index_is_one_sentence(ranker, dataset, tmp_path, content, sentence):

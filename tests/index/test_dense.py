@@ -11,8 +11,11 @@ from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import SearchIndexError
-from ranker.index.dense import build_faiss, encode_collection, factory_string, open_faiss
-from ranker.index.dense_config import DenseConfig
+from ranker.index import dense, dense_config
+from ranker.index.dense import DenseIndex, build_faiss, exact_search, open_faiss
+from ranker.index.dense_config import DenseConfig, factory_string, training_vectors
+from ranker.index.encoding import encode_collection
+from ranker.index.recall import evenly
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.reranking import rerank
@@ -48,7 +51,7 @@ def collection(tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoded(scorer, collection, tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoded")
-    encode_collection(scorer, collection, folder, lambda _: None)
+    encode_collection(scorer, collection, folder, lambda _: None, folder / "left")
     return folder
 
 
@@ -77,7 +80,7 @@ def test_vectors_on_disk_are_those_of_the_passages_in_file_order(scorer, encoded
     assert (encoded / "doc_ids.txt").read_text().splitlines() == [f"d{i}" for i in range(len(TEXTS))]
 
 
-@pytest.mark.parametrize("kind", ["HNSW", "IVF", "IVF2,PQ4x4", "SQ8"])
+@pytest.mark.parametrize("kind", ["HNSW", "IVF", "IVF-PQ", "IVF2,PQ4x4", "SQ8"])
 def test_other_kinds_find_most_of_what_flat_finds(scorer, encoded, kind):
     exact, found = search(scorer, encoded, DenseConfig()), search(scorer, encoded, DenseConfig(kind, nprobe=4))
     shared = [len(set(exact[q].doc_ids) & set(found[q].doc_ids)) for q in QUERIES]
@@ -98,7 +101,7 @@ def test_a_kind_that_faiss_does_not_know_is_one_sentence(scorer, encoded):
     with pytest.raises(SearchIndexError) as error:
         build_faiss(encoded, scorer.model.width, DenseConfig("Nonsense"))
     assert str(error.value).startswith(f"--faiss Nonsense: FAISS refuses it for {len(TEXTS)} passages: ")
-    assert str(error.value).endswith("; expected Flat, HNSW, IVF or a factory string.")
+    assert str(error.value).endswith("; expected Flat, HNSW, IVF, IVF-PQ or a factory string.")
     assert "\n" not in str(error.value)
 
 
@@ -122,10 +125,121 @@ def test_doc_ids_that_do_not_fit_the_vectors_are_refused(scorer, encoded, tmp_pa
 
 
 def test_the_lists_of_ivf_grow_with_the_root_of_the_collection():
-    assert factory_string("IVF", 1_000_000) == "IVF4000,Flat"
-    assert factory_string("IVF", 80) == "IVF2,Flat"
-    assert factory_string("HNSW", 80) == "HNSW32"
-    assert factory_string("OPQ16,IVF64,PQ16", 80) == "OPQ16,IVF64,PQ16"
+    assert factory_string("IVF", 1_000_000, 384) == "IVF4000,Flat"
+    assert factory_string("IVF", 80, 384) == "IVF2,Flat"
+    assert factory_string("HNSW", 80, 384) == "HNSW32"
+    assert factory_string("OPQ16,IVF64,PQ16", 80, 384) == "OPQ16,IVF64,PQ16"
+
+
+@pytest.mark.parametrize(
+    ("passages", "width", "factory"),
+    [
+        (1_000_000, 384, "IVF4000,PQ96x8"),
+        (1_000_000, 768, "IVF4000,PQ192x8"),
+        (9_984, 384, "IVF256,PQ96x8"),
+        (9_983, 384, "IVF255,PQ192x4"),
+        (9_983, 33, "IVF255,PQ33x4"),
+        (1_000_000, 33, "IVF4000,PQ11x8"),
+        (1_000_000, 130, "IVF4000,PQ65x8"),
+    ],
+)
+def test_ivf_pq_has_two_bits_a_dimension_in_codes_that_so_many_passages_can_teach(passages, width, factory):
+    assert factory_string("IVF-PQ", passages, width) == factory
+
+
+@pytest.mark.parametrize(("passages", "width"), [(9_984, 6), (624, 6), (624, 5), (9_984, 5)])
+def test_every_ivf_pq_is_one_that_faiss_builds_without_a_warning(tmp_path, passages, width, capfd):
+    random_vectors(passages, width).tofile(tmp_path / "vectors.f32")
+    assert build_faiss(tmp_path, width, DenseConfig("IVF-PQ")) == passages
+    assert "WARNING" not in capfd.readouterr().err
+    index = faiss.read_index(str(tmp_path / "index.faiss"))
+    assert (index.ntotal, index.metric_type) == (passages, faiss.METRIC_INNER_PRODUCT)
+
+
+def test_an_index_learns_from_two_hundred_thousand_vectors_or_as_many_as_its_lists_need():
+    assert training_vectors("IVF4000,Flat", 1_000_000) == 200_000
+    assert training_vectors("PCA64,IVF11893_HNSW32,PQ96x8", 8_841_823) == 39 * 11_893
+    assert training_vectors("IVF11893,Flat", 300_000) == 300_000
+    assert training_vectors("PQ96", 50) == 50
+
+
+def test_vectors_that_teach_are_drawn_evenly_and_no_more_than_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(dense_config, "_TRAINING_VECTORS", 100)
+    random_vectors(199, 8).tofile(tmp_path / "vectors.f32")
+    assert build_faiss(tmp_path, 8, DenseConfig("IVF2,Flat")) == 100
+    assert build_faiss(tmp_path, 8, DenseConfig("HNSW")) == 0
+    places = evenly(199, 100)
+    assert (len(set(places)), places[0], places[-1]) == (100, 0, 197)
+    assert set(np.diff(places)) == {1, 2}
+
+
+def random_vectors(count, width):
+    vectors = np.random.default_rng(5).standard_normal((count, width), dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("depth", [1, 7, 40, 100])
+def test_exact_search_block_by_block_is_the_sort_of_all_products(monkeypatch, depth):
+    monkeypatch.setattr(dense, "PASSAGES_AT_ONCE", 16)
+    vectors, queries = random_vectors(100, 8), random_vectors(5, 8)[::-1]
+    scores, rows = exact_search(vectors, np.ascontiguousarray(queries), depth)
+    products = queries @ vectors.T
+    assert rows.tolist() == np.argsort(-products, axis=1)[:, :depth].tolist()
+    assert scores == pytest.approx(np.take_along_axis(products, rows, axis=1), abs=1e-6)
+
+
+def test_however_few_queries_are_searched_at_once_the_run_is_the_same(scorer, encoded, monkeypatch):
+    whole = search(scorer, encoded, DenseConfig())
+    monkeypatch.setattr(dense, "_QUERIES_AT_ONCE", 3)
+    assert dict(search(scorer, encoded, DenseConfig())) == dict(whole)
+
+
+def test_equal_vectors_are_ordered_by_doc_id_whatever_faiss_says():
+    vectors = np.repeat(random_vectors(2, 8), 3, axis=0)
+    index = faiss.IndexFlatIP(8)
+    index.add(vectors)
+    run = DenseIndex(index, ["a", "b", "c", "d", "e", "f"]).search({"q": Query("q", "")}, vectors[:1], 6)
+    assert run["q"].doc_ids == ("c", "b", "a", "f", "e", "d")
+
+
+def test_a_query_that_finds_nothing_is_left_out():
+    quantizer = faiss.IndexFlatIP(2)
+    quantizer.add(np.eye(2, dtype=np.float32))
+    index = faiss.IndexIVFFlat(quantizer, 2, 2, faiss.METRIC_INNER_PRODUCT)
+    index.is_trained = True
+    index.add(np.eye(2, dtype=np.float32)[:1])
+    queries = {query_id: Query(query_id, "") for query_id in ("first", "second")}
+    run = DenseIndex(index, ["a"]).search(queries, np.eye(2, dtype=np.float32), 5)
+    assert {query_id: ranking.doc_ids for query_id, ranking in run.items()} == {"first": ("a",)}
+
+
+def test_doc_ids_may_hold_what_ends_lines_elsewhere(scorer, encoded, tmp_path):
+    odd = [f"d\u2028{number}\x85" for number in range(len(TEXTS))]
+    build_faiss(encoded, scorer.model.width, DenseConfig())
+    (tmp_path / "index.faiss").write_bytes((encoded / "index.faiss").read_bytes())
+    (tmp_path / "doc_ids.txt").write_text("".join(f"{doc_id}\n" for doc_id in odd))
+    assert list(open_faiss(tmp_path, DenseConfig())._doc_ids) == odd
+
+
+def test_a_kind_that_faiss_has_for_cpus_alone_stays_there():
+    class Gpus:
+        """As faiss-gpu answers on a machine with GPUs."""
+
+        get_num_gpus = staticmethod(lambda: 2)
+
+        @staticmethod
+        def index_cpu_to_all_gpus(index):
+            if index == "HNSW":
+                raise RuntimeError("Error: This index type is not implemented on GPU.")
+            return f"{index} on all"
+
+    assert [dense._on_gpu(Gpus, kind) for kind in ("HNSW", "Flat")] == ["HNSW", "Flat on all"]
+
+
+def test_a_search_that_faiss_refuses_is_one_sentence():
+    index = faiss.index_factory(8, "IVF2,Flat")  # not trained
+    with pytest.raises(SearchIndexError, match=r"^FAISS refuses to search 5 passages deep: .*\.$"):
+        DenseIndex(index, ["a"] * 9).find(random_vectors(1, 8), 5)
 
 
 def test_without_faiss_one_sentence_says_what_to_install():
@@ -157,7 +271,7 @@ def test_ef_search_reaches_the_graph_behind_a_transform(scorer, encoded):
 def test_what_the_model_could_not_read_is_counted(collection, tiny, tmp_path):
     config = RankerConfig("dual", query_length=8, length=9)
     short = Scorer(create_model(config, str(tiny()), 3), Speed("float32", "cpu"))
-    cut = encode_collection(short, collection, tmp_path, lambda _: None)
+    cut = encode_collection(short, collection, tmp_path, lambda _: None, tmp_path / "left")
     lengths = [len(text.split()) for text in TEXTS]
     assert cut.pairs == sum(length > 7 for length in lengths) > 0
     assert cut.tokens == sum(max(0, length - 7) for length in lengths)

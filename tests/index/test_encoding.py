@@ -1,13 +1,14 @@
 """An encoding that was stopped after any part ends with the vectors of one that was not."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from ranker.index import dense
-from ranker.index.dense import encode_collection
+from ranker.index import encoding
+from ranker.index.encoding import encode_collection
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Cut, Scorer
@@ -24,7 +25,7 @@ class StoppedError(Exception):
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dense, "_PASSAGES_AT_ONCE", PART)
+    monkeypatch.setattr(encoding, "PASSAGES_AT_ONCE", PART)
 
 
 @pytest.fixture
@@ -79,7 +80,46 @@ def test_vectors_and_counts_are_those_of_an_encoding_that_was_not_stopped(make, 
     undisturbed = make()
     encoded(undisturbed, collection, tmp_path / "undisturbed")
     assert again.tally.tokens < undisturbed.tally.tokens or parts == 0
-    assert not (tmp_path / "ended" / "left").exists()
+
+
+def test_vectors_are_kept_until_whoever_needs_them_has_done_with_them(make, collection, tmp_path, whole):
+    """Else a FAISS index that cannot be written costs the encoding."""
+    again = make()
+    assert encoded(again, collection, tmp_path / "whole") == whole
+    assert again.tally.tokens == 0
+
+
+@pytest.mark.parametrize("place", [0, 3_000, -1])
+def test_a_bit_that_flipped_meanwhile_is_found_and_all_is_encoded_anew(make, collection, tmp_path, whole, place):
+    stopped(make(), collection, tmp_path / "ended", 3)
+    path = tmp_path / "ended" / "left" / "vectors.f32"
+    content = bytearray(path.read_bytes())
+    assert len(content) > 3_000
+    content[place] ^= 1
+    path.write_bytes(content)
+    again, undisturbed = make(), make()
+    assert encoded(again, collection, tmp_path / "ended") == whole
+    encoded(undisturbed, collection, tmp_path / "undisturbed")
+    assert again.tally.tokens == undisturbed.tally.tokens
+
+
+def test_an_index_that_shares_the_file_of_an_encoding_keeps_it_when_another_begins(make, collection, tmp_path):
+    (tmp_path / "index").mkdir()
+    encode_collection(make(), collection, tmp_path / "index", lambda _: None, tmp_path / "left")
+    before = (tmp_path / "index" / "vectors.f32").read_bytes()
+    (tmp_path / "other").mkdir()
+    encode_collection(make(length=30), collection, tmp_path / "other", lambda _: None, tmp_path / "left")
+    assert (tmp_path / "index" / "vectors.f32").read_bytes() == before
+    assert (tmp_path / "other" / "vectors.f32").read_bytes() != before
+
+
+def test_where_the_file_system_has_no_links_vectors_are_moved(make, collection, tmp_path, whole, monkeypatch):
+    def link(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", link)
+    assert encoded(make(), collection, tmp_path / "ended") == whole
+    assert not (tmp_path / "ended" / "left" / "vectors.f32").exists()
 
 
 def test_another_model_begins_anew(make, collection, tmp_path):
