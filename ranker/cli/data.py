@@ -147,7 +147,7 @@ def index_command(
 
 def _recall(output: Path, built: DenseSettings) -> str:
     """What was measured, with what it was measured on."""
-    asked = f"{built.recall_queries} {built.recall_of} in one batch, {built.recall_threads} threads"
+    asked = f"{built.recall_queries} {built.recall_of} in one batch, threads: {built.recall_threads}"
     speed = f"{built.ms_per_query:.3f} ms per query, exact search {built.exact_ms_per_query:.3f} ms ({asked})"
     return f"{output}: {built.factory}, recall@{built.recall_at} {built.recall:.4f} of exact search, {speed}."
 

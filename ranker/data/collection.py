@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ranker.data.beir import parse_passage
 from ranker.data.cache import cache_folder
 from ranker.data.files import decode_line, open_text_lines, read_lines, reason, written_folder
+from ranker.data.intact import checked_digest, file_digest
 from ranker.data.records import Passage
 from ranker.data.unchanged import Unchanged, stamp
 from ranker.errors import DataError
@@ -29,9 +31,12 @@ _BATCH = 65_536
 _READ_BYTES = 8_192
 """What is read of a passage at once; most are shorter."""
 
-_FORMAT = 2
+_FORMAT = 3
 
 _COLUMNS = ("hashes", "offsets", "numbers")
+
+_PLAIN = "corpus.jsonl"
+"""What a ``.gz`` is unpacked to, beside its table."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Collection:
             table = _table(folder)
         if table is None:
             raise DataError(f"{folder}: is changed by somebody else; give the command again.")
-        return cls(path, folder / "corpus.jsonl" if path.suffix == ".gz" else path, table, unchanged)
+        return cls(path, folder / _PLAIN if path.suffix == ".gz" else path, table, unchanged)
 
     def check_unchanged(self) -> None:
         """Holds that the file is what it was when it was opened.
@@ -147,9 +152,19 @@ def _table(folder: Path) -> _Table | None:
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         columns = [np.asarray(np.memmap(folder / name, np.uint64, mode="r")) for name in _COLUMNS]
-        if all(len(column) == meta["passages"] for column in columns):
+        whole = all(checked_digest(folder / name, digest) == digest for name, digest in _digests(folder, meta).items())
+        if whole and all(len(column) == meta["passages"] for column in columns):
             return _Table(columns[0], columns[1], columns[2], str(meta["digest"]))
     return None
+
+
+def _digests(folder: Path, meta: dict[str, Any]) -> dict[str, str]:
+    """What each file should have; passages that were unpacked are the collection, and have its own.
+
+    Raises: KeyError or TypeError where that is not said.
+    """
+    unpacked = {_PLAIN: meta["digest"]} if (folder / _PLAIN).exists() else {}
+    return unpacked | {name: meta["sha256"][name] for name in _COLUMNS}
 
 
 def _changed(path: Path) -> str:
@@ -192,13 +207,15 @@ def _build(path: Path, folder: Path) -> None:
     """Reads the collection once: checks every line, and writes the columns of the table, and the digest."""
     plain = path
     if path.suffix == ".gz":
-        plain = folder / "corpus.jsonl"
+        plain = folder / _PLAIN
         with plain.open("wb") as unpacked:
             unpacked.writelines(line for _, line in read_lines(path))
     buckets = [folder / f"bucket{number}" for number in range(_BUCKETS)]
     digest, count = _scan(path, plain, buckets)
     _sort(path, plain, buckets, folder)
-    (folder / "meta.json").write_text(json.dumps({"digest": digest, "passages": count, "source": str(path)}))
+    digests = {name: file_digest(folder / name) for name in _COLUMNS}
+    meta = {"digest": digest, "passages": count, "source": str(path), "sha256": digests}
+    (folder / "meta.json").write_text(json.dumps(meta))
 
 
 def _scan(path: Path, plain: Path, buckets: list[Path]) -> tuple[str, int]:

@@ -282,7 +282,7 @@ def test_recall_is_told_and_written_down(ranker, dataset, tiny, tmp_path):
     assert said.err.splitlines()[-1] == (
         f"{tmp_path / 'index'}: IVF1,PQ16x4, recall@5 {settings['recall']:.4f} of exact search, "
         f"{settings['ms_per_query']:.3f} ms per query, exact search {settings['exact_ms_per_query']:.3f} ms "
-        f"(8 queries of dev in one batch, {settings['recall_threads']} threads)."
+        f"(8 queries of dev in one batch, threads: {settings['recall_threads']})."
     )
     assert ranker("retrieve", dataset, "--index", tmp_path / "index", "-o", tmp_path / "a.run").status == 0
     assert json.loads((tmp_path / "a.run.json").read_text())["index"]["recall"] == settings["recall"]

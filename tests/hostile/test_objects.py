@@ -9,6 +9,7 @@ from parsers import PARSERS, outcome
 from ranker.cli.study_folder import read_facts
 from ranker.data.collection import Collection
 from ranker.data.imports.formats import FORMATS
+from ranker.data.records import Passage
 from ranker.errors import DataError
 
 OBJECTS = ["corpus", "queries", "squad", "dpr", "manifest of a run", "manifest of an index", "ranker.json"]
@@ -94,6 +95,28 @@ def test_a_cached_index_that_is_damaged_is_built_again(
     (damaged,) = (tmp_path / "cache").rglob(name)
     damaged.write_bytes(content)
     assert Collection.open(path)["d2"].text == "two é\n"
+
+
+@pytest.mark.parametrize("name", ["hashes", "offsets", "numbers", "corpus.jsonl"])
+@pytest.mark.parametrize("damage", ["a bit", "zeros"])
+def test_a_cached_index_of_the_right_size_and_wrong_bytes_is_built_again(
+    name: str, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the wrong passage's tokens would be read, and scored, without a word."""
+    monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "corpus.jsonl.gz"
+    path.write_bytes(PARSERS["corpus.gz"].valid)
+    before = Collection.open(path)
+    (damaged,) = (tmp_path / "cache").rglob(name)
+    content = bytearray(damaged.read_bytes())
+    content[10] ^= 1
+    damaged.write_bytes(content if damage == "a bit" else bytes(len(content)))
+    after = Collection.open(path)
+    assert after.digest == before.digest
+    assert [(passage, after.number(passage.doc_id), after[passage.doc_id]) for passage in after] == [
+        (Passage("d1", "T", "one"), 0, Passage("d1", "T", "one")),
+        (Passage("d2", "", "two é\n"), 1, Passage("d2", "", "two é\n")),
+    ]
 
 
 def test_a_passage_as_long_as_a_line_may_be_is_found_quickly(tmp_path: Path, seconds) -> None:
