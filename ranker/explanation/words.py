@@ -1,7 +1,9 @@
 """The words of a text as a reader sees them, and what each token of a model belongs to."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from ranker.scoring.stopwords import STOPWORDS
@@ -9,10 +11,24 @@ from ranker.scoring.stopwords import STOPWORDS
 Kind = Literal["marker", "stopword", "content", "punctuation"]
 KINDS: Final[tuple[Kind, ...]] = ("marker", "stopword", "content", "punctuation")
 
-_WORD: Final = re.compile(
-    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+(?:['\u2019][^\W_]+)*"
+_ALONE: Final = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Burmese
+    (0x1780, 0x17FF),  # Khmer
+    (0x3040, 0x30FF),
+    (0x3400, 0x9FFF),
+    (0xA9E0, 0xA9FF),  # Burmese
+    (0xAA60, 0xAA7F),  # Burmese
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
 )
-"""Letters and digits that stand together; of scripts that set no spaces, Chinese and Japanese, each character."""
+"""Scripts that set no spaces between words: Chinese and Japanese, and those named."""
+
+_JOINERS: Final = ("\u200c", "\u200d")
+"""Zero-width: they say how the letters of one word of an Indic or Arabic script join."""
+
+_WORD: Final = re.compile("am*|l[lm]*(?:'l[lm]*)*")
+"""Over the classes of a text's characters; marks, as vowel signs are, belong to the letter before them."""
 
 
 class Word(NamedTuple):
@@ -29,8 +45,22 @@ class Word(NamedTuple):
 
 
 def words_of(text: str) -> list[Word]:
-    """The words of a text in order; punctuation is none."""
-    return [Word(match.group(), match.start(), match.end()) for match in _WORD.finditer(text)]
+    """The words of a text in order: letters and digits that stand together; punctuation is none.
+
+    Of scripts that set no spaces each character is one.
+    """
+    found = _WORD.finditer("".join(map(_class, text)))
+    return [Word(text[match.start() : match.end()], match.start(), match.end()) for match in found]
+
+
+@lru_cache(maxsize=65_536)
+def _class(character: str) -> str:
+    """``l``: letter or digit, ``a``: one that is a word alone, ``m``: mark, ``'``: apostrophe; else a space."""
+    if character in _JOINERS or unicodedata.category(character).startswith("M"):
+        return "m"
+    if character.isalnum():
+        return "a" if any(first <= ord(character) <= last for first, last in _ALONE) else "l"
+    return "'" if character in "'\u2019" else " "
 
 
 def without_word(text: str, word: Word) -> str:

@@ -16,6 +16,22 @@ from ranker.explanation.words import KINDS, kinds_of, without_word, words_of
         ("ひらがな", ["ひ", "ら", "が", "な"]),
         ("서울은 크다", ["서울은", "크다"]),
         ("Ärger über Öl", ["Ärger", "über", "Öl"]),
+        ("हिन्दी की किताब", ["हिन्दी", "की", "किताब"]),
+        ("বাংলা ভাষা", ["বাংলা", "ভাষা"]),
+        ("தமிழ் மொழி", ["தமிழ்", "மொழி"]),
+        ("क्\u200dष is one", ["क्\u200dष", "is", "one"]),
+        ("می\u200cرویم", ["می\u200cرویم"]),
+        ("Cafe\u0301 noir", ["Cafe\u0301", "noir"]),
+        ("שָׁלוֹם", ["שָׁלוֹם"]),
+        ("ที่นี่ 2 km", ["ที่", "นี่", "2", "km"]),
+        ("น้ำ", ["น้", "ำ"]),
+        ("ພາສາ", ["ພ", "າ", "ສ", "າ"]),
+        ("ភាសា", ["ភា", "សា"]),
+        ("မြန်မာ", ["မြ", "န်", "မာ"]),
+        ("ガラス・が", ["ガ", "ラ", "ス", "が"]),
+        ("か\u3099", ["か\u3099"]),
+        ("\U00020000\U00020001", ["\U00020000", "\U00020001"]),
+        ("\u2764\ufe0f", []),
         ("... !", []),
         ("", []),
     ],
@@ -55,6 +71,12 @@ def test_pieces_of_a_word_are_of_its_kind_and_marks_are_punctuation():
 def test_a_token_with_the_space_before_its_word_is_of_that_word():
     """Byte-level and sentencepiece tokenizers may count the space in."""
     assert kinds_of([(0, 3), (3, 11)], words_of("the capital")) == ["stopword", "content"]
+
+
+@pytest.mark.parametrize("text", ["हिन्दी", "ที่", "বাংলা", "မြန်မာ"])
+def test_vowel_signs_and_tone_marks_are_no_punctuation(text):
+    spans = [(place, place + 1) for place in range(len(text))]
+    assert set(kinds_of(spans, words_of(text))) == {"content"}
 
 
 def test_every_kind_is_named_once():
