@@ -45,7 +45,7 @@ def page(explanation: Explanation) -> str:
         summary=escape(summary(explanation)),
         query=_coloured(pair.query, explanation, found.of("query")),
         passage=_coloured(pair.passage, explanation, found.of("passage")),
-        words="\n".join(map(_row, strongest(explanation))),
+        words="\n".join(map(_row, strongest(explanation))) or '<tr><td colspan="4">none</td></tr>',
         attention=_attention(explanation.attention),
     )
 

@@ -1,15 +1,27 @@
 """How much each word matters: the score with it, less the score without it (Zeiler & Fergus 2014, section 4.2)."""
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ranker.errors import ModelError
 from ranker.explanation.words import Word, without_word, words_of
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.scorer import Advance, Pairs, Scorer
 
 Part = Literal["query", "passage"]
+Watch = Callable[[int], AbstractContextManager[Advance]]
+"""Told how many pairs are to be scored, it gives what is told of those that were."""
+
+_PORTION: Final = 32
+"""Pairs that are scored before it is told how far it is."""
+
+_MARGIN: Final = 16
+"""Tokens by which a text that begins in the middle of another may differ from the end of that one."""
 
 
 class PairText(NamedTuple):
@@ -41,18 +53,55 @@ class Occlusion:
         return [one for one in self.words if one.part == part]
 
 
-def occlude(scorer: Scorer, pairs: Sequence[PairText], parts: Sequence[Part] = ("query", "passage")) -> list[Occlusion]:
-    """The importance of every word of every pair; all pairs, whole and occluded, are scored in one call."""
-    texts = [[pair, *(one for part in parts for _, one in _occluded(pair, part))] for pair in pairs]
-    scores = scorer.scores(as_ids(scorer, [text for group in texts for text in group]), lambda _: None)
-    found, start = [], 0
-    for pair, group in zip(pairs, texts, strict=True):
-        whole, *less = scores[start : start + len(group)].tolist()
-        words = [(part, word) for part in parts for word, _ in _occluded(pair, part)]
-        importances = (WordImportance(*key, whole - score) for key, score in zip(words, less, strict=True))
-        found.append(Occlusion(pair, whole, tuple(importances)))
-        start += len(group)
+@contextmanager
+def unwatched(_: int) -> Iterator[Advance]:
+    """Nobody is told how far it is."""
+    yield lambda _: None
+
+
+def occlude(
+    scorer: Scorer,
+    pairs: Sequence[PairText],
+    parts: Sequence[Part] = ("query", "passage"),
+    watch: Watch = unwatched,
+) -> list[Occlusion]:
+    """The importance of every word of every pair; all pairs, whole and occluded, are scored in one call.
+
+    What the model reads alike is scored once, so a word that it does not read has no importance and costs nothing;
+    ``watch`` is told how many pairs that leaves.
+    Raises: ModelError for a model that draws by the text which stopwords it reads.
+    """
+    if scorer.model.config.stopwords == "random":
+        raise ModelError(
+            f"{scorer.model.source}: draws by the whole text which stopwords it leaves out, so without a word it would "
+            "leave out others; expected a model whose stopwords are 'keep' or 'drop'."
+        )
+    occluded = [list(_occluded(scorer, pair, parts)) for pair in pairs]
+    texts = [text for pair, group in zip(pairs, occluded, strict=True) for text in (pair, *(one[2] for one in group))]
+    scores = iter(_scores(scorer, texts, watch).tolist())
+    found = []
+    for pair, group in zip(pairs, occluded, strict=True):
+        whole = next(scores)
+        importances = tuple(WordImportance(part, word, whole - next(scores)) for part, word, _ in group)
+        found.append(Occlusion(pair, whole, importances))
     return found
+
+
+def _scores(scorer: Scorer, texts: Sequence[PairText], watch: Watch) -> NDArray[np.float32]:
+    """The score of each pair; pairs that the model reads alike have one."""
+    pairs = as_ids(scorer, texts)
+    read = (pairs.passages.lengths + pairs.passages.lost)[pairs.rows[:, 1]] - scorer.lost(pairs)
+    first: dict[tuple[bytes, bytes], int] = {}
+    kinds = [
+        first.setdefault((pairs.queries[query].tobytes(), pairs.passages[passage][:most].tobytes()), len(first))
+        for (query, passage), most in zip(pairs.rows.tolist(), read.tolist(), strict=True)
+    ]
+    work = scorer.work(pairs.only(np.unique(kinds, return_index=True)[1]))
+    # a model that reads apart tells how far it is after each portion alone
+    size = _PORTION if scorer.model.config.apart else len(first)
+    with watch(len(first)) as advance:
+        portions = (np.arange(start, min(start + size, len(first))) for start in range(0, len(first), size))
+        return np.concatenate([work.scores(portion, advance) for portion in portions])[kinds]
 
 
 def as_ids(scorer: Scorer, pairs: Sequence[PairText]) -> Pairs:
@@ -71,7 +120,23 @@ def share_for_half(occlusion: Occlusion) -> float:
     return float((np.searchsorted(np.cumsum(sizes), sizes.sum() / 2) + 1) / len(sizes))
 
 
-def _occluded(pair: PairText, part: Part) -> Iterator[tuple[Word, PairText]]:
-    text: str = getattr(pair, part)
-    for word in words_of(text):
-        yield word, pair._replace(**{part: without_word(text, word)})
+def _occluded(scorer: Scorer, pair: PairText, parts: Sequence[Part]) -> Iterator[tuple[Part, Word, PairText]]:
+    """Every word, and the pair without it; where the model does not read as far as the word, the pair as it is."""
+    ids = as_ids(scorer, [pair])
+    lost = {"query": int(ids.queries.lost[0]), "passage": int(scorer.lost(ids)[0])}
+    for part in parts:
+        text: str = getattr(pair, part)
+        words = words_of(text)
+        reached = _reached(scorer, text, words, lost[part])
+        for number, word in enumerate(words):
+            yield part, word, pair._replace(**{part: without_word(text, word)}) if number < reached else pair
+
+
+def _reached(scorer: Scorer, text: str, words: Sequence[Word], lost: int) -> int:
+    """How many words begin before the tokens that are lost at the end of their text; rather a few too many."""
+
+    def is_lost(word: Word) -> bool:
+        rest = scorer.passages([text[word.start :]])
+        return int(rest.lengths[0] + rest.lost[0]) + _MARGIN <= lost
+
+    return bisect_left(words, True, key=is_lost) if lost else len(words)

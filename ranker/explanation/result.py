@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ranker.explanation.attention import LayerAttention, attention_mass
-from ranker.explanation.occlusion import Occlusion, PairText, as_ids, occlude, share_for_half
+from ranker.explanation.occlusion import Occlusion, PairText, Watch, as_ids, occlude, share_for_half, unwatched
 from ranker.scoring.scorer import Scorer
 
 
@@ -20,12 +20,12 @@ class Explanation:
     unread: int
 
 
-def explain(scorer: Scorer, pair: PairText) -> Explanation:
-    """Why the model scores a pair as it does.
+def explain(scorer: Scorer, pair: PairText, watch: Watch = unwatched) -> Explanation:
+    """Why the model scores a pair as it does; ``watch`` as ``occlude`` has it.
 
-    Raises: what scoring raises.
+    Raises: what scoring raises, and what ``occlude`` does.
     """
-    (occlusion,) = occlude(scorer, [pair])
+    (occlusion,) = occlude(scorer, [pair], watch=watch)
     pairs = as_ids(scorer, [pair])
     return Explanation(
         scorer.model.source,

@@ -1,8 +1,11 @@
 """The importance of a word is the score with it less the score without it."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
+from ranker.errors import ModelError
 from ranker.explanation.occlusion import Occlusion, PairText, WordImportance, occlude, share_for_half
 from ranker.explanation.words import Word, without_word, words_of
 from ranker.model.config import MODES, RankerConfig
@@ -54,6 +57,66 @@ def test_a_word_that_the_model_does_not_read_has_no_importance(tiny):
     (found,) = occlude(scorer, [PairText("which river", "the nile lies in egypt " + "water " * 20)])
     assert {one.importance for one in found.of("passage")[-5:]} == {0.0}
     assert found.of("passage")[1].importance != 0.0
+
+
+class Bar:
+    """What a progress bar is told."""
+
+    def __init__(self):
+        self.totals, self.steps = [], []
+
+    @contextmanager
+    def watch(self, total):
+        self.totals.append(total)
+        yield self.steps.append
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("stopwords", ["keep", "drop"])
+def test_a_long_passage_takes_no_more_pairs_than_the_model_reads_words(tiny, mode, stopwords):
+    scorer, bar = scorer_of(tiny(), mode, query_length=8, length=24, stopwords=stopwords), Bar()
+    pair = PairText("which river", "the nile lies in egypt and the seine in france " * 100)
+    (found,) = occlude(scorer, [pair], watch=bar.watch)
+    assert len(found.of("passage")) == 1000
+    assert bar.totals[0] <= 1 + 2 + 24 * (2 if stopwords == "drop" else 1)
+    assert sum(bar.steps) == bar.totals[0]
+    read = [place for place, one in enumerate(found.words) if one.importance]
+    assert read
+    assert max(read) < 60
+    for one in found.words[:60]:
+        texts = pair._asdict()
+        texts[one.part] = without_word(texts[one.part], one.word)
+        expected = found.score - score(scorer, texts["query"], texts["passage"])
+        assert one.importance == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_long_question_is_occluded_as_far_as_it_is_read(tiny):
+    scorer, bar = scorer_of(tiny(), query_length=8, length=24), Bar()
+    (found,) = occlude(scorer, [PairText("which river is in egypt " * 50, "the nile")], watch=bar.watch)
+    assert bar.totals[0] <= 1 + 8 + 2
+    assert all(one.importance for one in found.of("query")[:5])
+    assert {one.importance for one in found.of("query")[8:]} == {0.0}
+
+
+def test_a_model_that_reads_apart_tells_how_far_it_is_before_the_end(tiny):
+    bar = Bar()
+    occlude(scorer_of(tiny(), "dual", length=60), [PairText("which river", "nile egypt seine " * 15)], watch=bar.watch)
+    assert len(bar.steps) > 1
+    assert sum(bar.steps) == bar.totals[0]
+
+
+def test_a_stopword_that_the_model_leaves_out_anyway_has_no_importance(tiny):
+    (found,) = occlude(scorer_of(tiny(), stopwords="drop"), [PAIR])
+    for one in found.words:
+        assert (one.importance == 0.0) == (one.word.kind == "stopword")
+
+
+def test_a_model_that_draws_its_stopwords_by_the_text_is_refused(tiny):
+    """Left out are others of them, once any word is: the change would not be that word's."""
+    with pytest.raises(
+        ModelError, match=r": draws by the whole text .* expected a model whose stopwords are 'keep' or"
+    ):
+        occlude(scorer_of(tiny(), stopwords="random"), [PAIR])
 
 
 def test_one_text_alone_can_be_explained(tiny):
