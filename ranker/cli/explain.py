@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ranker.cli.model_options import MODEL_HELP, mode_option
-from ranker.cli.options import PATH, force_option, pooling_option, say, split_option, trust_option
+from ranker.cli.options import PATH, force_option, pooling_option, progress, say, shown, split_option, trust_option
 from ranker.errors import DataError
 from ranker.scoring.speed import DEVICES, Speed
 
@@ -88,13 +89,12 @@ def explain_command(
     pair = _pair(dataset, str(given[0]), str(given[1]), split)
     # single precision: bf16 rounds away what one word changes
     scorer = Scorer(load_model(source, mode, pooling, trust_remote_code), Speed("float32", device))
-    explanation = explain(scorer, pair)
+    explanation = explain(scorer, pair, lambda total: progress("explain", total, "pair"))
     if output:
         with written(output, force) as beside:
             beside.write_text(page(explanation), encoding="utf-8")
         say(f"{output}: {len(explanation.occlusion.words)} words explained.")
-    text = json.dumps(record(explanation), indent=2, ensure_ascii=False) if form == "json" else _table(explanation)
-    click.echo(text)
+    click.echo(_json(record(explanation)) if form == "json" else _table(explanation))
 
 
 def _pair(dataset: str | None, query: str, passage: str, split: str) -> PairText:
@@ -120,21 +120,30 @@ def _pair(dataset: str | None, query: str, passage: str, split: str) -> PairText
     return PairText(queries[query].text, data.collection[passage].contents)
 
 
+def _json(told: dict[str, Any]) -> str:
+    """JSON escapes the control characters of ASCII alone; a terminal obeys those above it too."""
+    text = json.dumps(told, indent=2, ensure_ascii=False)
+    return re.sub(r"[\x7f-\x9f]", lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
 def _table(explanation: Explanation) -> str:
     from ranker.explanation.document import strongest, summary
     from ranker.explanation.words import KINDS
 
     found = explanation.occlusion
     words = [
-        f"  {one.importance:+8.4f}  {one.word.text}  ({one.part}, {one.word.kind})" for one in strongest(explanation)
-    ]
+        f"  {one.importance:+8.4f}  {shown(one.word.text)}  ({one.part}, {one.word.kind})"
+        for one in strongest(explanation)
+    ] or ["  none"]
     layers = [
         f"  {one.layer:5d}  " + "  ".join(f"{one.shares[kind]:11.1%}" for kind in KINDS)
         for one in explanation.attention
-    ] or ["  none: this mode reads the word embeddings alone"]
+    ]
+    head = "  layer  " + "  ".join(f"{kind:>11}" for kind in KINDS)
+    attention = [head, *layers] if layers else ["  none: this mode reads the word embeddings alone"]
     return "\n".join(
         (
-            summary(explanation),
+            shown(summary(explanation)),
             "",
             "question: " + _coloured(explanation, found.pair.query, found.of("query")),
             "passage:  " + _coloured(explanation, found.pair.passage, found.of("passage")),
@@ -142,8 +151,8 @@ def _table(explanation: Explanation) -> str:
             "change of the score by the words that matter most",
             *words,
             "",
-            "attention  " + "  ".join(f"{kind:>11}" for kind in KINDS),
-            *layers,
+            "where the attention of each layer falls",
+            *attention,
         )
     )
 
@@ -156,7 +165,8 @@ def _coloured(explanation: Explanation, text: str, words: Sequence[WordImportanc
     for one, share in zip(words, shares(explanation, words), strict=True):
         scale = _FOR if share > 0 else _AGAINST
         strength = round(abs(share) * (len(scale) - 1))
-        styled = click.style(one.word.text, fg="black", bg=scale[strength]) if strength else one.word.text
-        parts += [text[end : one.word.start], styled]
+        word = shown(one.word.text)
+        styled = click.style(word, fg="black", bg=scale[strength]) if strength else word
+        parts += [shown(text[end : one.word.start]), styled]
         end = one.word.end
-    return "".join((*parts, text[end:]))
+    return "".join((*parts, shown(text[end:])))

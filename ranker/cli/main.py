@@ -12,6 +12,7 @@ from ranker.cli.doctor import doctor_command
 from ranker.cli.explain import explain_command
 from ranker.cli.fuse import fuse_command
 from ranker.cli.jobs import reproduce_command
+from ranker.cli.options import shown
 from ranker.cli.rerank import rerank_command
 from ranker.cli.results import compare_command, evaluate_command
 from ranker.cli.study import study_command
@@ -78,7 +79,6 @@ def main() -> None:
 
 
 def _stop(sentence: str, status: int) -> None:
-    """What a message quotes may come from anywhere; a terminal must not take it for orders."""
-    shown = (one if one.isprintable() else one.encode("unicode_escape").decode() for one in sentence)
-    click.echo("".join(shown), err=True)
+    """A sentence on stderr, and the end; what it quotes may come from anywhere."""
+    click.echo(shown(sentence), err=True)
     sys.exit(status)

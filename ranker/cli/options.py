@@ -140,3 +140,8 @@ def claim(output: Path, force: bool) -> None:
 def say(sentence: str) -> None:
     """One line on stderr, where progress goes."""
     click.echo(sentence, err=True)
+
+
+def shown(text: str) -> str:
+    """The text with its control characters spelled out: a terminal must not take what others wrote for orders."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

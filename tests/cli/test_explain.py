@@ -1,7 +1,12 @@
 """``ranker explain`` in the terminal, as JSON and as a page."""
 
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
+import termios
 
 import pytest
 from click.testing import CliRunner
@@ -26,6 +31,54 @@ def test_the_terminal_has_the_score_the_words_and_each_layer(ranker, tiny):
     assert changes == sorted(changes, key=abs, reverse=True)
     assert [line.split()[0] for line in lines[-3:]] == ["1", "2", "3"]
     assert all(line.count("%") == 4 for line in lines[-3:])
+
+
+def test_the_attention_is_headed_by_what_its_numbers_are(ranker, tiny):
+    lines = explain(ranker, tiny, *TEXTS).out.splitlines()
+    assert lines[-4].split() == ["layer", "marker", "stopword", "content", "punctuation"]
+    assert lines[-4].index("layer") + len("layer") == lines[-3].index("1") + 1
+
+
+def test_texts_without_words_say_so(ranker, tiny, tmp_path):
+    said = explain(ranker, tiny, "--query", "?", "--passage", "!!!", "--output", tmp_path / "why.html")
+    assert said.status == 0, said.err
+    lines = said.out.splitlines()
+    assert lines[lines.index("change of the score by the words that matter most") + 1] == "  none"
+    assert '<td colspan="4">none</td>' in (tmp_path / "why.html").read_text()
+
+
+HOSTILE = "the \x1b]0;X\x07 capital \x1b[2J of \x9b31m paris\u202e lies"
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_no_text_gives_orders_to_the_terminal(ranker, tiny, form):
+    said = explain(ranker, tiny, "--query", "where\x1b[2J is", "--passage", HOSTILE, "--format", form)
+    assert said.status == 0, said.err
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", said.out)
+    if form == "json":
+        assert json.loads(said.out)["passage"] == HOSTILE
+    else:
+        shown = "the \\x1b]0;X\\x07 capital \\x1b[2J of \\x9b31m paris\\u202e lies"
+        assert f"passage:  {shown}" in said.out.splitlines()
+
+
+def test_coloured_words_bring_no_orders_either(tiny):
+    words = ["explain", "--mode", "cross", "--model", str(tiny("bert", 1)), "--query", "where", "--passage", HOSTILE]
+    coloured = CliRunner().invoke(cli, words, color=True).output
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", re.sub(r"\x1b\[[\d;]+m", "", coloured))
+
+
+def test_a_terminal_sees_how_far_it_is(tiny):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (24, 100))
+    words = ["explain", "--mode", "cross", "--model", str(tiny("bert", 1)), *TEXTS]
+    done = subprocess.run([sys.executable, "-m", "ranker", *words], stdout=subprocess.PIPE, stderr=theirs, check=True)
+    os.write(theirs, b"end")
+    shown = os.read(ours, 65_536).decode()
+    os.close(theirs)
+    os.close(ours)
+    assert re.search(r"explain: +\d+%\|.*/17.0 .*pair", shown)
+    assert done.stdout.startswith(b"cross of ")
 
 
 def test_words_are_coloured_where_colours_are_shown(tiny):
