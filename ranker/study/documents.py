@@ -4,13 +4,17 @@ import json
 from html import escape
 from importlib import resources
 from string import Template
+from typing import Final
 
 from ranker.study.plots import all_plots
 from ranker.study.result import StudyResult
 from ranker.study.rows import RANDOM
 from ranker.study.tables import Table, all_tables, summary
 
-_CLASSES = {"held": "held", "not held": "lost", "undecided": "open"}
+_CLASSES: Final = {"held": "held", "not held": "lost", "undecided": "open"}
+
+_LONG: Final = 24
+"""Letters from which a cell of words needs some width of its own, or a narrow screen breaks it after each word."""
 
 
 def markdown(result: StudyResult) -> str:
@@ -54,7 +58,8 @@ def _html_table(table: Table) -> str:
 
 
 def _cell(tag: str, text: str, words: bool) -> str:
-    name = _CLASSES.get(text) or ("words" if words else "")
+    classes = ("words" if words else "", "long" if words and len(text) > _LONG else "", _CLASSES.get(text, ""))
+    name = " ".join(filter(None, classes))
     return f'<{tag} class="{name}">{escape(text)}</{tag}>' if name else f"<{tag}>{escape(text)}</{tag}>"
 
 

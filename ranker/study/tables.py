@@ -37,10 +37,11 @@ def summary(result: StudyResult) -> str:
     queries = len(best.mean.query_ids)
     words = {"won": "beats", "lost": "loses to", "undecided": "is not told apart from"}[found.outcome]
     captured = result.captured(best.name)
+    verb = "lost" if captured < 0 and _share(captured) != "0%" else "captured"
     gain = (
         ""
         if math.isnan(captured)
-        else f" It captured {captured:.0%} of what reordering {result.frame.depth} passages could gain."
+        else f" It {verb} {_share(abs(captured))} of what reordering {result.frame.depth} passages could gain."
     )
     return (
         f"Of {len(result.arms)} arms {best.name} is the best: it {words} {FIRST_STAGE} by {measure} "
@@ -88,7 +89,7 @@ def _against(difference: Difference | None) -> tuple[str, str]:
 
 
 def _share(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.0%}"
+    return "" if math.isnan(value) else f"{value:z.0%}"
 
 
 def claims(result: StudyResult) -> Table:
