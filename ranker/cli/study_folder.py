@@ -111,12 +111,12 @@ def read_facts(path: Path) -> dict[str, Any]:
     from ranker.data.manifest import read_manifest
 
     facts = read_manifest(path)
-    if facts.get("sha256") != digest(path):
-        raise DataError(f"{path}: is not the run that its manifest tells of; remove both, and give the study again.")
     training, halves = facts.get("training", _UNTRAINED), facts.get("words_for_half", {})
     numbers = [facts.get("milliseconds_per_query"), *_numbers_of(training)]
     if not isinstance(halves, dict) or not all(type(one) in (int, float) for one in (*numbers, *halves.values())):
         raise DataError(f"{path}: its manifest does not say what the arm cost; remove both, and give the study again.")
+    if facts.get("sha256") != digest(path):
+        raise DataError(f"{path}: is not the run that its manifest tells of; remove both, and give the study again.")
     return facts
 
 

@@ -48,7 +48,7 @@ def _smooth(losses: Sequence[float]) -> list[float]:
 
 
 def _losses() -> dict[str, str]:
-    study = StudyConfig(ablations=True, training=TrainingConfig(max_steps=1))
+    study = StudyConfig(ablations=True, training=TrainingConfig(max_steps=1, validations=0))
     learning = (arm for arm in arms_of(study) if arm.learns)
     return {arm.name: study.training_of(arm, 0).resolved(study.reading(arm)).loss for arm in learning}
 

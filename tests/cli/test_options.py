@@ -38,6 +38,7 @@ CONTRACT = {
     "explain": {"--mode", "--model", "--split", "--query", "--passage", "--query-id", "--doc-id", "--output", "-o"},
     "depth": {"--first", "--measure", "-m", "--split", "--format"},
     "verify": {"--dataset", "--model", "--queries", "--seed"},
+    "fuse": {"--method", "--weight", "--output", "-o", "--force"},
     "validate": set(),
     "doctor": set(),
     "reproduce": {"--dataset", "--model", "--seed", "--output", "-o", "--force"},

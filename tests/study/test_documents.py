@@ -22,7 +22,7 @@ from ranker.study.tables import summary
 from ranker.training.config import TrainingConfig
 
 TRAINING = {"negatives": 7, "groups_per_step": 16}
-ARMS = arms_of(StudyConfig(ablations=True, training=TrainingConfig(max_steps=1)))
+ARMS = arms_of(StudyConfig(ablations=True, training=TrainingConfig(max_steps=1, validations=0)))
 NAMES = [arm.name for arm in ARMS]
 QUERIES, DEPTH = 12, 5
 QRELS = {f"q{query}": {f"d{query % DEPTH}": 1} for query in range(QUERIES)}
