@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # torch's own name for it
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.attention.varlen import varlen_attn
 
@@ -17,8 +18,13 @@ from ranker.model.batch import Packed
 FAMILY: Final = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 """Backbones that are BERT's layers behind embeddings of their own."""
 
-_SHORT: Final = 192
-"""Tokens up to which two products of matrices are faster than torch's fused attention, in bfloat16 on a CPU."""
+_ROWS: Final = 128
+"""On a CPU matrices have a multiple of so many rows: oneDNN writes code for each new size, which costs milliseconds and
+stays in memory, some megabytes a size."""
+
+
+_FEW_ROWS: Final = 16
+"""The same of matrices that have a row for each input."""
 
 
 class Linear(Protocol):
@@ -63,7 +69,8 @@ class Group(NamedTuple):
 class PackedBatch(NamedTuple):
     """N inputs end to end on a device; attention is fastest where those of one length are neighbours.
 
-    Shape: ids, segments and positions (tokens,), ends (N + 1,) int32, firsts (N,).
+    On a CPU some rows that belong to no input may follow: ROWS and FIRSTS are ``tokens`` and N, rounded up.
+    Shape: ids, segments and positions (ROWS,), ends (N + 1,) int32, firsts (FIRSTS,).
     """
 
     ids: Tensor
@@ -78,11 +85,18 @@ class PackedBatch(NamedTuple):
         """What attention needs beside the tokens."""
         starts, lengths = packed.offsets[:-1], np.diff(packed.offsets)
         positions = np.arange(len(packed.ids)) - np.repeat(starts, lengths)
-        columns = (packed.ids, packed.segments, positions, packed.offsets.astype(np.int32), starts)
+        rows = _ROWS if device.type == "cpu" else 1
+        by_row = (_rounded(column, rows) for column in (packed.ids, packed.segments, positions))
+        columns = (*by_row, packed.offsets.astype(np.int32), _rounded(starts, min(rows, _FEW_ROWS)))
         ids, segments, places, ends, firsts = (
             torch.from_numpy(column).to(device, non_blocking=True) for column in columns
         )
         return cls(ids, segments, places, ends, firsts, tuple(groups_of(lengths.tolist())))
+
+    @property
+    def size(self) -> int:
+        """How many inputs there are."""
+        return len(self.ends) - 1
 
     @property
     def longest(self) -> int:
@@ -132,7 +146,7 @@ class PackedEncoder:
                 break
             hidden = self._whole(layer, hidden, batch)
             every.append(self._pool(hidden, batch))
-        return torch.stack(every if every_layer else every[-1:], dim=1).float()
+        return torch.stack(every if every_layer else every[-1:], dim=1)[: batch.size].float()
 
     def _embedded(self, batch: PackedBatch) -> Tensor:
         own = self._embeddings
@@ -145,7 +159,7 @@ class PackedEncoder:
     def _whole(self, layer: _Layer, hidden: Tensor, batch: PackedBatch) -> Tensor:
         """One layer for every token.
 
-        Shape: (tokens, H) to the same.
+        Shape: (ROWS, H) to the same.
         """
         queries, keys, values = layer.all_three(hidden).view(len(hidden), 3, self._heads, -1).unbind(1)
         return _behind_attention(layer, _attended(queries, keys, values, batch), hidden)
@@ -153,19 +167,24 @@ class PackedEncoder:
     def _summary(self, layer: _Layer, hidden: Tensor, batch: PackedBatch) -> Tensor:
         """One layer for the first token of each input, which attends to all.
 
-        Shape: (tokens, H) to (N, H).
+        Shape: (ROWS, H) to (FIRSTS, H).
         """
         first = hidden[batch.firsts]
         queries = layer.queries(first).view(len(first), self._heads, -1)
         keys, values = layer.keys_values(hidden).view(len(hidden), 2, self._heads, -1).unbind(1)
-        return _behind_attention(layer, _attended(queries, keys, values, batch), first)
+        return _behind_attention(layer, _attended(queries, keys, values, batch, alone=True), first)
 
     def _pool(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
-        """Shape: (tokens, H) to (N, H)."""
+        """Shape: (ROWS, H) to (FIRSTS, H) or (N, H)."""
         if self._pooling == "cls":
             return hidden[batch.firsts]
         width = hidden.shape[-1]
         return torch.cat([hidden[g.tokens].view(g.inputs, g.length, width).float().mean(dim=1) for g in batch.groups])
+
+
+def _rounded(column: NDArray[np.integer[Any]], rows: int) -> NDArray[np.integer[Any]]:
+    """With zeros behind it, so that its length is a multiple."""
+    return np.pad(column, (0, -len(column) % rows))
 
 
 def groups_of(lengths: Sequence[int]) -> Iterator[Group]:
@@ -177,36 +196,29 @@ def groups_of(lengths: Sequence[int]) -> Iterator[Group]:
         first += count * length
 
 
-def _attended(queries: Tensor, keys: Tensor, values: Tensor, batch: PackedBatch) -> Tensor:
-    """What each query token, or the one of each input, takes from its input's tokens.
+def _attended(queries: Tensor, keys: Tensor, values: Tensor, batch: PackedBatch, alone: bool = False) -> Tensor:
+    """What each query token, or ``alone`` the one of each input, takes from its input's tokens.
 
-    Shape: queries (tokens or N, heads, H / heads), keys and values (tokens, heads, H / heads), result (tokens or N, H).
+    Shape: queries (ROWS or FIRSTS, heads, H / heads), keys and values (ROWS, heads, H / heads), result the same as
+    queries with all heads end to end, (ROWS or FIRSTS, H); 0 in rows of no input.
     """
-    alone = len(queries) == len(batch.firsts)
     if queries.is_cuda and queries.dtype != torch.float32:
         steps = torch.arange(len(batch.ends), dtype=torch.int32, device=queries.device) if alone else batch.ends
         most = 1 if alone else batch.longest
-        attended: Any = varlen_attn(queries, keys, values, steps, batch.ends, most, batch.longest)
-        return attended.flatten(1)  # type: ignore[no-any-return]
-    parts, start = [], 0
+        joined: Any = varlen_attn(queries, keys, values, steps, batch.ends, most, batch.longest)
+        return joined.flatten(1)  # type: ignore[no-any-return]
+    found, start = queries.new_zeros(queries.shape), 0
     for group in batch.groups:
         length = 1 if alone else group.length
-        own = queries[start : start + group.inputs * length]
-        start += len(own)
-        rows = (
+        own = slice(start, start + group.inputs * length)
+        start = own.stop
+        query, key, value = (
             part.view(group.inputs, -1, *part.shape[1:]).transpose(1, 2)
-            for part in (own, keys[group.tokens], values[group.tokens])
+            for part in (queries[own], keys[group.tokens], values[group.tokens])
         )
-        parts.append(_attention(*rows).transpose(1, 2).flatten(0, 1).flatten(1))
-    return torch.cat(parts)
-
-
-def _attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Shape: (N, heads, Lq, H / heads), (N, heads, L, H / heads) twice, to the shape of the first."""
-    if keys.dtype == torch.bfloat16 and keys.shape[2] <= _SHORT:
-        weights = torch.matmul(queries, keys.transpose(2, 3)).mul_(keys.shape[3] ** -0.5)
-        return torch.matmul(weights.softmax(dim=-1), values)
-    return F.scaled_dot_product_attention(queries, keys, values)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        found[own].view(group.inputs, length, *queries.shape[1:]).copy_(attended)
+    return found.flatten(1)
 
 
 def _behind_attention(layer: _Layer, attended: Tensor, hidden: Tensor) -> Tensor:

@@ -91,8 +91,10 @@ class PackedReader:
         return self._summaries(inputs, every_layer=False)[:, 0]
 
     def _summaries(self, inputs: Packed, every_layer: bool) -> Tensor:
-        self._tally.tokens += len(inputs.ids)
-        return self._encoder.summaries(PackedBatch.of(inputs, self._device), every_layer)
+        batch = PackedBatch.of(inputs, self._device)
+        self._tally.tokens += len(batch.ids)
+        self._tally.padding += len(batch.ids) - len(inputs.ids)
+        return self._encoder.summaries(batch, every_layer)
 
 
 def reader_of(

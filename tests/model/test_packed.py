@@ -145,7 +145,7 @@ def test_both_readers_give_the_same_views(encoder, family):
         assert getattr(found, name).shape == getattr(padded, name).shape
 
 
-@pytest.mark.parametrize(("family", "computed", "padding"), [("bert", 34, 0), ("distilbert", 42, 8)])
+@pytest.mark.parametrize(("family", "computed", "padding"), [("bert", 128, 94), ("distilbert", 42, 8)])
 def test_padding_is_tallied_where_there_is_any(encoder, family, computed, padding):
     tally = Tally()
     with torch.inference_mode():
@@ -153,6 +153,17 @@ def test_padding_is_tallied_where_there_is_any(encoder, family, computed, paddin
             packed(inputs_of([14, 14, 6])), Reads("last")
         )
     assert (tally.tokens, tally.padding, tally.share) == (computed, padding, padding / computed)
+
+
+@pytest.mark.parametrize("lengths", [[14], [14, 14, 6], [1] * 128, [15, *[1] * 112, 1], [9] * 300])
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_rows_that_belong_to_no_input_change_nothing(encoder, lengths, pooling):
+    """Of a batch alone in its matrices, and of one with as many rows for tokens as for inputs."""
+    own, inputs = encoder("bert", pooling), inputs_of(lengths)
+    batch = PackedBatch.of(packed(inputs), CPU)
+    found = PackedEncoder(own.backbone, pooling, MAKERS[1]).summaries(batch, False)
+    assert torch.allclose(found, expected(own, inputs), atol=1e-5)
+    assert (len(batch.ids) % 128, len(batch.firsts) % 16, batch.size) == (0, 0, len(lengths))
 
 
 def test_nothing_computed_is_no_padding():
