@@ -66,7 +66,7 @@ def test_every_run_has_a_manifest_that_says_how_it_came_to_be(ranker, dataset, f
     assert len(manifest["model"]["sha256"]) == len(manifest["dataset"]["collection"]) == 64
     assert (manifest["pairs"], manifest["pairs_cut"], manifest["queries_cut"]) == (40, 0, 0)
     assert manifest["pairs_per_second"] > 0
-    assert manifest["padding"] == 0
+    assert 0 < manifest["padding"] < 0.5  # small batches are rounded up to what the CPU's products take
     assert manifest["precision"] in ("float32", "bf16")
     assert manifest["versions"]["torch"]
 
