@@ -42,8 +42,8 @@ study() { # dataset run output, then options
     dataset=$1 run=$2 output=$3
     shift 3
     ranker study "$dataset" --run "$run" --output "runs/$output" --models models --train qa --train-run qa.train.run \
-        --train-run qa.dev.run --steps-each "$steps" --negatives 3 --groups-per-step 16 --negative-depth 20 \
-        --learning-rate 3e-4 --head-learning-rate 1e-3 --length 128 --frozen-layers 1 --no-dropout --validations 0 \
+        --steps-each "$steps" --negatives 3 --groups-per-step 16 --negative-depth 20 \
+        --learning-rate 3e-4 --head-learning-rate 1e-3 --length 128 --frozen-layers 1 --no-dropout \
         $seeds "$@" > /dev/null
 }
 
@@ -68,7 +68,6 @@ modes() { # mode...
 sample squad-sentences
 sample medquad
 bm25 qa train qa.train.run
-bm25 qa dev qa.dev.run
 for name in squad-sentences medquad; do
     bm25 "$name" test "$name.run"
 done

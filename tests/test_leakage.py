@@ -63,7 +63,7 @@ def test_questions_and_passages_of_a_test_are_found_in_the_training(dataset, les
     ]
     assert str(leaks) == (
         "1 questions of a test, 1 word for word (b is toy/test t), "
-        "2 passages that answer one, 1 word for word (copy is toy/test oman)"
+        "2 passages that answer a test's questions, 1 word for word (copy is toy/test oman)"
     )
     assert leaks.record()["passages"]["exact"] == leaks.record()["passages"]["near"] == 1
 
