@@ -20,8 +20,7 @@ FAMILY: Final = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 
 _ROWS: Final = 128
 """On a CPU matrices have a multiple of so many rows: oneDNN writes code for each new size, which costs milliseconds and
-stays in memory, some megabytes a size."""
-
+stays in memory."""
 
 _FEW_ROWS: Final = 16
 """The same of matrices that have a row for each input."""
