@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce check format lint types test test-slow test-oracle test-gpu test-faults fuzz bench clean
+.PHONY: reproduce check format lint types test test-slow test-oracle test-gpu test-faults test-cluster fuzz bench clean
 
 reproduce: $(READY)
 	$(BIN)/ranker reproduce --force
@@ -25,7 +25,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 test: $(READY)
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow and not oracle and not gpu and not faults'
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow and not oracle and not gpu and not faults and not cluster'
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
@@ -38,6 +38,10 @@ test-gpu: $(READY)
 
 test-faults: $(READY)
 	$(BIN)/pytest -m faults
+
+test-cluster: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/pytest -m cluster
 
 fuzz: $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'

@@ -1,30 +1,32 @@
 #!/bin/sh
-# The studies of docs/results.md: every arm is trained on qa once for each seed, and tested on sets that it has nothing of.
+# The studies of docs/results.md: every arm is trained once for each seed, and tested on sets that it has nothing of.
 #
-#   benchmarks/study.sh DATA WORK [STEPS] [SEED...]
+#   benchmarks/study.sh DATA WORK [STEPS [SEEDS [ARMS]]]
 #
-# DATA holds the datasets in BEIR layout. What WORK already holds is not done again, so a study that was stopped goes on;
-# WORK/runs alone is enough, where the models are not to be had any more.
+# DATA holds the datasets in BEIR layout; SEEDS and ARMS are each one word with spaces, as "1 2 3" and "cross dual frozen".
+# What WORK already holds is not done again, so a study that was stopped goes on; WORK/runs alone is enough, where the
+# models are not to be had any more. Arms can be shared among machines: put what their WORK/runs hold into one, and go on.
 set -eu
 
-data=$(realpath "$1") work=$2 steps=${3:-150}
-[ $# -gt 3 ] && shift 3 || set -- 1 2 3
+every="cross dual frozen layer-mean layer-attention mult-int term-trans token-pool cedr-knrm knrm conv-knrm ablations"
+data=$(realpath "$1") work=$2 steps=${3:-400} wanted=${4:-1 2 3} arms=${5:-$every}
 mkdir -p "$work/runs"
 cd "$work" # so that manifests name no folder of this machine
-[ -e qa ] || ln -s "$data/qa" "$data/trec-dl" .
+[ -e trec-dl ] || ln -s "$data/trec-dl" .
 
-apart="dual knrm conv-knrm"
-together="cross mult-int term-trans token-pool layer-mean layer-attention cedr-knrm"
+# A dataset with some of the judgments of another: an awk condition on $1, the question, tells which of them.
+part() { # dataset source split condition
+    [ -e "$1" ] && return
+    mkdir -p "$1.part/qrels"
+    ln -s "$data/$2/corpus.jsonl" "$data/$2/queries.jsonl" "$1.part/"
+    awk "NR > 1 && !(\$1 in place) { place[\$1] = ++count } NR == 1 || $4" "$data/$2/qrels/$3.tsv" > "$1.part/qrels/$3.tsv"
+    mv "$1.part" "$1"
+}
 
 # Five hundred questions in even steps, each with all its judgments: two cores score no half a million pairs for each arm.
 sample() { # dataset
-    [ -e "$1" ] && return
-    mkdir -p "$1.part/qrels"
-    ln -s "$data/$1/corpus.jsonl" "$data/$1/queries.jsonl" "$1.part/"
-    awk -v wanted=500 'NR == FNR { if (FNR > 1 && !($1 in place)) place[$1] = ++count; next }
-        FNR == 1 || int(place[$1] * wanted / count) > int((place[$1] - 1) * wanted / count)' \
-        "$data/$1/qrels/test.tsv" "$data/$1/qrels/test.tsv" > "$1.part/qrels/test.tsv"
-    mv "$1.part" "$1"
+    count=$(sed 1d "$data/$1/qrels/test.tsv" | cut -f 1 | sort -u | wc -l)
+    part "$1" "$1" test "int(place[\$1] * 500 / $count) > int((place[\$1] - 1) * 500 / $count)"
 }
 
 once() { # output, then a command that writes it
@@ -41,9 +43,9 @@ bm25() { # dataset split run
 study() { # dataset run output, then options
     dataset=$1 run=$2 output=$3
     shift 3
-    ranker study "$dataset" --run "$run" --output "runs/$output" --models models --train qa --train-run qa.train.run \
+    ranker study "$dataset" --run "$run" --output "runs/$output" --models models --train qa-part --train-run qa-part.run \
         --steps-each "$steps" --negatives 3 --groups-per-step 16 --negative-depth 20 \
-        --learning-rate 3e-4 --head-learning-rate 1e-3 --length 128 --frozen-layers 1 --no-dropout \
+        --learning-rate 2e-4 --head-learning-rate 1e-3 --length 96 --frozen-layers 1 --no-dropout \
         $seeds "$@" > /dev/null
 }
 
@@ -59,27 +61,33 @@ of_trec() { # options
     done
 }
 
-modes() { # mode...
-    for mode in "$@"; do
-        printf -- '--mode %s ' "$mode"
-    done
-}
-
+# Of qa what is asked as in the tests: questions with a sentence for an answer, and those of MedQuAD.
+part qa-part qa train '$1 ~ /^(squad|selqa|wikiqa|medquad)-/'
 sample squad-sentences
 sample medquad
-bm25 qa train qa.train.run
+bm25 qa-part train qa-part.run
 for name in squad-sentences medquad; do
     bm25 "$name" test "$name.run"
 done
 seeds=
-for seed in "$@"; do
+for seed in $wanted; do
     seeds="$seeds --seed $seed"
-    for mode in $together $apart; do # each tested on all before the next is trained, so that nothing is trained in vain
-        tested --mode "$mode" --tuning fine-tuned
-        case $mode in cross | dual) of_trec --mode "$mode" --tuning fine-tuned ;; esac
+    for arm in $arms; do # each is tested on all before the next is trained, so that nothing is trained in vain
+        case $arm in
+        cross | dual)
+            tested --mode "$arm" --tuning fine-tuned
+            of_trec --mode "$arm" --tuning fine-tuned
+            ;;
+        frozen)
+            tested --tuning frozen
+            of_trec --mode cross --mode dual --tuning frozen
+            ;;
+        ablations) study squad-sentences squad-sentences.run squad-sentences --mode cross --tuning fine-tuned --ablations ;;
+        *) tested --mode "$arm" --tuning fine-tuned ;;
+        esac
     done
-    tested --tuning frozen
-    of_trec $(modes cross dual)
-    study squad-sentences squad-sentences.run squad-sentences --ablations
-    study medquad medquad.run medquad
 done
+[ "$arms" != "$every" ] && exit # the rest is elsewhere, and the reports are made where all is
+study squad-sentences squad-sentences.run squad-sentences --ablations
+tested
+of_trec --mode cross --mode dual

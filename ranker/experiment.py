@@ -10,7 +10,8 @@ from ranker.data.run import Run
 from ranker.errors import TrainingError
 from ranker.evaluation import evaluate, parse_measures
 from ranker.reranking import candidates, check_run, reordered
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.training.checkpoint import Checkpoint
 from ranker.training.config import TrainingConfig
 from ranker.training.fitting import training_set

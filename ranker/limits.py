@@ -121,3 +121,12 @@ MIN_FREE_BYTES: Final = 2**30
 
 MAX_SEED: Final = 2**32 - 1
 """Of a training: the largest that numpy and torch both take."""
+
+SHARD_ATTEMPTS: Final = 3
+"""Attempts at a shard of a job on a cluster, whether it fails or kills its worker."""
+
+MAX_FAILED_SHARDS: Final = 5
+"""Shards that fail one after another before a job on a cluster gives up: then it is not the shards."""
+
+MAX_WORKERS: Final = 4_096
+"""Of a job on a cluster. A larger number is a slip of the keyboard."""

@@ -15,8 +15,9 @@ from ranker.reranking import Reranked, input_name, tied, windows_of, with_tail
 from ranker.scoring.device import peak_memory
 from ranker.scoring.memory import Recall, computed
 from ranker.scoring.overflow import Inputs
+from ranker.scoring.pairs import Cut
 from ranker.scoring.schedule import batches
-from ranker.scoring.scorer import Advance, Cut, Matrix, Scorer
+from ranker.scoring.scorer import Advance, Matrix, Scorer
 from ranker.scoring.survival import named
 from ranker.scoring.work import Work
 

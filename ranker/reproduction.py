@@ -24,7 +24,8 @@ from ranker.model.backbone import layers_of
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.reranking import check_depth, rerank
-from ranker.scoring.scorer import Cut, Scorer
+from ranker.scoring.pairs import Cut
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Step, Trained

@@ -16,7 +16,8 @@ from ranker.limits import MAX_DEPTH, MAX_WINDOWS
 from ranker.scoring.answers import answers_cut
 from ranker.scoring.memory import Recall, computed
 from ranker.scoring.overflow import Inputs, Rows
-from ranker.scoring.scorer import Advance, Cut, Pairs, Scorer
+from ranker.scoring.pairs import Cut, Pairs
+from ranker.scoring.scorer import Advance, Scorer
 from ranker.scoring.survival import named
 
 

@@ -23,6 +23,7 @@ LAYERS = (
     "model",
     "scoring",
     "index",
+    "cluster",
     "training",
     "reranking",
     "planning",
@@ -59,6 +60,8 @@ HOMES = {
     "transformers": r"(model|scoring|training)/.+",
     "huggingface_hub": r"model/loading\.py",
     "accelerate": r"training/processes\.py",
+    "ray": r"cluster/engine\.py",
+    "pyarrow": r"cluster/engine\.py",
     "packaging": r"diagnosis\.py",
 }
 """The modules that may import what is heavy, not always there, or another's word for our own things."""

@@ -13,7 +13,8 @@ from ranker.limits import MAX_DEPTH
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.reranking import rerank, tied, with_tail
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 
 TEXTS = ["paris is the capital of france", "the nile lies in egypt", "rome is old", "a large red stone", "water " * 60]

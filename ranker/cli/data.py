@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster, open_scorer
 from ranker.cli.options import (
     PATH,
     claim,
@@ -96,6 +97,7 @@ def import_command(format_name: str, sources: tuple[str, ...], output: Path, for
 @settings_options(LexicalConfig, _LEXICAL, {"language": LANGUAGES})
 @settings_options(DenseConfig, _DENSE, {})
 @speed_options
+@cluster_options
 @click.option("-o", "--output", type=PATH, metavar="INDEX", help="The index to write; not for tokens.")
 @force_option
 @click.pass_context
@@ -116,6 +118,8 @@ def index_command(
     from ranker.data.catalogue import open_dataset
     from ranker.data.files import check_output
 
+    if kind != "dense" and settings_of(context, Sharing).cluster:
+        raise click.UsageError(f"--kind {kind} goes without --cluster, which shares the work of a model.")
     if kind != "bm25" and not source:
         raise click.UsageError(f"--kind {kind} needs --model, the model that reads the passages.")
     if kind == "tokens":
@@ -137,7 +141,8 @@ def index_command(
         else:
             from ranker.index.dense_folder import build_dense_index
 
-            scorer = _dual_encoder(source, pooling, trust_remote_code, settings_of(context, Speed))
+            wanted = Wanted(source, "dual", pooling, trust_remote_code)
+            scorer = open_scorer(context, wanted, context.with_resource(joined_cluster(context)))
             built = build_dense_index(scorer, data, settings_of(context, DenseConfig), output, force, advance)
     seconds = time.monotonic() - started
     say(f"{output}: {kind} index of {count} passages in {seconds:.1f} s, {count / seconds:.0f} passages/s.")

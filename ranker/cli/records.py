@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,7 +13,8 @@ from ranker.cli.options import run_name, say
 if TYPE_CHECKING:
     from ranker.data.run import Run
     from ranker.reranking import Reranked
-    from ranker.scoring.scorer import Cut, Scorer
+    from ranker.scoring.pairs import Cut
+    from ranker.scoring.scorer import Scorer
     from ranker.training.config import TrainingConfig
     from ranker.training.learner import Step, Trained
 
@@ -89,21 +89,13 @@ def scoring_record(scorer: Scorer) -> dict[str, Any]:
     """
     return {
         "model": {"source": scorer.model.source, "sha256": scorer.model.digest(), **asdict(scorer.model.config)},
-        "device": device_name(scorer),
+        "device": scorer.device_name,
         "precision": scorer.precision,
         **asdict(scorer.overflow),
         "padding": round(scorer.tally.share, 4),
         "out_of_memory": scorer.survivor.failures,
+        **scorer.shared,
     }
-
-
-def device_name(scorer: Scorer) -> str:
-    """The kind of processor, or the GPU by name."""
-    if scorer.device.type == "cpu":
-        return f"cpu ({platform.machine()})"
-    import torch
-
-    return torch.cuda.get_device_name(scorer.device)
 
 
 def training_record(
@@ -118,7 +110,7 @@ def training_record(
         **origin,
         "training": asdict(config.resolved(scorer.model.config)),
         **training_facts(trained),
-        "device": device_name(scorer),
+        "device": scorer.device_name,
         "precision": scorer.precision,
         "versions": versions(),
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster, open_scorer
 from ranker.cli.model_options import MODEL_HELP, mode_option
 from ranker.cli.options import PATH, claim, force_option, pooling_option, progress, say, split_option, trust_option
 from ranker.cli.records import counts, scoring_record, write_result
@@ -21,7 +22,6 @@ from ranker.cli.tokens import keep_tokens
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
 from ranker.model.config import MODES
 from ranker.scoring.overflow_config import OVERFLOWS, Overflow
-from ranker.scoring.speed import Speed
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
@@ -136,6 +136,7 @@ def _meanings(choices: Mapping[str, str]) -> str:
 @trust_option
 @split_option
 @speed_options
+@cluster_options
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="The run to write; needed without --plan.")
 @force_option
 @click.pass_context
@@ -167,24 +168,21 @@ def rerank_command(
     from ranker.data.catalogue import open_dataset
     from ranker.data.files import digest
     from ranker.data.trec import read_run
-    from ranker.model.loading import load_model
-    from ranker.scoring.scorer import Scorer
 
     stages = _stages(mode, depth, cascade)
     sources = _sources(stages, models, bool(cascade))
     _check_use(stages, budget, planned, output)
+    if settings_of(context, Sharing).cluster and (planned or budget is not None):
+        raise click.UsageError("--cluster goes without --plan and --budget, which are of one process.")
     if output is not None and not planned:
         claim(output, force)
     data = open_dataset(dataset)
     run = read_run(run_path)
     source = {"name": run.name, "path": str(run_path), "sha256": digest(run_path)}
     work = _Work(data, split, data.queries(split), run, source)
+    cluster, overflow = context.with_resource(joined_cluster(context)), settings_of(context, Overflow)
     scorers = [
-        Scorer(
-            load_model(source, stage.mode, pooling, trust_remote_code),
-            settings_of(context, Speed),
-            settings_of(context, Overflow),
-        )
+        open_scorer(context, Wanted(source, stage.mode, pooling, trust_remote_code), cluster, overflow)
         for stage, source in zip(stages, sources, strict=True)
     ]
     if planned:

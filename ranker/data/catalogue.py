@@ -17,7 +17,7 @@ from ranker.data.dataset import Dataset
 from ranker.data.irds import irds
 from ranker.data.pydoc import PydocConfig, pydoc
 from ranker.data.records import Material
-from ranker.errors import DataError
+from ranker.errors import DataError, OutputError
 
 EMBEDDED: dict[str, tuple[type[Any], Callable[[Any], Material]]] = {
     "almanac": (AlmanacConfig, almanac),
@@ -58,7 +58,11 @@ def _materialised(kind: str, settings: dict[str, Any], make: Callable[[], Materi
     key = json.dumps([_FORMAT, kind, settings, sys.version, installed], sort_keys=True)
     folder = cache_folder() / "datasets" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if not folder.exists():
-        write_material(make(), folder)
+        try:
+            write_material(make(), folder)
+        except OutputError:
+            if not folder.exists():  # else another process made the same meanwhile
+                raise
     return folder
 
 

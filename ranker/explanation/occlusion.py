@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ranker.errors import ModelError
 from ranker.explanation.words import Word, without_word, words_of
-from ranker.scoring.scorer import Advance, Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Advance, Scorer
 
 Part = Literal["query", "passage"]
 Watch = Callable[[int], AbstractContextManager[Advance]]

@@ -24,7 +24,8 @@ from ranker.index.dense_config import DenseConfig, Recall, factory_string
 from ranker.index.encoding import encode_collection
 from ranker.index.recall import Sample, measure_recall, sampled_passages, sampled_queries
 from ranker.index.store import Manifest, building, check_collection, read_manifest, read_settings, write_manifest
-from ranker.scoring.scorer import Advance, Cut, Scorer
+from ranker.scoring.pairs import Cut
+from ranker.scoring.scorer import Advance, Scorer
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,26 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
 
 from ranker.data.collection import Collection
-from ranker.data.records import Passage
+from ranker.data.files import digest, written
 from ranker.errors import OutputError
 from ranker.scoring.memory import fingerprint
-from ranker.scoring.scorer import Advance, Cut, Scorer
+from ranker.scoring.pairs import Cut
+from ranker.scoring.scorer import Advance, Scorer
 from ranker.scoring.survival import named
 from ranker.scoring.token_file import build_token_file
+from ranker.scoring.tokens import Texts
 
 VECTORS: Final = "vectors.f32"
 DOC_IDS: Final = "doc_ids.txt"
 _PROGRESS: Final = "progress.json"
+_EARLY: Final = ".part"
 
 PASSAGES_AT_ONCE: Final = 16_384
 """Passages encoded before their vectors go to disk."""
@@ -35,9 +38,10 @@ class Parts:
 
     def __init__(self, folder: Path, asked: str) -> None:
         """Goes on after the parts of an earlier attempt that asked for the same, if they are as they were written."""
-        self._path, self._progress, self._asked = folder / VECTORS, folder / _PROGRESS, asked
+        self._folder, self._path, self._progress, self._asked = folder, folder / VECTORS, folder / _PROGRESS, asked
         self._total: Any = hashlib.sha256()
         self.done, size = self._found()
+        self._early = self._found_early()
         if not self.done:
             self._total = hashlib.sha256()
             self._path.unlink(missing_ok=True)  # a finished index may share the file
@@ -45,8 +49,25 @@ class Parts:
         self._file.truncate(size)
         self._file.seek(size)
 
-    def add(self, vectors: bytes) -> None:
-        """Writes a part, and that it is written: after this a power cut costs no part of it."""
+    def __contains__(self, number: int) -> bool:
+        """Whether a part need not be made any more."""
+        return number < self.done or number in self._early
+
+    def put(self, number: int, vectors: bytes) -> None:
+        """Writes a part; one that comes before those that it follows waits for them in a file of its own."""
+        if number != self.done:
+            path = self._folder / f"{self._asked}.{number}.{hashlib.sha256(vectors).hexdigest()}{_EARLY}"
+            with written(path, force=True) as beside:
+                beside.write_bytes(vectors)
+            self._early[number] = path
+            return
+        self._add(vectors)
+        while (next_one := self._early.pop(self.done, None)) is not None:
+            self._add(next_one.read_bytes())
+            next_one.unlink()
+
+    def _add(self, vectors: bytes) -> None:
+        """Writes the next part, and that it is written: after this a power cut costs no part of it."""
         self._file.write(vectors)
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -70,6 +91,18 @@ class Parts:
                 if self._total.hexdigest() == note["sha256"]:
                     return int(note["parts"]), int(note["bytes"])
         return 0, 0
+
+    def _found_early(self) -> dict[int, Path]:
+        """The parts that wait for others; what is damaged, or of another attempt, is removed."""
+        found: dict[int, Path] = {}
+        for path in self._folder.glob(f"*{_EARLY}"):
+            asked, *rest = path.name.removesuffix(_EARLY).split(".")
+            number = int(rest[0]) if len(rest) == 2 and rest[0].isdecimal() else -1
+            if asked == self._asked and number >= self.done and digest(path) == rest[1]:
+                found[number] = path
+            else:
+                path.unlink()
+        return found
 
     def _read(self, size: int) -> None:
         with self._path.open("rb") as file:
@@ -104,28 +137,50 @@ def encode_collection(scorer: Scorer, collection: Collection, folder: Path, adva
     The vectors grow in the folder ``left``, and where an earlier attempt left some there it goes on after them.
     The result counts the passages that were cut, as its pairs, and the tokens that they lost.
     """
-    tokens = None
-    with suppress(OutputError):  # a cache that cannot be written costs time alone
-        tokens = build_token_file(scorer.reading, collection, lambda _: None)
-    passages = iter(collection)
-    cut = lost = start = 0
-    with (
-        unfinished(scorer, collection, PASSAGES_AT_ONCE, left, folder / VECTORS) as parts,
-        (folder / DOC_IDS).open("w", encoding="utf-8") as doc_ids,
-    ):
-        while chunk := list(islice(passages, PASSAGES_AT_ONCE)):
-            numbers = np.arange(start, start + len(chunk))
-            contents = (passage.contents for passage in chunk)
-            texts = tokens.texts(numbers, scorer.room) if tokens else scorer.passages(contents)
-            if start < parts.done * PASSAGES_AT_ONCE:
-                advance(len(chunk))
-            else:
-                with named(partial(_passage, chunk)):
-                    parts.add(scorer.vectors(texts, advance).tobytes())
-            doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
-            cut, lost, start = cut + int((texts.lost > 0).sum()), lost + int(texts.lost.sum()), start + len(chunk)
-    return Cut(0, cut, lost)
+    with unfinished(scorer, collection, PASSAGES_AT_ONCE, left, folder / VECTORS) as parts:
+        chunks = _Chunks(scorer, collection, folder / DOC_IDS, parts, advance)
+        with named(partial(_passage, collection, chunks.missing)):
+            for place, vectors in scorer.vectors_of(chunks, advance):
+                parts.put(chunks.missing[place], vectors.tobytes())
+    return Cut(0, chunks.cut, chunks.lost)
 
 
-def _passage(chunk: Sequence[Passage], number: int) -> str:
-    return f"passage {chunk[number].doc_id}"
+class _Chunks:
+    """The texts of a collection, part by part, of the parts that are missing; their numbers are known as they are read.
+
+    All doc_ids are written on the way, and what was ``cut`` and ``lost`` is counted.
+    """
+
+    def __init__(self, scorer: Scorer, collection: Collection, doc_ids: Path, parts: Parts, advance: Advance) -> None:
+        self._scorer, self._collection, self._doc_ids = scorer, collection, doc_ids
+        self._parts, self._advance = parts, advance
+        self.missing: list[int] = []
+        self.cut = self.lost = 0
+
+    def __iter__(self) -> Iterator[Texts]:
+        tokens = None
+        with suppress(OutputError):  # a cache that cannot be written costs time alone
+            tokens = build_token_file(self._scorer.reading, self._collection, lambda _: None)
+        passages, scorer = iter(self._collection), self._scorer
+        with self._doc_ids.open("w", encoding="utf-8") as doc_ids:
+            for number in count():
+                chunk = list(islice(passages, PASSAGES_AT_ONCE))
+                if not chunk:
+                    return
+                doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
+                numbers = np.arange(number * PASSAGES_AT_ONCE, number * PASSAGES_AT_ONCE + len(chunk))
+                contents = (passage.contents for passage in chunk)
+                texts = tokens.texts(numbers, scorer.room) if tokens else scorer.passages(contents)
+                self.cut, self.lost = self.cut + int((texts.lost > 0).sum()), self.lost + int(texts.lost.sum())
+                if number in self._parts:
+                    self._advance(len(chunk))
+                else:
+                    self.missing.append(number)
+                    yield texts
+
+
+def _passage(collection: Collection, missing: Sequence[int], number: int) -> str:
+    """The name of a passage by its number among those of the missing parts."""
+    place, within = divmod(number, PASSAGES_AT_ONCE)
+    passage = next(islice(collection, missing[place] * PASSAGES_AT_ONCE + within, None))
+    return f"passage {passage.doc_id}"

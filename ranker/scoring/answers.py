@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ranker.data.records import Query
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.tokens import backend_of
 
 

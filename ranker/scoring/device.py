@@ -1,6 +1,7 @@
 """Where and in which precision a model runs."""
 
 import contextlib
+import platform
 import resource
 import sys
 import time
@@ -35,6 +36,11 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     return "bf16" if _computes_bf16(device) else "float32"
+
+
+def name_of_device(device: torch.device) -> str:
+    """The kind of processor, or the GPU by name."""
+    return f"cpu ({platform.machine()})" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
 @contextlib.contextmanager

@@ -18,20 +18,21 @@ from ranker.errors import OutputError
 from ranker.scoring.store import Keys, Rows, Store, Values, pair_keys, text_keys
 
 if TYPE_CHECKING:
-    from ranker.scoring.scorer import Pairs, Scorer
+    from ranker.scoring.pairs import Pairs
+    from ranker.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True)
 class Task:
     """How numbered things are computed: ``batches`` gives places in the numbers it is given, batch by batch.
 
-    ``compute`` gives the values of each batch of numbers.
+    ``compute`` gives the values of batches of numbers as they are there, each with its batch's place among them.
     Shape: values (numbers of a batch, width).
     """
 
     width: int
     batches: Callable[[Rows], Iterable[Rows]]
-    compute: Callable[[list[Rows]], Iterable[Values]]
+    compute: Callable[[list[Rows]], Iterable[tuple[int, Values]]]
 
 
 class Recall(Protocol):
@@ -50,9 +51,9 @@ def computed(side: int, numbers: Rows, task: Task, advance: Callable[[int], obje
     del side
     found = np.empty((len(numbers), task.width), dtype=np.float32)
     batches = list(task.batches(numbers))
-    for batch, values in zip(batches, task.compute([numbers[batch] for batch in batches]), strict=True):
-        found[batch] = values
-        advance(len(batch))
+    for place, values in task.compute([numbers[batch] for batch in batches]):
+        found[batches[place]] = values
+        advance(len(values))
     return found
 
 
@@ -89,10 +90,10 @@ class Memory:
         batches = [missing[batch] for batch in task.batches(numbers[missing])]
         left = [batch for batch in batches if (now[batch] < 0).any()]
         advance(len(numbers) - sum(map(len, left)))
-        for batch, values in zip(left, task.compute([numbers[batch] for batch in left]), strict=True):
-            found[batch] = values
-            self.store.add(keys[batch], found[batch])
-            advance(len(batch))
+        for place, values in task.compute([numbers[batch] for batch in left]):
+            found[left[place]] = values
+            self.store.add(keys[left[place]], values)
+            advance(len(values))
         return found
 
 
@@ -130,7 +131,7 @@ def distinct(keys: Keys) -> tuple[Rows, Rows]:
 
 def fingerprint(scorer: "Scorer") -> str:
     """Names all that a score depends on, beside the texts."""
-    facts = (__version__, scorer.model.digest(), scorer.reading.digest, scorer.precision, scorer.device.type)
+    facts = (__version__, scorer.model.digest(), scorer.reading.digest, scorer.precision, scorer.device_type)
     return hashlib.sha256("|".join(facts).encode()).hexdigest()[:24]
 
 

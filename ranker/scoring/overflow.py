@@ -10,7 +10,8 @@ from ranker.scoring.tokens import Texts
 
 if TYPE_CHECKING:
     from ranker.scoring.memory import Recall
-    from ranker.scoring.scorer import Advance, Matrix, Pairs, Scorer
+    from ranker.scoring.pairs import Pairs
+    from ranker.scoring.scorer import Advance, Matrix, Scorer
     from ranker.scoring.work import Work
 
 Rows = NDArray[np.int64]

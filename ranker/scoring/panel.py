@@ -8,8 +8,9 @@ import torch
 from ranker.errors import ModelError
 from ranker.model.batch import Packed
 from ranker.model.views import joint_reads
+from ranker.scoring.pairs import Pairs
 from ranker.scoring.schedule import ahead, batches
-from ranker.scoring.scorer import Advance, Matrix, Pairs, Scorer
+from ranker.scoring.scorer import Advance, Matrix, Scorer
 
 
 def panel_scores(scorers: Sequence[Scorer], pairs: Pairs, advance: Advance) -> Matrix:

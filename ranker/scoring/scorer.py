@@ -1,8 +1,7 @@
 """A model at work: vectors of texts and scores of pairs, the same whatever the batch."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,16 @@ from ranker.model.reranker import Reranker
 from ranker.model.views import LAST, Reads
 from ranker.scoring import assembly
 from ranker.scoring.budget import DEFAULT, WORTH_PROBING, Probe, learned_budget
-from ranker.scoring.device import choose_device, choose_precision, running_in
+from ranker.scoring.device import choose_device, choose_precision, name_of_device, running_in
 from ranker.scoring.memory import Recall, computed
 from ranker.scoring.overflow import Inputs, in_windows, one_each
 from ranker.scoring.overflow_config import CUT, Overflow
+from ranker.scoring.pairs import Cut, Pairs
 from ranker.scoring.readers import Reader, Tally, check_precision, reader_of
 from ranker.scoring.schedule import Order, ahead, batches
 from ranker.scoring.speed import Speed
 from ranker.scoring.stopwords import without_all, without_some
-from ranker.scoring.survival import Survivor
+from ranker.scoring.survival import Compute, InputError, Survivor
 from ranker.scoring.token_file import Reading, find_token_file
 from ranker.scoring.tokens import Template, Texts, tokenize
 from ranker.scoring.work import Apart, Together, Work
@@ -33,36 +33,8 @@ from ranker.scoring.work import Apart, Together, Work
 Matrix = NDArray[np.float32]
 Advance = Callable[[int], object]
 
-_WHOLE = 2**31
-"""More tokens than a passage has."""
-
-_AT_RANDOM = 3
-"""Stopwords left out of a text where they are left out at random: as many as a pair of BERT's has markers."""
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Which queries and passages to score together, as rows of their texts.
-
-    Shape: rows (P, 2): query, passage.
-    """
-
-    queries: Texts
-    passages: Texts
-    rows: NDArray[np.int64]
-
-    def only(self, numbers: NDArray[np.int64]) -> "Pairs":
-        """The pairs of these numbers."""
-        return Pairs(self.queries, self.passages, self.rows[numbers])
-
-
-@dataclass(frozen=True)
-class Cut:
-    """What a model could not read: queries and pairs that lost tokens, and the passage tokens lost."""
-
-    queries: int
-    pairs: int
-    tokens: int
+_WHOLE = 2**31  # more tokens than a passage has
+_AT_RANDOM = 3  # stopwords left out of a text at random: as many as a pair of BERT's has markers
 
 
 class Scorer:
@@ -79,6 +51,7 @@ class Scorer:
         self.tokens_per_batch = speed.tokens_per_batch or DEFAULT[self.device.type]
         self._may_learn = not speed.tokens_per_batch
         self.tally = Tally()
+        self.shared: Mapping[str, object] = {}
         self.survivor = Survivor()
 
     def queries(self, texts: Iterable[str]) -> Texts:
@@ -116,17 +89,31 @@ class Scorer:
         with torch.inference_mode():
             reader = self.reader(LAST)
             cuts = list(self.text_batches(reader, texts, np.arange(len(texts))))
-            for rows, found in zip(cuts, self.encoded(reader, texts, cuts), strict=True):
-                vectors[rows] = found
-                advance(len(rows))
+            for place, found in self.encoded(reader, texts, cuts):
+                vectors[cuts[place]] = found
+                advance(len(found))
         return vectors
+
+    def vectors_of(self, parts: Iterable[Texts], advance: Advance) -> Iterator[tuple[int, Matrix]]:
+        """The same for many texts, part by part, as they are there, each part with its place.
+
+        Raises: InputError by the number of a text among those of all parts.
+        """
+        start = 0
+        for place, texts in enumerate(parts):
+            try:
+                found = self.vectors(texts, advance)
+            except InputError as error:
+                raise error.of(start + error.number) from error
+            yield place, found
+            start += len(texts)
 
     def text_batches(self, reader: Reader, texts: Texts, rows: Order) -> Iterator[Order]:
         """Batches of texts read alone, as places in ``rows``."""
         return batches(texts.lengths[rows] + self._markers, self.budget(reader, LAST, len(texts.ids)))
 
-    def encoded(self, reader: Reader, texts: Texts, cuts: Iterable[Order]) -> Iterator[Matrix]:
-        """The vectors of each batch of texts.
+    def encoded(self, reader: Reader, texts: Texts, cuts: Sequence[Order]) -> Iterator[tuple[int, Matrix]]:
+        """The vectors of batches of texts as they are there, each with its batch's place among these.
 
         Shape: (rows of a batch, H) each. Raises: TooLargeError for a text, by its number.
         """
@@ -135,9 +122,24 @@ class Scorer:
             found: Matrix = self.model.head.vectors(reader.pooled(inputs)).cpu().numpy()
             return found
 
-        rows = list(cuts)
-        for numbers, inputs in zip(rows, ahead(self.single_inputs(texts, rows)), strict=True):
-            yield self.survivor(inputs, numbers, vectors)
+        return self._survived(cuts, self.single_inputs(texts, cuts), vectors)
+
+    def logits(self, reader: Reader, pairs: Pairs, cuts: Sequence[Order]) -> Iterator[tuple[int, Matrix]]:
+        """The scores of batches of pairs read together, in the same way.
+
+        Shape: (pairs of a batch, 1) each. Raises: TooLargeError for a pair, by its number.
+        """
+
+        def logits(inputs: Packed) -> Matrix:
+            return self.model.from_views(reader.views(inputs, self.model.head.reads)).cpu().numpy()[:, None]
+
+        return self._survived(cuts, self.pair_inputs(pairs, cuts), logits)
+
+    def _survived(
+        self, cuts: Sequence[Order], inputs: Iterator[Packed], compute: Compute
+    ) -> Iterator[tuple[int, Matrix]]:
+        for place, batch in enumerate(ahead(inputs)):
+            yield place, self.survivor(batch, cuts[place], compute)
 
     def reader(self, reads: Reads) -> Reader:
         """The model's encoder at work, with the weights that it has now."""
@@ -218,6 +220,16 @@ class Scorer:
         cuts = list(batches(texts.lengths[rows] + self._markers, tokens))
         inputs = self.single_inputs(texts, (rows[places] for places in cuts))
         return zip(cuts, map(self._on_device, inputs), strict=True)
+
+    @property
+    def device_type(self) -> str:
+        """``cpu`` or ``cuda``."""
+        return self.device.type
+
+    @property
+    def device_name(self) -> str:
+        """The kind of processor, or the GPU by name."""
+        return name_of_device(self.device)
 
     def at_work(self) -> AbstractContextManager[None]:
         """Without dropout, in the precision of the scorer."""

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -27,8 +28,18 @@ _OF_MEMORY: Final = (
 """What CUDA, torch and oneDNN say; the last also of products that it cannot do at all, which are none of ours."""
 
 
-class TooLargeError(ModelError):
-    """An input that does not fit into memory even alone, by the number that whoever asks for it has given it."""
+class InputError(ModelError, ABC):
+    """Something about an input, by the number that whoever asks for it has given it."""
+
+    number: int
+
+    @abstractmethod
+    def of(self, number: int, name: str = "") -> "InputError":
+        """The same by another number, or by name."""
+
+
+class TooLargeError(InputError):
+    """An input that does not fit into memory even alone."""
 
     def __init__(self, number: int, tokens: int, name: str = "") -> None:
         self.number, self.tokens = number, tokens
@@ -37,14 +48,18 @@ class TooLargeError(ModelError):
             "expected more memory, or a model of less --length."
         )
 
+    def of(self, number: int, name: str = "") -> "TooLargeError":
+        """As ``InputError`` says."""
+        return TooLargeError(number, self.tokens, name)
+
 
 @contextmanager
 def named(name: Callable[[int], str]) -> Iterator[None]:
-    """What does not fit inside is told of by the name of its number."""
+    """What is wrong with an input inside is told of by the name of its number."""
     try:
         yield
-    except TooLargeError as error:
-        raise TooLargeError(error.number, error.tokens, name(error.number)) from error
+    except InputError as error:
+        raise error.of(error.number, name(error.number)) from error
 
 
 class Survivor:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ranker.model.views import LAST
 from ranker.scoring.memory import Recall, Task
 from ranker.scoring.readers import PaddedReader
-from ranker.scoring.schedule import ahead, batches
-from ranker.scoring.survival import TooLargeError
+from ranker.scoring.schedule import batches
+from ranker.scoring.survival import InputError
 
 if TYPE_CHECKING:
-    from ranker.model.batch import Packed
-    from ranker.scoring.scorer import Advance, Matrix, Pairs, Scorer
+    from ranker.scoring.pairs import Pairs
+    from ranker.scoring.scorer import Advance, Matrix, Scorer
     from ranker.scoring.tokens import Texts
 
 Rows = NDArray[np.int64]
@@ -64,11 +64,11 @@ class Together:
 
     def __init__(self, scorer: "Scorer", pairs: "Pairs", recall: Recall) -> None:
         self._scorer, self._pairs, self._recall = scorer, pairs, recall
-        self._reads = scorer.model.head.reads
-        self._reader = scorer.reader(self._reads)
+        reads = scorer.model.head.reads
+        self._reader = scorer.reader(reads)
         self.lengths: Rows = scorer.pair_lengths(pairs)
         self.best: Rows = np.zeros(len(pairs.rows), dtype=np.int64)
-        self.tokens_per_batch = scorer.budget(self._reader, self._reads, int(self.lengths.sum()))
+        self.tokens_per_batch = scorer.budget(self._reader, reads, int(self.lengths.sum()))
         self.pads = isinstance(self._reader, PaddedReader)
 
     def costs(self, numbers: Rows) -> Rows:
@@ -83,14 +83,8 @@ class Together:
     def _batches(self, numbers: Rows) -> Iterator[Rows]:
         return batches(self.lengths[numbers], self.tokens_per_batch)
 
-    def _computed(self, cuts: list[Rows]) -> "Iterator[Matrix]":
-        scorer = self._scorer
-        for numbers, inputs in zip(cuts, ahead(scorer.pair_inputs(self._pairs, cuts)), strict=True):
-            yield scorer.survivor(inputs, numbers, self._logits)
-
-    def _logits(self, inputs: "Packed") -> "Matrix":
-        """Shape: (N, 1)."""
-        return self._scorer.model.from_views(self._reader.views(inputs, self._reads)).cpu().numpy()[:, None]
+    def _computed(self, cuts: list[Rows]) -> "Iterator[tuple[int, Matrix]]":
+        return self._scorer.logits(self._reader, self._pairs, cuts)
 
 
 class Apart:
@@ -144,9 +138,9 @@ class Apart:
         """A text that does not fit is told of by the number of the first pair that it is in."""
         try:
             yield
-        except TooLargeError as error:
+        except InputError as error:
             first = int(np.flatnonzero(self._rows[:, side] == error.number)[0])
-            raise TooLargeError(first, error.tokens) from error
+            raise error.of(first) from error
 
 
 def _new_tokens(texts: "Texts", encoded: NDArray[np.bool_], rows: Rows) -> Rows:

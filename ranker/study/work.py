@@ -14,8 +14,9 @@ from ranker.experiment import Judged, Lessons, fit, fit_heads
 from ranker.model.loading import create_model
 from ranker.model.reranker import Reranker
 from ranker.reranking import candidates, check_depth, check_run, reordered
+from ranker.scoring.pairs import Cut, Pairs
 from ranker.scoring.panel import panel_scores
-from ranker.scoring.scorer import Cut, Matrix, Pairs, Scorer
+from ranker.scoring.scorer import Matrix, Scorer
 from ranker.scoring.speed import Speed
 from ranker.study.arms import EXPLAINED, Arm, Job, StudyConfig
 from ranker.study.behaviour import words_for_half

@@ -9,8 +9,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ranker.errors import TrainingError
 from ranker.model.views import Views, joint_reads
+from ranker.scoring.pairs import Pairs
 from ranker.scoring.schedule import batches
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.scorer import Scorer
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Learner, Step, Trained
 from ranker.training.loop import TrainingSet, check_trainable, course

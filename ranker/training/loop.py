@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from ranker.errors import TrainingError
 from ranker.model.backbone import layers_of, lowest_layers
 from ranker.model.batch import TokenBatch
+from ranker.scoring.pairs import Pairs
 from ranker.scoring.schedule import Order
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.tokens import Texts
 from ranker.training.attention import learning_in
 from ranker.training.checkpoint import Checkpoint

@@ -152,3 +152,13 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPat
     assert where() == Path("/somewhere/ranker")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert where() == Path("~/.cache/ranker").expanduser()
+
+
+def test_a_dataset_that_another_process_makes_meanwhile_is_taken_as_it_is(cache: Path, monkeypatch) -> None:
+    def later(material: Material, folder: Path) -> None:
+        write_material(Material([Passage("d", "", "x")], [Query("q", "why")], [Judgment("test", "q", "d", 1)]), folder)
+        write_material(material, folder)
+
+    monkeypatch.setattr(catalogue, "write_material", later)
+    assert len(open_dataset(SMALL).collection) == 1
+    assert len(cached(cache)) == 1

@@ -10,7 +10,8 @@ from ranker.explanation.occlusion import Occlusion, PairText, WordImportance, oc
 from ranker.explanation.words import Word, without_word, words_of
 from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 
 PAIR = PairText("what is the capital of france", "paris is the capital of france, by the seine.")

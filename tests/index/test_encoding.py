@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ranker.index import encoding
-from ranker.index.encoding import encode_collection
+from ranker.index.encoding import Parts, encode_collection
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
-from ranker.scoring.scorer import Cut, Scorer
+from ranker.scoring.pairs import Cut
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 
 PART, PASSAGES = 16, 70
@@ -152,3 +153,46 @@ def test_every_part_is_noted_when_it_is_on_disk(make, collection, tmp_path):
     note = json.loads((tmp_path / "ended" / "left" / "progress.json").read_text())
     width = make().model.width
     assert (note["parts"], note["bytes"]) == (2, 2 * PART * width * 4)
+
+
+def parts_of(folder: Path, asked: str = "a" * 64) -> Parts:
+    folder.mkdir(exist_ok=True)
+    return Parts(folder, asked)
+
+
+def test_parts_that_come_early_wait_for_those_before_them(tmp_path):
+    parts = parts_of(tmp_path / "left")
+    for number in (2, 0, 3, 1, 4):
+        parts.put(number, bytes([number]) * 8)
+    parts.close()
+    assert (tmp_path / "left" / "vectors.f32").read_bytes() == b"".join(bytes([number]) * 8 for number in range(5))
+    assert sorted(path.name for path in (tmp_path / "left").iterdir()) == ["progress.json", "vectors.f32"]
+
+
+def test_parts_that_came_early_are_still_there_after_a_stop(tmp_path):
+    parts = parts_of(tmp_path / "left")
+    for number in (0, 2, 4):
+        parts.put(number, bytes([number]) * 8)
+    parts.close()
+    again = parts_of(tmp_path / "left")
+    assert [number in again for number in range(6)] == [True, False, True, False, True, False]
+    for number in (1, 3):
+        again.put(number, bytes([number]) * 8)
+    again.close()
+    assert (tmp_path / "left" / "vectors.f32").read_bytes() == b"".join(bytes([number]) * 8 for number in range(5))
+
+
+def test_an_early_part_that_is_damaged_or_of_something_else_is_none(tmp_path):
+    parts = parts_of(tmp_path / "left")
+    for number in (1, 2):
+        parts.put(number, bytes([number]) * 8)
+    parts.close()
+    next((tmp_path / "left").glob("*.1.*.part")).write_bytes(b"damaged")
+    (tmp_path / "left" / "strange.part").write_bytes(b"x")
+    again = parts_of(tmp_path / "left")
+    assert [number in again for number in range(3)] == [False, False, True]
+    again.close()
+    other = parts_of(tmp_path / "left", "b" * 64)
+    assert 2 not in other
+    other.close()
+    assert not list((tmp_path / "left").glob("*.part"))

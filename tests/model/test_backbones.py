@@ -12,7 +12,8 @@ from ranker.errors import ModelError, SetupError
 from ranker.model.backbone import BACKBONES
 from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model, load_model
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 
 TYPES = sorted(BACKBONES)

@@ -14,7 +14,8 @@ from ranker.errors import ModelError
 from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.model.quiet import quiet
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 
 WEIGHTS, HEAD, CONFIG, OURS = "model.safetensors", "head.safetensors", "config.json", "ranker.json"

@@ -8,7 +8,8 @@ from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.answers import answers_cut
 from ranker.scoring.overflow_config import Overflow
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 
 ROOM = 16

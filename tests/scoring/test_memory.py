@@ -11,7 +11,8 @@ from ranker.data.cache import cache_folder
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.memory import distinct, fingerprint, remembering
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 
 PASSAGES = [

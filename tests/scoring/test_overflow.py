@@ -15,7 +15,8 @@ from ranker.reranking import Window, candidates, rerank
 from ranker.scoring.memory import computed
 from ranker.scoring.overflow import in_windows
 from ranker.scoring.overflow_config import Overflow
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 from ranker.scoring.token_file import build_token_file
 from ranker.scoring.tokens import Texts

@@ -9,8 +9,9 @@ from ranker.model.batch import Input, pad
 from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.device import choose_device, choose_precision
+from ranker.scoring.pairs import Cut, Pairs
 from ranker.scoring.schedule import batches
-from ranker.scoring.scorer import Cut, Pairs, Scorer
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 from ranker.scoring.tokens import Template, tokenize
 

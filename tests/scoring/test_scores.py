@@ -13,8 +13,9 @@ from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
 from ranker.model.views import Views
 from ranker.scoring.device import choose_device, choose_precision, running_in
+from ranker.scoring.pairs import Cut, Pairs
 from ranker.scoring.panel import panel_scores
-from ranker.scoring.scorer import Cut, Pairs, Scorer
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 
 TOGETHER = sorted(set(MODES) - {"dual"})

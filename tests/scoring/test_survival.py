@@ -13,7 +13,8 @@ from ranker.model.batch import Packed
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.reranking import rerank
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 from ranker.scoring.survival import Survivor, TooLargeError
 
@@ -21,7 +22,8 @@ UNDER_A_LIMIT = """
 import resource, sys
 import numpy as np
 from ranker.model.loading import load_model
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 
 folder, mode, room = sys.argv[1], sys.argv[2], int(sys.argv[3])

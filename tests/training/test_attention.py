@@ -8,7 +8,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from ranker.model.backbone import BACKBONES
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 from ranker.training.attention import PlainAttention, learning_in
 

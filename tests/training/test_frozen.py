@@ -7,9 +7,10 @@ import torch
 from ranker.errors import ModelError, TrainingError
 from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
+from ranker.scoring.pairs import Pairs
 from ranker.scoring.panel import panel_scores
 from ranker.scoring.readers import PackedReader, PaddedReader
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
 from ranker.training.fitting import TrainingSet

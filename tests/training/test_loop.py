@@ -12,7 +12,8 @@ from ranker.errors import ModelError, TrainingError
 from ranker.model.backbone import BACKBONES, lowest_layers
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
 from ranker.training.learner import Step, warm_up_then_decay

@@ -16,7 +16,8 @@ from ranker.data.run import Ranking, Run
 from ranker.errors import TrainingError
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
-from ranker.scoring.scorer import Pairs, Scorer
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 from ranker.training import loop
 from ranker.training.config import _BOUNDS, TrainingConfig

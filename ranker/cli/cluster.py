@@ -1,0 +1,89 @@
+"""``--cluster``: models whose work is shared among the workers of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+from ranker.cli.settings import settings_of, settings_options
+from ranker.errors import SetupError
+from ranker.limits import MAX_WORKERS
+from ranker.scoring.overflow_config import CUT, Overflow
+from ranker.scoring.speed import Speed
+
+if TYPE_CHECKING:
+    from ranker.cluster.engine import Cluster
+    from ranker.scoring.scorer import Scorer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_HELPS = {
+    "cluster": "Share the work among the workers of a Ray cluster. local: started on this machine; auto: the one that "
+    "this machine is of; else HOST:PORT of its head; without, this process does all",
+    "workers": "Of a cluster: how many; 0: one for each GPU, or for every 4 cores where there are none",
+}
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """With whom a command shares its work: a cluster's address, or nothing, and how many workers.
+
+    Raises: SetupError for a number of workers that there cannot be, or without a cluster.
+    """
+
+    cluster: str = ""
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what is given for nothing."""
+        if not 0 <= self.workers <= MAX_WORKERS:
+            raise SetupError(f"--workers is {self.workers}, expected 0 to {MAX_WORKERS}.")
+        if self.workers and not self.cluster:
+            raise SetupError(f"--workers is {self.workers}, but without --cluster this process does all.")
+
+
+class Wanted(NamedTuple):
+    """A model to open: its source, its mode, and what ``load_model`` is told."""
+
+    source: str
+    mode: str
+    pooling: str
+    trusted: bool
+
+
+def cluster_options(command: F) -> F:
+    """``--cluster`` and ``--workers``, for commands whose work several processes can share."""
+    return settings_options(Sharing, _HELPS, {})(command)
+
+
+@contextmanager
+def joined_cluster(context: click.Context) -> Iterator[Cluster | None]:
+    """The cluster that a command works in, with nothing on stdout meanwhile; None where it works alone.
+
+    Raises: SetupError as ``joined``.
+    """
+    sharing = settings_of(context, Sharing)
+    if not sharing.cluster:
+        yield None
+        return
+    from ranker.cluster.engine import joined
+
+    with joined(sharing.cluster, sharing.workers, settings_of(context, Speed).device) as cluster:
+        yield cluster
+
+
+def open_scorer(context: click.Context, wanted: Wanted, cluster: Cluster | None, overflow: Overflow = CUT) -> Scorer:
+    """A model that computes here, or by the workers of a cluster."""
+    from ranker.model.loading import load_model
+    from ranker.scoring.scorer import Scorer
+
+    model, speed = load_model(*wanted), settings_of(context, Speed)
+    if cluster is None:
+        return Scorer(model, speed, overflow)
+    from ranker.cluster.remote import RemoteScorer
+
+    return RemoteScorer(model, speed, cluster, overflow, wanted.trusted)

@@ -1,0 +1,1 @@
+"""Work shared among the workers of a Ray cluster."""

@@ -1,0 +1,193 @@
+"""A real Ray cluster of several processes: what workers give, and what becomes of a job when they die."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ranker.cluster.engine import Failure, Shard, joined
+from ranker.errors import DataError, SetupError
+from ranker.limits import MAX_FAILED_SHARDS, SHARD_ATTEMPTS
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sent_by_value():
+    """The workers below are not installed where a worker's process looks for them."""
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Of all tests but those that join one of their own, which come first: a process is in one cluster at a time."""
+    with joined("local", 2, "cpu") as found:
+        yield found
+
+
+class Doubling:
+    """Doubles what it is sent, after what the setup says: its name is a folder where each attempt leaves a file."""
+
+    def __init__(self, setup):
+        if setup == b"broken":
+            raise DataError("no such data.")
+        self._folder = Path(setup.decode())
+
+    def __call__(self, payload):
+        (self._folder / f"{payload.decode()}.{os.getpid()}.{time.monotonic_ns()}").touch()
+        word = payload.decode().split("-")[0]
+        if word == "kills":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == "once" and len(list(self._folder.glob(f"{payload.decode()}.*"))) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == "raises":
+            raise ValueError(f"cannot do\n{payload.decode()}")
+        if word == "refuses":
+            raise DataError("is wrong.")
+        time.sleep(0.3 if word == "slow" else 0)
+        return payload * 2
+
+
+def shards(*payloads):
+    return [Shard(f"shard of {payload}", payload.encode()) for payload in payloads]
+
+
+def done(cluster, folder, *payloads):
+    return dict(cluster.map(Doubling, str(folder).encode(), shards(*payloads)))
+
+
+def test_a_node_that_leaves_in_the_middle_costs_no_result(tmp_path):
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    leaving = nodes.add_node(num_cpus=1)
+    nodes.wait_for_nodes()
+    payloads = [f"slow-{number}" for number in range(16)]
+    try:
+        with joined(nodes.address, 2, "cpu") as two_nodes:
+            assert two_nodes.record() == {"workers": 2, "nodes": 2}
+            found = {}
+            for place, result in two_nodes.map(Doubling, str(tmp_path).encode(), shards(*payloads)):
+                if len(found) == 4:
+                    nodes.remove_node(leaving, allow_graceful=False)
+                found[place] = result
+    finally:
+        nodes.shutdown()
+    assert found == {place: payload.encode() * 2 for place, payload in enumerate(payloads)}
+
+
+def test_a_cluster_that_does_not_answer_is_said_in_a_sentence():
+    with (
+        pytest.raises(SetupError, match=r"^--cluster auto: Could not find any running Ray instance\. .*\.$"),
+        joined("auto", 0, "cpu"),
+    ):
+        pass
+
+
+def test_where_nobody_answers_nobody_is_waited_for():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        started = time.monotonic()
+        refused = f"^--cluster 127.0.0.1:{port}: does not answer: .*; expected the head of a Ray cluster\\.$"
+        with pytest.raises(SetupError, match=refused), joined(f"127.0.0.1:{port}", 0, "cpu"):
+            pass
+    assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize("address", ["somewhere", "ray://head:10001", "head:", ":6379", "head:port"])
+def test_what_is_no_address_is_refused(address):
+    refused = f"^--cluster {address}: is no address, expected local, auto or HOST:PORT\\.$"
+    with pytest.raises(SetupError, match=refused), joined(address, 0, "cpu"):
+        pass
+
+
+def test_a_cluster_without_a_gpu_is_refused_for_cuda():
+    with (
+        pytest.raises(
+            SetupError, match=r"^--device cuda: the cluster local has no GPU; use --device cpu, or add a node"
+        ),
+        joined("local", 0, "cuda"),
+    ):
+        pass
+
+
+def test_every_shard_gives_its_result(cluster, tmp_path):
+    payloads = [f"p-{number}" for number in range(20)]
+    assert done(cluster, tmp_path, *payloads) == {place: payload.encode() * 2 for place, payload in enumerate(payloads)}
+
+
+def test_several_processes_share_the_shards(cluster, tmp_path):
+    done(cluster, tmp_path, *(f"slow-{number}" for number in range(20)))
+    assert len({path.name.split(".")[1] for path in tmp_path.iterdir()}) == 2
+
+
+def test_none_of_these_is_the_process_that_asks(cluster, tmp_path):
+    done(cluster, tmp_path, "p")
+    assert all(path.name.split(".")[1] != str(os.getpid()) for path in tmp_path.iterdir())
+
+
+def test_no_shards_give_nothing(cluster, tmp_path):
+    assert done(cluster, tmp_path) == {}
+
+
+def test_a_shard_whose_worker_was_killed_is_done_by_another(cluster, tmp_path):
+    payloads = ["p-1", "once-2", "p-3", "once-4"]
+    assert done(cluster, tmp_path, *payloads) == {place: payload.encode() * 2 for place, payload in enumerate(payloads)}
+
+
+def test_a_worker_that_is_killed_from_outside_costs_no_result(cluster, tmp_path):
+    payloads = [f"slow-{number}" for number in range(12)]
+    found = {}
+    for place, result in cluster.map(Doubling, str(tmp_path).encode(), shards(*payloads)):
+        if len(found) == 3:
+            os.kill(int(max(tmp_path.iterdir(), key=os.path.getmtime).name.split(".")[1]), signal.SIGKILL)
+        found[place] = result
+    assert found == {place: payload.encode() * 2 for place, payload in enumerate(payloads)}
+
+
+def test_a_shard_that_kills_each_worker_is_given_up_by_name_and_the_others_are_done(cluster, tmp_path):
+    found = done(cluster, tmp_path, "p-1", "kills-2", "p-3")
+    reason = f"was tried {SHARD_ATTEMPTS} times: its worker died each time"
+    assert found == {0: b"p-1p-1", 1: Failure("shard of kills-2", reason, {}), 2: b"p-3p-3"}
+    assert len(list(tmp_path.glob("kills*"))) == SHARD_ATTEMPTS
+
+
+def test_an_error_is_tried_again_and_then_told_in_a_line(cluster, tmp_path):
+    found = done(cluster, tmp_path, "raises-1", "p-2")
+    reason = f"was tried {SHARD_ATTEMPTS} times: ValueError: cannot do raises-1"
+    assert found == {0: Failure("shard of raises-1", reason, {}), 1: b"p-2p-2"}
+
+
+def test_an_error_of_somebodys_input_is_told_at_once(cluster, tmp_path):
+    found = done(cluster, tmp_path, "refuses-1", "p-2")
+    assert found == {0: Failure("shard of refuses-1", "is wrong", {}), 1: b"p-2p-2"}
+    assert len(list(tmp_path.glob("refuses*"))) == 1
+
+
+def test_where_nothing_can_be_done_the_job_gives_up(cluster):
+    payloads = [f"p-{number}" for number in range(30)]
+    found = dict(cluster.map(Doubling, b"broken", shards(*payloads)))
+    assert len(found) == MAX_FAILED_SHARDS
+    assert {failure.reason for failure in found.values()} == {"no such data"}
+
+
+def test_a_worker_is_asked_where_it_is(cluster):
+    assert cluster.ask(os.getpid) != os.getpid()
+
+
+def test_what_ray_says_of_a_dead_worker_is_not_on_stdout(cluster, tmp_path, capfd):
+    done(cluster, tmp_path, "once-1")
+    time.sleep(1)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_manifest_tells_the_workers_and_nodes(cluster):
+    assert cluster.record() == {"workers": 2, "nodes": 1}

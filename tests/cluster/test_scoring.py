@@ -1,0 +1,112 @@
+"""What a worker is sent and sends back, without a cluster: the worker itself, in this process."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ranker.cluster.arrays import packed, unpacked
+from ranker.cluster.scoring import ScoringWorker, look, received, sent_model, sent_pairs, sent_texts
+from ranker.errors import ModelError
+from ranker.model.config import MODES, RankerConfig
+from ranker.model.loading import create_model
+from ranker.scoring.pairs import Pairs
+from ranker.scoring.scorer import Scorer
+from ranker.scoring.speed import Speed
+from ranker.scoring.survival import TooLargeError
+
+FLOAT32 = Speed("float32", "cpu")
+QUERIES = ["where is paris", "the old river", "rome"]
+PASSAGES = ["paris lies in france", "the nile lies in egypt", "the tiber in italy " * 9, "stone", ""]
+
+
+@pytest.fixture
+def scorer(tiny):
+    def make(mode="cross", speed=FLOAT32, **settings):
+        config = RankerConfig(mode, **{"query_length": 8, "length": 24, **settings})
+        return Scorer(create_model(config, str(tiny()), seed=3), speed)
+
+    return make
+
+
+def worker_of(scorer):
+    return ScoringWorker(sent_model(scorer.model, FLOAT32, False))
+
+
+def pairs_of(scorer, rows):
+    return Pairs(scorer.queries(QUERIES), scorer.passages(PASSAGES), np.array(rows))
+
+
+def test_arrays_come_back_as_they_were():
+    arrays = {"ids": np.arange(5, dtype=np.int32), "none": np.empty((0, 3), np.float32), "said": np.array("wörd")}
+    found = unpacked(packed(arrays))
+    assert {key: (value.dtype, value.shape, value.tolist()) for key, value in found.items()} == {
+        key: (value.dtype, value.shape, value.tolist()) for key, value in arrays.items()
+    }
+
+
+def test_objects_are_not_sent():
+    with pytest.raises(ValueError, match="pickle"):
+        packed({"objects": np.array([{}, []], dtype=object)})
+
+
+@pytest.mark.parametrize("mode", sorted(set(MODES) - {"dual"}))
+def test_a_worker_scores_as_the_model_that_was_sent(scorer, mode):
+    here = scorer(mode)
+    pairs = pairs_of(here, [(2, 4), (0, 0), (2, 2), (0, 2), (0, 0)])
+    found = received(worker_of(here)(sent_pairs(pairs)))
+    np.testing.assert_allclose(found.values[:, 0], here.scores(pairs, lambda _: None), atol=1e-5)
+
+
+def test_a_worker_encodes_as_the_model_that_was_sent(scorer):
+    here = scorer("dual")
+    texts = here.passages(PASSAGES)
+    found = received(worker_of(here)(sent_texts(texts)))
+    np.testing.assert_allclose(found.values, here.vectors(texts, lambda _: None), atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"markers": False}, {"stopwords": "drop"}, {"length": 12}])
+def test_a_model_is_read_as_it_was_trained_to_be(scorer, settings):
+    here = scorer(**settings)
+    pairs = pairs_of(here, [(0, 0), (1, 2)])
+    found = received(worker_of(here)(sent_pairs(pairs)))
+    np.testing.assert_allclose(found.values[:, 0], here.scores(pairs, lambda _: None), atol=1e-5)
+
+
+def test_texts_that_no_pair_has_are_not_sent(scorer):
+    sent = unpacked(sent_pairs(pairs_of(scorer(), [(1, 3), (1, 1)])))
+    assert (len(sent["queries offsets"]) - 1, len(sent["passages offsets"]) - 1) == (1, 2)
+    assert sent["rows"].tolist() == [[0, 1], [0, 0]]
+
+
+def test_what_a_worker_computed_is_counted_anew_for_each_shard(scorer):
+    here = scorer()
+    worker, pairs = worker_of(here), sent_pairs(pairs_of(here, [(0, 0), (1, 1)]))
+    first, second = (received(worker(pairs)) for _ in range(2))
+    assert (first.tokens, first.padding, first.failures) == (second.tokens, second.padding, second.failures)
+    assert first.tokens > 0
+
+
+def test_a_model_that_arrives_otherwise_is_refused_with_both_digests(scorer):
+    arrays = unpacked(sent_model(scorer().model, FLOAT32, False))
+    facts = json.loads(str(arrays["facts"]))
+    arrays["facts"] = np.array(json.dumps({**facts, "sha256": "0" * 64}))
+    with pytest.raises(ModelError, match=f"a worker reads it as {facts['sha256']}, expected {'0' * 64}"):
+        ScoringWorker(packed(arrays))
+
+
+def test_an_input_that_is_too_large_is_told_by_its_number_in_the_shard(scorer, monkeypatch):
+    here = scorer()
+    worker = worker_of(here)
+
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("ranker.model.reranker.Reranker.from_views", full)
+    with pytest.raises(TooLargeError) as caught:
+        worker(sent_pairs(pairs_of(here, [(1, 1)])))
+    assert (caught.value.number, caught.value.tokens > 0) == (0, True)
+
+
+def test_a_worker_says_where_it_computes():
+    assert look("cpu", "float32")[:2] == ("cpu", "float32")
