@@ -12,21 +12,17 @@ every="cross dual frozen layer-mean layer-attention mult-int term-trans token-po
 data=$(realpath "$1") work=$2 steps=${3:-400} wanted=${4:-1 2 3} arms=${5:-$every}
 mkdir -p "$work/runs"
 cd "$work" # so that manifests name no folder of this machine
-[ -e trec-dl ] || ln -s "$data/trec-dl" .
-
-# A dataset with some of the judgments of another: an awk condition on $1, the question, tells which of them.
-part() { # dataset source split condition
-    [ -e "$1" ] && return
-    mkdir -p "$1.part/qrels"
-    ln -s "$data/$2/corpus.jsonl" "$data/$2/queries.jsonl" "$1.part/"
-    awk "NR > 1 && !(\$1 in place) { place[\$1] = ++count } NR == 1 || $4" "$data/$2/qrels/$3.tsv" > "$1.part/qrels/$3.tsv"
-    mv "$1.part" "$1"
-}
+[ -e qa ] || ln -s "$data/qa" "$data/trec-dl" .
 
 # Five hundred questions in even steps, each with all its judgments: two cores score no half a million pairs for each arm.
 sample() { # dataset
-    count=$(sed 1d "$data/$1/qrels/test.tsv" | cut -f 1 | sort -u | wc -l)
-    part "$1" "$1" test "int(place[\$1] * 500 / $count) > int((place[\$1] - 1) * 500 / $count)"
+    [ -e "$1" ] && return
+    mkdir -p "$1.part/qrels"
+    ln -s "$data/$1/corpus.jsonl" "$data/$1/queries.jsonl" "$1.part/"
+    awk -v wanted=500 'NR == FNR { if (FNR > 1 && !($1 in place)) place[$1] = ++count; next }
+        FNR == 1 || int(place[$1] * wanted / count) > int((place[$1] - 1) * wanted / count)' \
+        "$data/$1/qrels/test.tsv" "$data/$1/qrels/test.tsv" > "$1.part/qrels/test.tsv"
+    mv "$1.part" "$1"
 }
 
 once() { # output, then a command that writes it
@@ -43,9 +39,9 @@ bm25() { # dataset split run
 study() { # dataset run output, then options
     dataset=$1 run=$2 output=$3
     shift 3
-    ranker study "$dataset" --run "$run" --output "runs/$output" --models models --train qa-part --train-run qa-part.run \
+    ranker study "$dataset" --run "$run" --output "runs/$output" --models models --train qa --train-run qa.train.run \
         --steps-each "$steps" --negatives 3 --groups-per-step 16 --negative-depth 20 \
-        --learning-rate 2e-4 --head-learning-rate 1e-3 --length 96 --frozen-layers 1 --no-dropout \
+        --learning-rate 1e-4 --head-learning-rate 1e-3 --length 96 --frozen-layers 1 --no-dropout \
         $seeds "$@" > /dev/null
 }
 
@@ -61,11 +57,9 @@ of_trec() { # options
     done
 }
 
-# Of qa what is asked as in the tests: questions with a sentence for an answer, and those of MedQuAD.
-part qa-part qa train '$1 ~ /^(squad|selqa|wikiqa|medquad)-/'
 sample squad-sentences
 sample medquad
-bm25 qa-part train qa-part.run
+bm25 qa train qa.train.run
 for name in squad-sentences medquad; do
     bm25 "$name" test "$name.run"
 done

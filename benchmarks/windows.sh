@@ -1,0 +1,37 @@
+#!/bin/sh
+# What windows gain over cutting, on passages longer than the model reads: the table of docs/reliability.md.
+#
+#   benchmarks/windows.sh DATA WORK [STEPS] > table.md
+#
+# DATA holds medquad in BEIR layout. What WORK already holds is not done again.
+set -eu
+
+data=$(realpath "$1") work=$2 steps=${3:-120}
+mkdir -p "$work"
+cd "$work"
+
+once() { # output, then a command that writes it
+    output=$1
+    shift
+    [ -e "$output" ] || ranker "$@" --output "$output"
+}
+
+# Every fifth question, each with all its judgments.
+if [ ! -e medquad ]; then
+    mkdir -p medquad.part/qrels
+    ln -s "$data/medquad/corpus.jsonl" "$data/medquad/queries.jsonl" medquad.part/
+    cp "$data/medquad/qrels/train.tsv" medquad.part/qrels/
+    awk 'NR > 1 && !($1 in place) { place[$1] = ++count } NR == 1 || place[$1] % 5 == 0' \
+        "$data/medquad/qrels/test.tsv" > medquad.part/qrels/test.tsv
+    mv medquad.part medquad
+fi
+once bm25 index medquad
+once train.run retrieve medquad --index bm25 --split train --depth 20
+once test.run retrieve medquad --index bm25 --depth 10
+once cross train medquad --mode cross --run train.run --negative-depth 12 --negatives 3 --groups-per-step 16 \
+    --learning-rate 3e-4 --head-learning-rate 1e-3 --length 192 --query-length 32 --frozen-layers 1 --no-dropout \
+    --epochs 100 --max-steps "$steps" --leaks ignore
+for overflow in cut windows; do
+    once "$overflow.run" rerank medquad --run test.run --depth 10 --mode cross --model cross --overflow "$overflow"
+done
+ranker compare medquad test.run cut.run windows.run --measure RR@10 --measure nDCG@10 --baseline cut
