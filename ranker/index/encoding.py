@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TextIO
 
 import numpy as np
 
@@ -137,8 +137,11 @@ def encode_collection(scorer: Scorer, collection: Collection, folder: Path, adva
     The vectors grow in the folder ``left``, and where an earlier attempt left some there it goes on after them.
     The result counts the passages that were cut, as its pairs, and the tokens that they lost.
     """
-    with unfinished(scorer, collection, PASSAGES_AT_ONCE, left, folder / VECTORS) as parts:
-        chunks = _Chunks(scorer, collection, folder / DOC_IDS, parts, advance)
+    with (
+        unfinished(scorer, collection, PASSAGES_AT_ONCE, left, folder / VECTORS) as parts,
+        (folder / DOC_IDS).open("w", encoding="utf-8") as doc_ids,
+    ):
+        chunks = _Chunks(scorer, collection, doc_ids, parts, advance)
         with named(partial(_passage, collection, chunks.missing)):
             for place, vectors in scorer.vectors_of(chunks, advance):
                 parts.put(chunks.missing[place], vectors.tobytes())
@@ -151,7 +154,7 @@ class _Chunks:
     All doc_ids are written on the way, and what was ``cut`` and ``lost`` is counted.
     """
 
-    def __init__(self, scorer: Scorer, collection: Collection, doc_ids: Path, parts: Parts, advance: Advance) -> None:
+    def __init__(self, scorer: Scorer, collection: Collection, doc_ids: TextIO, parts: Parts, advance: Advance) -> None:
         self._scorer, self._collection, self._doc_ids = scorer, collection, doc_ids
         self._parts, self._advance = parts, advance
         self.missing: list[int] = []
@@ -162,21 +165,20 @@ class _Chunks:
         with suppress(OutputError):  # a cache that cannot be written costs time alone
             tokens = build_token_file(self._scorer.reading, self._collection, lambda _: None)
         passages, scorer = iter(self._collection), self._scorer
-        with self._doc_ids.open("w", encoding="utf-8") as doc_ids:
-            for number in count():
-                chunk = list(islice(passages, PASSAGES_AT_ONCE))
-                if not chunk:
-                    return
-                doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
-                numbers = np.arange(number * PASSAGES_AT_ONCE, number * PASSAGES_AT_ONCE + len(chunk))
-                contents = (passage.contents for passage in chunk)
-                texts = tokens.texts(numbers, scorer.room) if tokens else scorer.passages(contents)
-                self.cut, self.lost = self.cut + int((texts.lost > 0).sum()), self.lost + int(texts.lost.sum())
-                if number in self._parts:
-                    self._advance(len(chunk))
-                else:
-                    self.missing.append(number)
-                    yield texts
+        for number in count():
+            chunk = list(islice(passages, PASSAGES_AT_ONCE))
+            if not chunk:
+                return
+            self._doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
+            numbers = np.arange(number * PASSAGES_AT_ONCE, number * PASSAGES_AT_ONCE + len(chunk))
+            contents = (passage.contents for passage in chunk)
+            texts = tokens.texts(numbers, scorer.room) if tokens else scorer.passages(contents)
+            self.cut, self.lost = self.cut + int((texts.lost > 0).sum()), self.lost + int(texts.lost.sum())
+            if number in self._parts:
+                self._advance(len(chunk))
+            else:
+                self.missing.append(number)
+                yield texts
 
 
 def _passage(collection: Collection, missing: Sequence[int], number: int) -> str:

@@ -160,6 +160,7 @@ def _index(collection: Collection, arguments: Any, advance: Advance) -> int:  # 
     Each batch is indexed by Anserini's threads while the next one is read, and one thread of ours waits for them, so
     that Ctrl-C is heard. The indexer's writer is closed here because its own ``close`` hides a full disk.
     """
+    heard = _hear_nothing()
     indexer = java_class("io.anserini.index.SimpleIndexer")(arguments)
     writer = indexer.writer
     sent = 0
@@ -182,8 +183,20 @@ def _index(collection: Collection, arguments: Any, advance: Advance) -> int:  # 
         if failure is not None:
             raise failure from error
         raise
+    java_class("java.lang.System").setErr(heard)
     (Path(arguments.index) / "write.lock").unlink(missing_ok=True)
     return sent
+
+
+def _hear_nothing() -> Any:  # noqa: ANN401
+    """Java's stderr, which leads nowhere from now on: a thread that merges prints there why it dies, after it was told.
+
+    Where indexing fails it stays so, since such a thread may end later.
+    """
+    system = java_class("java.lang.System")
+    heard = system.err
+    system.setErr(java_class("java.io.PrintStream")(java_class("java.io.OutputStream").nullOutputStream()))
+    return heard
 
 
 def _batches(collection: Collection) -> Iterator[list[str]]:

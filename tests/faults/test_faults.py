@@ -13,9 +13,9 @@ WRITERS = ("import", "bm25", "dense", "retrieve", "rerank", "train")
 PAGE = 4_096
 
 
-def short(*names: str) -> list[object]:
+def short(*names: str, among: tuple[str, ...] = WRITERS) -> list[object]:
     """Every command that writes; those that are not named only where there is time, by ``make test-faults``."""
-    return [name if name in names else pytest.param(name, marks=pytest.mark.faults) for name in WRITERS]
+    return [name if name in names else pytest.param(name, marks=pytest.mark.faults) for name in among]
 
 
 def content(output: Path) -> object:
@@ -90,12 +90,19 @@ def test_where_nothing_may_be_written_one_sentence_says_so(name, work, small_dis
     assert "Read-only file system" in said
 
 
-@pytest.mark.parametrize("name", short("rerank"))
+@pytest.mark.parametrize("name", short("rerank", among=WRITERS[1:]))
 def test_with_a_cache_that_cannot_be_written_one_sentence_says_so(name, work, small_disk, tmp_path):
     disk = small_disk("ro")
     status, said = work(name).run(tmp_path / "out.run", disk)
     refused(status, said, tmp_path / "out.run")
     assert str(disk) in said.splitlines()[-1]
+
+
+@pytest.mark.faults
+def test_an_import_needs_no_cache(work, undisturbed, small_disk, tmp_path):
+    status, said = work("import").run(tmp_path / "out", small_disk("ro"))
+    assert status == 0, said
+    assert content(tmp_path / "out") == undisturbed("import")[0]
 
 
 @pytest.mark.parametrize("name", short("rerank"))
