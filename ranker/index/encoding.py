@@ -13,7 +13,8 @@ from typing import IO, Any, Final, TextIO
 import numpy as np
 
 from ranker.data.collection import Collection
-from ranker.data.files import digest, written
+from ranker.data.files import written
+from ranker.data.intact import file_digest
 from ranker.errors import OutputError
 from ranker.scoring.memory import fingerprint
 from ranker.scoring.pairs import Cut
@@ -48,6 +49,7 @@ class Parts:
         self._file: IO[bytes] = self._path.open("r+b" if self.done else "w+b")
         self._file.truncate(size)
         self._file.seek(size)
+        self._join()
 
     def __contains__(self, number: int) -> bool:
         """Whether a part need not be made any more."""
@@ -62,6 +64,10 @@ class Parts:
             self._early[number] = path
             return
         self._add(vectors)
+        self._join()
+
+    def _join(self) -> None:
+        """Adds the parts that waited for the last one, which may be that of an attempt that was stopped before this."""
         while (next_one := self._early.pop(self.done, None)) is not None:
             self._add(next_one.read_bytes())
             next_one.unlink()
@@ -98,7 +104,7 @@ class Parts:
         for path in self._folder.glob(f"*{_EARLY}"):
             asked, *rest = path.name.removesuffix(_EARLY).split(".")
             number = int(rest[0]) if len(rest) == 2 and rest[0].isdecimal() else -1
-            if asked == self._asked and number >= self.done and digest(path) == rest[1]:
+            if asked == self._asked and number >= self.done and file_digest(path) == rest[1]:
                 found[number] = path
             else:
                 path.unlink()

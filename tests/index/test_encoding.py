@@ -9,6 +9,7 @@ import pytest
 
 from ranker.index import encoding
 from ranker.index.encoding import Parts, encode_collection
+from ranker.limits import MAX_LINE_BYTES
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Cut
@@ -182,6 +183,22 @@ def test_parts_that_came_early_are_still_there_after_a_stop(tmp_path):
     assert (tmp_path / "left" / "vectors.f32").read_bytes() == b"".join(bytes([number]) * 8 for number in range(5))
 
 
+def test_a_stop_before_early_parts_are_joined_to_the_one_they_waited_for_loses_none(tmp_path):
+    left = tmp_path / "left"
+    for folder, numbers in ((tmp_path / "early", (1, 2, 4)), (left, (0,))):
+        parts = parts_of(folder)
+        for number in numbers:
+            parts.put(number, bytes([number]) * 8)
+        parts.close()
+    for path in (tmp_path / "early").glob("*.part"):  # as a kill, or a full disk, behind the first part leaves them
+        shutil.copy(path, left)
+    again = parts_of(left)
+    assert (again.done, [number in again for number in range(5)]) == (3, [True, True, True, False, True])
+    again.put(3, bytes([3]) * 8)
+    again.close()
+    assert (left / "vectors.f32").read_bytes() == b"".join(bytes([number]) * 8 for number in range(5))
+
+
 def test_an_early_part_that_is_damaged_or_of_something_else_is_none(tmp_path):
     parts = parts_of(tmp_path / "left")
     for number in (1, 2):
@@ -196,3 +213,13 @@ def test_an_early_part_that_is_damaged_or_of_something_else_is_none(tmp_path):
     assert 2 not in other
     other.close()
     assert not list((tmp_path / "left").glob("*.part"))
+
+
+def test_an_early_part_of_which_a_crash_left_nothing_but_zeros_is_none(tmp_path):
+    parts = parts_of(tmp_path / "left")
+    parts.put(1, b"\n" * (MAX_LINE_BYTES + 1))
+    parts.close()
+    next((tmp_path / "left").glob("*.part")).write_bytes(bytes(MAX_LINE_BYTES + 1))
+    again = parts_of(tmp_path / "left")
+    again.close()
+    assert 1 not in again
