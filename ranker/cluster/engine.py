@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from ranker import __version__
+from ranker.cluster.address import check_address
 from ranker.errors import RankerError, SetupError
 from ranker.limits import MAX_FAILED_SHARDS, SHARD_ATTEMPTS
 
@@ -27,9 +27,6 @@ _QUIET: Final = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning of what Ray is about to do otherwise
 }
 """What Ray is told where its user has told it nothing else."""
-
-
-_ANSWER_SECONDS: Final = 10
 
 
 class Shard(NamedTuple):
@@ -147,7 +144,7 @@ def joined(address: str, workers: int, device: str) -> Iterator[Cluster]:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     ray = _ray()
-    _check_address(address)
+    check_address(address)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Ray prints the death of a worker to stdout, which is for results
     with redirect_stdout(io.StringIO()):
@@ -178,21 +175,6 @@ def _shares(ray: Any, address: str, workers: int, device: str) -> Cluster:  # no
     return Cluster(address, number, len(nodes), max(1, min(max(cores), sum(cores) // number)), 0)
 
 
-def _check_address(address: str) -> None:
-    """Refuses where nobody answers, for whom Ray would wait for minutes."""
-    if address in ("local", "auto"):
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
-        raise SetupError(f"--cluster {address}: is no address, expected local, auto or HOST:PORT.")
-    try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise SetupError(
-            f"--cluster {address}: does not answer: {error}; expected the head of a Ray cluster."
-        ) from error
-
-
 @contextmanager
 def _nothing_to_stderr() -> Iterator[None]:
     """Ray's core writes there that it was told how much to write."""
@@ -209,13 +191,15 @@ def _nothing_to_stderr() -> Iterator[None]:
 
 @contextmanager
 def _said_of(address: str) -> Iterator[None]:
-    """Says of what Ray raises, in a sentence, where it was raised."""
+    """Says of what Ray raises, in a sentence, where it was raised; a worker's own sentence stays what it is."""
     try:
         yield
-    except RankerError:
-        raise
     except Exception as error:  # Ray raises whatever a cluster leads it to
-        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        # of what a task raises Ray makes an error whose words are a traceback, and its cause what was raised
+        cause = getattr(error, "cause", None) or error
+        if isinstance(cause, RankerError):
+            raise cause from None
+        said = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
         raise SetupError(f"--cluster {address}: {said.strip().rstrip('.')}.") from error
 
 
