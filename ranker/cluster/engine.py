@@ -168,11 +168,16 @@ def _shares(ray: Any, address: str, workers: int, device: str) -> Cluster:  # no
     gpus = int(sum(node.get("GPU", 0) for node in nodes))
     if device == "cuda" and not gpus:
         raise SetupError(f"--device cuda: the cluster {address} has no GPU; use --device cpu, or add a node with one.")
-    if gpus and device != "cpu":
-        return Cluster(address, workers or gpus, len(nodes), 1, 1)
     cores = [int(node.get("CPU", 0)) for node in nodes]
-    number = workers or max(1, sum(cores) // _CORES)
-    return Cluster(address, number, len(nodes), max(1, min(max(cores), sum(cores) // number)), 0)
+    if on_gpus := bool(gpus) and device != "cpu":
+        number, each, room = workers or gpus, 1, gpus
+    else:
+        number = workers or max(1, sum(cores) // _CORES)
+        each = max(1, min(max(cores), sum(cores) // number))
+        room = max(1, sum(one // each for one in cores))
+    # any other cluster may grow when it is asked for more than it has
+    grows = workers and address != "local"
+    return Cluster(address, number if grows else min(number, room), len(nodes), each, int(on_gpus))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ranker.model.reranker import Reranker
 from ranker.model.views import Reads
 from ranker.scoring.overflow_config import CUT, Overflow
 from ranker.scoring.pairs import Pairs
-from ranker.scoring.readers import Reader, reader_of
+from ranker.scoring.readers import Reader, check_precision, reader_of
 from ranker.scoring.schedule import Order
 from ranker.scoring.scorer import Advance, Matrix, Scorer
 from ranker.scoring.speed import Speed
@@ -63,6 +63,7 @@ class RemoteScorer(Scorer):
         self._cluster = cluster
         self._place = cluster.ask(look, device, speed.precision)
         self.precision = self._place.precision
+        check_precision(self.model.encoder, self.model.head.reads, self.precision)
         self.shared = {"cluster": cluster.record()}
         there = Speed(self._place.precision, self._place.device, speed.tokens_per_batch)
         self._setup = sent_model(model, there, trust_remote_code)

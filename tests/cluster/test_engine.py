@@ -100,6 +100,13 @@ def test_a_cluster_without_a_gpu_is_refused_for_cuda():
         pass
 
 
+def test_more_workers_than_this_machine_has_cores_are_as_many_as_it_has():
+    import ray
+
+    with joined("local", 4_096, "cpu") as found:
+        assert (found.cores, found.workers) == (1, ray.cluster_resources()["CPU"])
+
+
 def test_every_shard_gives_its_result(cluster, tmp_path):
     payloads = [f"p-{number}" for number in range(20)]
     assert done(cluster, tmp_path, *payloads) == {place: payload.encode() * 2 for place, payload in enumerate(payloads)}

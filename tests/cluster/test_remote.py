@@ -14,6 +14,7 @@ from ranker.cluster.arrays import unpacked
 from ranker.cluster.engine import joined
 from ranker.cluster.remote import RemoteScorer, ShardError
 from ranker.cluster.scoring import ScoringWorker
+from ranker.errors import ModelError, SetupError
 from ranker.index import encoding
 from ranker.index.encoding import encode_collection
 from ranker.model.config import RankerConfig
@@ -97,6 +98,14 @@ class Mortal(ScoringWorker):
         if lengths.any():
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(payload)
+
+
+def test_a_precision_that_a_worker_cannot_compute_in_is_refused_before_any_shard(cluster, tiny):
+    model = create_model(RankerConfig("term-trans", query_length=8, length=24), str(tiny()), seed=3)
+    with pytest.raises(ModelError, match=r"^--precision int8: is for BERT's family and heads that read \[CLS\]"):
+        RemoteScorer(model, Speed("int8", "cpu"), cluster)
+    with pytest.raises(SetupError, match=r"^--precision fp16: is for cuda devices alone, but this one is cpu\.$"):
+        RemoteScorer(model, Speed("fp16", "cpu"), cluster)
 
 
 @pytest.mark.parametrize(("mode", "overflow"), [("cross", "cut"), ("cross", "windows"), ("dual", "cut")])
