@@ -84,8 +84,7 @@ class Cluster:
         look = ray.remote(_look).options(num_cpus=self.cores, num_gpus=self.gpus)
         with _said_of(self.address):
             version, answer = ray.get(look.remote(question, values))
-        if version != __version__:
-            raise SetupError(f"--cluster {self.address}: a worker has ranker {version}, expected {__version__}.")
+        _check_version(version, __version__)
         found: T = answer
         return found
 
@@ -122,7 +121,7 @@ class Cluster:
             )
             done = ray.data.from_arrow_refs(blocks).map_batches(
                 _Pupil,
-                fn_constructor_args=(ledger, start),
+                fn_constructor_args=(ledger, start, __version__),
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self.workers),
@@ -229,6 +228,12 @@ def _look(question: Callable[..., T], values: tuple[object, ...]) -> tuple[str, 
     return __version__, question(*values)
 
 
+def _check_version(found: str, expected: str) -> None:
+    """Refuses a worker that may score otherwise, which its model's digest would not tell."""
+    if found != expected:
+        raise SetupError(f"--cluster: a worker has ranker {found}, expected {expected} as where the command is given.")
+
+
 class _Ledger:
     """Knows how often each shard of a job was begun, whoever died over it; and what workers begin with."""
 
@@ -249,8 +254,8 @@ class _Ledger:
 class _Pupil:
     """A worker's process: makes the worker when the first shard comes, and does shard by shard."""
 
-    def __init__(self, ledger: Any, start: Start) -> None:  # noqa: ANN401
-        self._ledger, self._start = ledger, start
+    def __init__(self, ledger: Any, start: Start, version: str) -> None:  # noqa: ANN401
+        self._ledger, self._start, self._version = ledger, start, version
         self._worker: Worker | None = None
 
     def __call__(self, table: Any) -> Any:  # noqa: ANN401
@@ -269,6 +274,7 @@ class _Pupil:
             if attempt > SHARD_ATTEMPTS:
                 return _told(name, f"was tried {SHARD_ATTEMPTS} times: {reason}", {}), b""
             try:
+                _check_version(__version__, self._version)
                 if self._worker is None:
                     self._worker = self._start(ray.get(ray.get(self._ledger.setup.remote())[0]))
                 return "", self._worker(payload)

@@ -1,6 +1,7 @@
 """A real Ray cluster of several processes: what workers give, and what becomes of a job when they die."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ranker import __version__
+from ranker.cluster import engine
 from ranker.cluster.engine import Failure, Shard, joined
 from ranker.errors import DataError, RankerError, SetupError
 from ranker.limits import MAX_FAILED_SHARDS, SHARD_ATTEMPTS
@@ -169,6 +172,15 @@ def test_where_nothing_can_be_done_the_job_gives_up(cluster):
 
 def test_a_worker_is_asked_where_it_is(cluster):
     assert cluster.ask(os.getpid) != os.getpid()
+
+
+def test_workers_of_another_version_are_refused(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "__version__", "0.0.1")
+    reason = f"--cluster: a worker has ranker {__version__}, expected 0.0.1 as where the command is given"
+    with pytest.raises(SetupError, match=f"^{re.escape(reason)}\\.$"):
+        cluster.ask(os.getpid)
+    assert done(cluster, tmp_path, "p-1") == {0: Failure("shard of p-1", reason, {})}
+    assert not list(tmp_path.iterdir())
 
 
 def refusing(error, sentence):
