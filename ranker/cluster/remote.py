@@ -36,9 +36,10 @@ class ShardError(InputError):
     def __init__(self, number: int, inputs: int, failures: Sequence[Failure], name: str = "") -> None:
         self.number, self._inputs, self._failures = number, inputs, failures
         first, others = failures[0], len(failures) - 1
-        also = f", and {others} other shards failed" if others else ""
+        whose = f"whose {inputs} inputs begin with" if inputs > 1 else "whose only input is"
+        also = f", and {others} other shard{'s' if others > 1 else ''} failed" if others else ""
         super().__init__(
-            f"{first.name}, whose {inputs} inputs begin with {name or f'input {number}'}: {first.reason}{also}; "
+            f"{first.name}, {whose} {name or f'input {number}'}: {first.reason}{also}; "
             "what the others gave is kept for the same command."
         )
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ranker.cluster.arrays import Arrays, packed, unpacked
+from ranker.data.files import said_as_output_error
 from ranker.errors import ModelError
 from ranker.model.loading import load_model
 from ranker.model.reranker import Reranker
@@ -48,8 +49,11 @@ def look(device: str, precision: str) -> Place:
 
 
 def sent_model(model: Reranker, speed: Speed, trust_remote_code: bool) -> bytes:
-    """A model and how it is run, to be sent: workers need no folder or hub to find it in."""
-    with tempfile.TemporaryDirectory() as name:
+    """A model and how it is run, to be sent: workers need no folder or hub to find it in.
+
+    Raises: OutputError where there is no room for its files on the way.
+    """
+    with said_as_output_error(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model.save(folder)
         files = {

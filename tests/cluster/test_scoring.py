@@ -1,20 +1,30 @@
 """What a worker is sent and sends back, without a cluster: the worker itself, in this process."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from ranker.cluster.arrays import packed, unpacked
+from ranker.cluster.engine import Failure
+from ranker.cluster.remote import ShardError
 from ranker.cluster.scoring import ScoringWorker, look, received, sent_model, sent_pairs, sent_texts
-from ranker.errors import ModelError
+from ranker.errors import ModelError, OutputError
 from ranker.model.config import MODES, RankerConfig
-from ranker.model.loading import create_model
+from ranker.model.loading import create_model, load_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 from ranker.scoring.survival import TooLargeError
 
+CODE = """from transformers import BertConfig, BertModel
+class OwnConfig(BertConfig):
+    pass
+class OwnModel(BertModel):
+    config_class = OwnConfig
+"""
+OWN = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
 FLOAT32 = Speed("float32", "cpu")
 QUERIES = ["where is paris", "the old river", "rome"]
 PASSAGES = ["paris lies in france", "the nile lies in egypt", "the tiber in italy " * 9, "stone", ""]
@@ -106,6 +116,44 @@ def test_an_input_that_is_too_large_is_told_by_its_number_in_the_shard(scorer, m
     with pytest.raises(TooLargeError) as caught:
         worker(sent_pairs(pairs_of(here, [(1, 1)])))
     assert (caught.value.number, caught.value.tokens > 0) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "failed", "said"),
+    [
+        (3, 1, "shard 1, whose 3 inputs begin with query q, passage d: is wrong; "),
+        (1, 2, "shard 1, whose only input is query q, passage d: is wrong, and 1 other shard failed; "),
+        (3, 3, "shard 1, whose 3 inputs begin with query q, passage d: is wrong, and 2 other shards failed; "),
+    ],
+)
+def test_shards_that_failed_are_told_by_the_first(inputs, failed, said):
+    failures = [Failure(f"shard {number}", "is wrong", {}) for number in range(1, failed + 1)]
+    error = ShardError(7, inputs, failures).of(7, "query q, passage d")
+    assert str(error) == f"{said}what the others gave is kept for the same command."
+
+
+def test_a_model_that_finds_no_room_on_its_way_is_said_in_a_sentence(scorer, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(OutputError, match=f"^{tmp_path}/none: cannot be written: No such file or directory; nothing"):
+        sent_model(scorer().model, FLOAT32, False)
+
+
+def test_code_that_a_model_brings_is_sent_with_it_where_it_is_trusted(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = tmp_path / "own"
+    shutil.copytree(tiny(), folder)
+    (folder / "own.py").write_text(CODE)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "auto_map": OWN}))
+    model = load_model(str(folder), trust_remote_code=True)
+    here = Scorer(model, FLOAT32)
+    sent = {trusted: sent_model(model, FLOAT32, trusted) for trusted in (True, False)}
+    shutil.rmtree(folder)  # which no worker sees
+    texts = here.passages(PASSAGES)
+    found = received(ScoringWorker(sent[True])(sent_texts(texts)))
+    np.testing.assert_allclose(found.values, here.vectors(texts, lambda _: None), atol=1e-5)
+    with pytest.raises(ModelError, match="brings Python code"):
+        ScoringWorker(sent[False])
 
 
 def test_a_worker_says_where_it_computes():
