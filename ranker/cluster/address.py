@@ -1,9 +1,11 @@
-"""Where a Ray cluster is looked for."""
+"""What is said of a Ray cluster by its address: that it does not answer, and what it raises."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from ranker.errors import SetupError
+from ranker.errors import RankerError, SetupError
 
 _ANSWER_SECONDS: Final = 10
 
@@ -24,3 +26,28 @@ def check_address(address: str) -> None:
         raise SetupError(
             f"--cluster {address}: does not answer: {error}; expected the head of a Ray cluster."
         ) from error
+
+
+@contextmanager
+def said_of(address: str) -> Iterator[None]:
+    """Says of what Ray raises, in a sentence, where it was raised; a worker's own sentence stays what it is."""
+    try:
+        yield
+    except Exception as error:  # Ray raises whatever a cluster leads it to
+        # of what a task raises Ray makes an error whose words are a traceback, and its cause what was raised
+        cause = getattr(error, "cause", None) or error
+        if isinstance(cause, RankerError):
+            raise cause from None
+        raise SetupError(f"--cluster {address}: {_words(cause)}.") from error
+
+
+def _words(error: BaseException) -> str:
+    """What an error says in a line; where it quotes another, with its frames, what that says in its last."""
+    lines = _lines(error)
+    if isinstance(error, ConnectionError) and error.__cause__ is not None:
+        return f"{lines[0]}: {_lines(error.__cause__)[-1]}"
+    return lines[-1 if "raised in its creation task" in lines[0] else 0]
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

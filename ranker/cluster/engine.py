@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from ranker import __version__
-from ranker.cluster.address import check_address
+from ranker.cluster.address import check_address, said_of
 from ranker.errors import RankerError, SetupError
 from ranker.limits import MAX_FAILED_SHARDS, SHARD_ATTEMPTS
 
@@ -82,7 +82,7 @@ class Cluster:
         """
         ray = _ray()
         look = ray.remote(_look).options(num_cpus=self.cores, num_gpus=self.gpus)
-        with _said_of(self.address):
+        with said_of(self.address):
             version, answer = ray.get(look.remote(question, values))
         _check_version(version, __version__)
         found: T = answer
@@ -115,7 +115,7 @@ class Cluster:
             blocks.append(ray.put(pa.table({"number": [number], "payload": [shard.payload]})))
         if not blocks:
             return
-        with _said_of(self.address):
+        with said_of(self.address):
             ledger = (
                 ray.remote(_Ledger).options(num_cpus=0, scheduling_strategy=_here(ray)).remote(names, [ray.put(setup)])
             )
@@ -144,10 +144,10 @@ def joined(address: str, workers: int, device: str) -> Iterator[Cluster]:
         os.environ.setdefault(name, value)
     ray = _ray()
     check_address(address)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # which writes the frames behind what is said here
     # Ray prints the death of a worker to stdout, which is for results
     with redirect_stdout(io.StringIO()):
-        with _said_of(address), _nothing_to_stderr():
+        with said_of(address), _nothing_to_stderr():
             ray.init(
                 address,
                 include_dashboard=False if address == "local" else None,
@@ -191,20 +191,6 @@ def _nothing_to_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-@contextmanager
-def _said_of(address: str) -> Iterator[None]:
-    """Says of what Ray raises, in a sentence, where it was raised; a worker's own sentence stays what it is."""
-    try:
-        yield
-    except Exception as error:  # Ray raises whatever a cluster leads it to
-        # of what a task raises Ray makes an error whose words are a traceback, and its cause what was raised
-        cause = getattr(error, "cause", None) or error
-        if isinstance(cause, RankerError):
-            raise cause from None
-        said = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-        raise SetupError(f"--cluster {address}: {said.strip().rstrip('.')}.") from error
 
 
 def _ray() -> Any:  # noqa: ANN401

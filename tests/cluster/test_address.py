@@ -1,12 +1,12 @@
-"""What is no cluster's address is refused before Ray is asked."""
+"""What is no cluster's address is refused before Ray is asked, and what Ray raises is told in a line."""
 
 import socket
 import time
 
 import pytest
 
-from ranker.cluster.address import check_address
-from ranker.errors import SetupError
+from ranker.cluster.address import check_address, said_of
+from ranker.errors import DataError, SetupError
 
 
 def test_where_nobody_answers_nobody_is_waited_for():
@@ -41,3 +41,38 @@ def test_where_somebody_answers_ray_is_asked():
 @pytest.mark.parametrize("address", ["local", "auto"])
 def test_a_cluster_that_ray_finds_by_itself_is_not_looked_for(address):
     check_address(address)
+
+
+TOKEN = "AuthenticationError: RPC error: InvalidAuthToken: Authentication token is missing or incorrect."
+UNAUTHORISED = f"Failed to connect to GCS. Last connection error: Traceback:\n  File somewhere\n{TOKEN}\n"
+UNBEGUN = """The actor died because of an error raised in its creation task, ray::MapWorker.__init__() (pid=7)
+  File "somewhere.py", line 1, in __init__
+ModuleNotFoundError: No module named 'ranker'
+"""
+
+
+def raise_both(error, reason):
+    try:
+        raise reason
+    except type(reason) as caught:
+        raise error from caught
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "said"),
+    [
+        (ConnectionError("Failed to connect."), RuntimeError(UNAUTHORISED), f"Failed to connect: {TOKEN}"),
+        (RuntimeError("\nis full.\nDo this."), RuntimeError("frames"), "is full."),
+        (RuntimeError(UNBEGUN), RuntimeError("frames"), "ModuleNotFoundError: No module named 'ranker'."),
+        (RuntimeError(), RuntimeError("frames"), "RuntimeError."),
+    ],
+)
+def test_what_ray_raises_is_told_in_a_line_that_has_the_reason(error, reason, said):
+    with pytest.raises(SetupError) as caught, said_of("head:6379"):
+        raise_both(error, reason)
+    assert str(caught.value) == f"--cluster head:6379: {said}"
+
+
+def test_a_sentence_of_our_own_stays_what_it_is():
+    with pytest.raises(DataError, match=r"^data: is wrong\.$"), said_of("local"):
+        raise_both(DataError("data: is wrong."), RuntimeError("frames"))

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -168,6 +169,16 @@ def test_where_nothing_can_be_done_the_job_gives_up(cluster):
     found = dict(cluster.map(Doubling, b"broken", shards(*payloads)))
     assert len(found) == MAX_FAILED_SHARDS
     assert {failure.reason for failure in found.values()} == {"no such data"}
+
+
+def test_a_worker_that_cannot_begin_is_told_by_the_reason_alone(cluster, monkeypatch, capfd):
+    elsewhere = ModuleType("elsewhere")
+    monkeypatch.setitem(sys.modules, "elsewhere", elsewhere)
+    exec("class Missing:\n    pass", vars(elsewhere))  # a class of a module that no worker's process has
+    said = r"^--cluster local: ModuleNotFoundError: No module named 'elsewhere'\.$"
+    with pytest.raises(SetupError, match=said):
+        list(cluster.map(elsewhere.Missing, b"", shards("p-1")))
+    assert capfd.readouterr().err == ""
 
 
 def test_a_worker_is_asked_where_it_is(cluster):
