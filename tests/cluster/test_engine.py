@@ -104,6 +104,14 @@ def test_a_cluster_without_a_gpu_is_refused_for_cuda():
         pass
 
 
+def test_what_ray_says_of_a_dead_worker_is_not_on_stdout(tmp_path, capfd):
+    # joined here, since pytest takes stdout back from what a fixture has made of it
+    with joined("local", 1, "cpu") as own:
+        done(own, tmp_path, "once-1")
+        time.sleep(1)
+    assert capfd.readouterr().out == ""
+
+
 def test_more_workers_than_this_machine_has_cores_are_as_many_as_it_has():
     import ray
 
@@ -209,12 +217,6 @@ def test_what_a_worker_says_when_it_is_asked_is_said_without_its_traceback(clust
     with pytest.raises(RankerError) as caught:
         cluster.ask(refusing, error, sentence)
     assert str(caught.value) == said
-
-
-def test_what_ray_says_of_a_dead_worker_is_not_on_stdout(cluster, tmp_path, capfd):
-    done(cluster, tmp_path, "once-1")
-    time.sleep(1)
-    assert capfd.readouterr().out == ""
 
 
 def test_a_manifest_tells_the_workers_and_nodes(cluster):
