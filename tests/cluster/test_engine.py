@@ -1,5 +1,6 @@
 """A real Ray cluster of several processes: what workers give, and what becomes of a job when they die."""
 
+import logging
 import os
 import re
 import signal
@@ -179,14 +180,16 @@ def test_where_nothing_can_be_done_the_job_gives_up(cluster):
     assert {failure.reason for failure in found.values()} == {"no such data"}
 
 
-def test_a_worker_that_cannot_begin_is_told_by_the_reason_alone(cluster, monkeypatch, capfd):
+def test_a_worker_that_cannot_begin_is_told_by_the_reason_alone(cluster, monkeypatch, caplog):
     elsewhere = ModuleType("elsewhere")
     monkeypatch.setitem(sys.modules, "elsewhere", elsewhere)
     exec("class Missing:\n    pass", vars(elsewhere))  # a class of a module that no worker's process has
+    frames = logging.getLogger("ray.data")  # which passes nothing on
+    monkeypatch.setattr(frames, "handlers", [caplog.handler])
     said = r"^--cluster local: ModuleNotFoundError: No module named 'elsewhere'\.$"
     with pytest.raises(SetupError, match=said):
         list(cluster.map(elsewhere.Missing, b"", shards("p-1")))
-    assert capfd.readouterr().err == ""
+    assert caplog.text == ""
 
 
 def test_a_worker_is_asked_where_it_is(cluster):
