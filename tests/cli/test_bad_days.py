@@ -123,7 +123,7 @@ from ranker.index import encoding, lexical_building
 def wait(*_):
     print("building", flush=True)
     time.sleep(60)
-encoding.Parts.add = lexical_building._write_doc_ids = wait
+encoding.Parts.put = lexical_building._write_doc_ids = wait
 from ranker.cli.main import main
 main()
 """
