@@ -138,6 +138,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
+    from ranker.model.quiet import quiet
+
     made: dict[tuple[str, int, str], Path] = {}
 
     def make(model_type: str = "bert", labels: int = 0, **settings: Any) -> Path:
@@ -152,8 +154,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
                 if parameter.ndim > 1:  # wide enough that scores differ
                     torch.nn.init.normal_(parameter, std=0.25)
             made[key] = tmp_path_factory.mktemp(model_type)
-            model.save_pretrained(made[key])
-            _tokenizer().save_pretrained(made[key])
+            with quiet():  # the first test to ask for it may look at what is said
+                model.save_pretrained(made[key])
+                _tokenizer().save_pretrained(made[key])
         return made[key]
 
     return make

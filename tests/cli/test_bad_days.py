@@ -19,7 +19,7 @@ def names(folder: Path) -> list[str]:
 def sentence(said) -> str:
     """What was said of an error: one line, and nothing else."""
     assert (said.status, said.out) == (1, "")
-    assert said.err.startswith("Error: ")
+    assert said.err.startswith("Error: "), said.err
     assert said.err.count("\n") == 1
     return said.err.removeprefix("Error: ").strip()
 
