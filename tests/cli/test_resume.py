@@ -171,24 +171,29 @@ def model_of(training: Training) -> tuple[bytes, list[float], list[dict[str, flo
     return (training.output / "model.safetensors").read_bytes(), record["losses"], record["validations"]
 
 
-def killed_and_trained(training: Training, name: str, states: int) -> None:
+def killed_and_trained(training: Training, name: str, states: int) -> bool:
+    """Whether it was killed in time: states are seldom written where writing takes long, and then it may end before."""
     ended = training._replace(output=training.output.with_name(name))
     ended.killed_after(states)
-    assert not ended.output.exists()
-    ended.finish()
+    if in_time := not ended.output.exists():
+        ended.finish()
     assert model_of(ended) == model_of(training)
     assert not list(ended.output.parent.glob(f".{name}*"))
+    return in_time
 
 
 def test_a_training_that_was_killed_ends_with_the_same_losses_and_weights(training):
-    killed_and_trained(training, "ended", 3)
+    assert killed_and_trained(training, "ended", 3)
 
 
 @pytest.mark.faults
 def test_fifty_trainings_killed_at_any_moment_end_with_the_same_weights(training):
-    moments = random.Random(6)
-    for number in range(50):
-        killed_and_trained(training, f"ended{number}", moments.randint(0, 8))
+    moments, killed = random.Random(6), 0
+    for number in range(100):
+        killed += killed_and_trained(training, f"ended{number}", moments.randint(0, 8))
+        if killed == 50:
+            return
+    raise AssertionError(f"of 100 trainings only {killed} were killed in time")
 
 
 def test_given_again_nothing_is_computed_but_with_fresh_all(ranker, words, tmp_path, monkeypatch):
