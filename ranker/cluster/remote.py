@@ -5,7 +5,6 @@ from itertools import islice
 from typing import Final
 
 import numpy as np
-import torch
 
 from ranker.cluster.engine import Cluster, Failure, Shard
 from ranker.cluster.scoring import ScoringWorker, look, received, sent_model, sent_pairs, sent_texts
@@ -13,7 +12,7 @@ from ranker.model.reranker import Reranker
 from ranker.model.views import Reads
 from ranker.scoring.overflow_config import CUT, Overflow
 from ranker.scoring.pairs import Pairs
-from ranker.scoring.readers import Reader, check_precision, reader_of
+from ranker.scoring.readers import PaddedReader, Reader, check_precision
 from ranker.scoring.schedule import Order
 from ranker.scoring.scorer import Advance, Matrix, Scorer
 from ranker.scoring.speed import Speed
@@ -79,10 +78,10 @@ class RemoteScorer(Scorer):
         """The workers'."""
         return self._place.name
 
-    def reader(self, reads: Reads) -> Reader:
-        """One that could work here too, in float32."""
+    def reader(self, reads: Reads) -> Reader:  # noqa: ARG002  # it lays out no weights for any
+        """One that could work here too, in float32, as the backbone comes: the workers lay their weights out."""
         self.model.eval()
-        return reader_of(self.model.encoder, reads, self.template.pad_id, torch.device("cpu"), "float32", self.tally)
+        return PaddedReader(self.model.encoder, self.template.pad_id, self.device, "float32", self.tally)
 
     def budget(self, reader: Reader, reads: Reads, work: int) -> int:  # noqa: ARG002  # the workers have their own
         """The tokens of a shard; a worker learns by itself how many of them it takes at once."""

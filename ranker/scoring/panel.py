@@ -9,7 +9,7 @@ from ranker.errors import ModelError
 from ranker.model.batch import Packed
 from ranker.model.views import joint_reads
 from ranker.scoring.pairs import Pairs
-from ranker.scoring.schedule import ahead, batches
+from ranker.scoring.schedule import batches
 from ranker.scoring.scorer import Advance, Matrix, Scorer
 
 
@@ -35,7 +35,7 @@ def panel_scores(scorers: Sequence[Scorer], pairs: Pairs, advance: Advance) -> M
         for scorer in scorers:
             scorer.model.eval()
         cuts = list(batches(first.pair_lengths(pairs), first.tokens_per_batch))
-        for numbers, inputs in zip(cuts, ahead(first.pair_inputs(pairs, cuts)), strict=True):
-            scores[:, numbers] = first.survivor(inputs, numbers, logits).T
-            advance(len(numbers))
+        for place, found in first.survived(cuts, first.pair_inputs(pairs, cuts), logits):
+            scores[:, cuts[place]] = found.T
+            advance(len(found))
     return scores

@@ -122,7 +122,7 @@ class Scorer:
             found: Matrix = self.model.head.vectors(reader.pooled(inputs)).cpu().numpy()
             return found
 
-        return self._survived(cuts, self.single_inputs(texts, cuts), vectors)
+        return self.survived(cuts, self.single_inputs(texts, cuts), vectors)
 
     def logits(self, reader: Reader, pairs: Pairs, cuts: Sequence[Order]) -> Iterator[tuple[int, Matrix]]:
         """The scores of batches of pairs read together, in the same way.
@@ -133,11 +133,12 @@ class Scorer:
         def logits(inputs: Packed) -> Matrix:
             return self.model.from_views(reader.views(inputs, self.model.head.reads)).cpu().numpy()[:, None]
 
-        return self._survived(cuts, self.pair_inputs(pairs, cuts), logits)
+        return self.survived(cuts, self.pair_inputs(pairs, cuts), logits)
 
-    def _survived(
+    def survived(
         self, cuts: Sequence[Order], inputs: Iterator[Packed], compute: Compute
     ) -> Iterator[tuple[int, Matrix]]:
+        """What ``compute`` gives for each batch, with its place. Raises: TooLargeError, by a number in ``cuts``."""
         for place, batch in enumerate(ahead(inputs)):
             yield place, self.survivor(batch, cuts[place], compute)
 

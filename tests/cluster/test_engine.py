@@ -17,23 +17,7 @@ from ranker.cluster.engine import Failure, Shard, joined
 from ranker.errors import DataError, RankerError, SetupError
 from ranker.limits import MAX_FAILED_SHARDS, SHARD_ATTEMPTS
 
-pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sent_by_value():
-    """The workers below are not installed where a worker's process looks for them."""
-    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    yield
-    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Of all tests but those that join one of their own, which come first: a process is in one cluster at a time."""
-    with joined("local", 2, "cpu") as found:
-        yield found
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("sent_by_value")]
 
 
 class Doubling:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 
 from ranker.cluster import remote
 from ranker.cluster.arrays import unpacked
-from ranker.cluster.engine import joined
 from ranker.cluster.remote import RemoteScorer, ShardError
 from ranker.cluster.scoring import ScoringWorker
 from ranker.errors import ModelError, SetupError
@@ -26,27 +24,12 @@ from ranker.scoring.scorer import Scorer
 from ranker.scoring.speed import Speed
 from ranker.scoring.survival import named
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("sent_by_value")]
 
 FLOAT32 = Speed("float32", "cpu")
 WORDS = ("paris", "nile", "rome", "water", "stone")
 TEXTS = {f"d{n}": " ".join(WORDS[(n + k) % 5] for k in range(1 + n % 30)) for n in range(100)}
 ROWS = np.array([(query, passage) for query in range(8) for passage in range(100)])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sent_by_value():
-    """The worker below is not installed where a worker's process looks for it."""
-    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    yield
-    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with joined("local", 2, "cpu") as found:
-        yield found
 
 
 @pytest.fixture(autouse=True)
