@@ -4,7 +4,7 @@
 
 Passages are words of a Zipfian vocabulary, as many in each as MS MARCO's have (56 in the mean), and a question is some
 six of the words of one passage; all from a seed. The table shows seconds, passages (of retrieval queries, of evaluation
-hits) per second, and the peak memory of each command's process.
+hits) per second, the peak memory of each command's process, and what it wrote to disk.
 """
 
 import argparse
@@ -37,6 +37,8 @@ class Measured(NamedTuple):
     units: int
     seconds: float
     mib: float
+    written: float
+    """Megabytes of what it made."""
 
 
 def main() -> None:
@@ -47,7 +49,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     told: dict[str, Any] = {}
-    print("| passages | step | seconds | per second | MiB |\n|---|---|---|---|---|")
+    print("| passages | step | seconds | per second | MiB | MB on disk |\n|---|---|---|---|---|---|")
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory() as name:
             measured = list(taken_through(Path(name), size, arguments.queries))
@@ -61,6 +63,7 @@ def taken_through(folder: Path, size: int, queries: int) -> Iterator[Measured]:
     write_collection(folder, size, queries)
     sources = [f"{role}={folder / role}.tsv" for role in ("collection", "queries", "qrels")]
     data, index, run = (str(folder / name) for name in ("data", "index", "bm25.run"))
+    cache = folder / "cache"
     steps = (
         ("import", size, ["import", "msmarco", *sources, "--output", data]),
         ("index bm25", size, ["index", data, "--output", index]),
@@ -69,10 +72,18 @@ def taken_through(folder: Path, size: int, queries: int) -> Iterator[Measured]:
         ("evaluate", 0, ["evaluate", data, run, "--measure", "RR@10", "--measure", "R@1000"]),
     )
     for step, count, words in steps:
-        seconds, mib = cost([sys.executable, "-m", "ranker", *words], folder / "cache")
+        before = bytes_in(folder)
+        seconds, mib = cost([sys.executable, "-m", "ranker", *words], cache)
         units = count or sum(1 for _ in (folder / "bm25.run").open())
-        print(f"| {size:,} | {step} | {seconds:.1f} | {units / seconds:,.0f} | {mib:,.0f} |", flush=True)
-        yield Measured(step, units, seconds, mib)
+        done = Measured(step, units, seconds, mib, (bytes_in(folder) - before) / 1e6)
+        rate = units / seconds
+        print(f"| {size:,} | {step} | {seconds:.1f} | {rate:,.0f} | {mib:,.0f} | {done.written:,.1f} |", flush=True)
+        yield done
+
+
+def bytes_in(folder: Path) -> int:
+    """Of all files below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def cost(words: list[str], cache: Path) -> tuple[float, float]:
