@@ -37,9 +37,29 @@ class Quantized:
 
     dtype = torch.bfloat16
 
+    def __init__(self) -> None:
+        self._scratch = _Scratch()
+
     def __call__(self, weight: Tensor, bias: Tensor, activation: str) -> Linear:
         """A map from and to bfloat16."""
-        return _Quantized(weight.float(), bias.float(), activation)
+        return _Quantized(weight.float(), bias.float(), activation, self._scratch)
+
+
+class _Scratch:
+    """Room that maps use in turn: allocated anew for each, the system's work for new pages exceeds the arithmetic."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[torch.dtype, Tensor] = {}
+
+    def __call__(self, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """Whatever was left there.
+
+        Shape: that of ``like``.
+        """
+        room = self._rooms.get(dtype)
+        if room is None or len(room) < like.numel():
+            room = self._rooms[dtype] = torch.empty(like.numel(), dtype=dtype)
+        return room[: like.numel()].view(like.shape)
 
 
 class _Plain:
@@ -71,28 +91,41 @@ class _Prepacked:
 
 
 class _Quantized:
-    def __init__(self, weight: Tensor, bias: Tensor, activation: str) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, activation: str, scratch: _Scratch) -> None:
         scales = weight.abs().amax(dim=1).clamp_min(1e-12) / 127.0
         whole = (weight / scales.unsqueeze(1)).round().to(torch.int8)
         self._weight = torch.ops.onednn.qlinear_prepack(whole, [_TYPICAL_TOKENS, weight.shape[1]])
         self._scales, self._zeros = scales, torch.zeros(len(scales), dtype=torch.int64)
         self._bias = bias
-        self._activation = _activation(activation)
+        self._activation = _IN_PLACE.get(activation) or _activation(activation)
+        self._scratch = scratch
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        return self._activation(self._product(inputs, self._bias)).to(torch.bfloat16)
+        return self._activation(self._product(inputs).add_(self._bias)).to(torch.bfloat16)
 
     def onto(self, inputs: Tensor, residual: Tensor) -> Tensor:
-        return self._product(inputs, residual + self._bias).to(torch.bfloat16)
+        return self._product(inputs).add_(self._bias).add_(residual).to(torch.bfloat16)
 
-    def _product(self, inputs: Tensor, added: Tensor) -> Tensor:
+    def _product(self, inputs: Tensor) -> Tensor:
         """In float32; a token's scale is its own, so that nothing depends on what stands beside it."""
-        scales = inputs.abs().amax(dim=1, keepdim=True).float().clamp_min_(1e-12).div_(127.0)
-        whole = (inputs.float() / scales).add_(_ZERO + 0.5).to(torch.uint8)
+        scales = self._largest(inputs).clamp_min_(1e-12).div_(127.0)
+        signed = self._scratch(inputs, torch.int8)
+        signed.copy_(self._scratch(inputs, torch.float32).copy_(inputs).mul_(scales.reciprocal()).round_())
+        # flips the highest bit: the unsigned byte that is 128 more
+        unsigned = signed.bitwise_xor_(-_ZERO).view(torch.uint8)
         made: Tensor = torch.ops.onednn.qlinear_pointwise(
-            whole, 1.0, _ZERO, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
+            unsigned, 1.0, _ZERO, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        return torch.addcmul(added, made, scales)
+        return made.mul_(scales)
+
+    def _largest(self, inputs: Tensor) -> Tensor:
+        """Of each token, without its sign: bfloat16 numbers of one sign have the order of their bits.
+
+        Shape: (tokens, 1), float32.
+        """
+        bits = self._scratch(inputs, torch.int16)
+        torch.bitwise_and(inputs.view(torch.int16), 0x7FFF, out=bits)
+        return bits.amax(dim=1, keepdim=True).view(torch.bfloat16).float()
 
 
 _ZERO = 128
@@ -102,6 +135,9 @@ _TYPICAL_TOKENS = 2_048
 """Rows that weights are laid out for: a batch's, on a CPU."""
 
 _FUSED = {"gelu": ("gelu", "none"), "gelu_new": ("gelu", "tanh"), "relu": ("relu", "")}
+
+
+_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {"gelu": torch.ops.aten.gelu_.default, "relu": torch.relu_}
 
 
 def _activation(name: str) -> Callable[[Tensor], Tensor]:
