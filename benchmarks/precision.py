@@ -2,12 +2,12 @@
 
     python benchmarks/precision.py --model MODEL [--depth 50] DATASET RUN SPLIT ...
 
-MODEL is a ``cross`` that was trained: the scores of a random head lie so close that any rounding moves them. tau is
-Kendall's, the mean over queries, and the change of a score is the largest of all pairs, both against float32.
+RUN has the questions that SPLIT judges. MODEL is a ``cross`` that was trained: the scores of a random head lie so close
+that any rounding moves them. tau is Kendall's, the mean over queries, and the change of a score is the largest of all
+pairs, both against float32.
 """
 
 import argparse
-import time
 from pathlib import Path
 
 from agreement import largest_change, tau
@@ -32,8 +32,8 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--depth", type=int, default=50)
     arguments = parser.parse_args()
-    print(f"| workload | precision | {MEASURE} | change | tau | largest change of a score | pairs/s |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"| workload | precision | {MEASURE} | change | tau | largest change of a score |")
+    print("|---|---|---|---|---|---|")
     for dataset, run, split in zip(*[iter(arguments.workloads)] * 3, strict=True):
         compare(arguments.model, (dataset, Path(run), split), arguments.depth)
 
@@ -45,9 +45,7 @@ def compare(model: str, workload: tuple[str, Path, str], depth: int) -> None:
     found: dict[str, Run] = {}
     for precision in PRECISIONS:
         scorer = Scorer(load_model(model, "cross"), Speed(precision))
-        started = time.monotonic()
         done = rerank(scorer, run, data.queries(split), data.collection, depth, lambda _: None)
-        rate = done.pairs / (time.monotonic() - started)
         found[precision] = Run(precision, {query_id: ranking.head(depth) for query_id, ranking in done.run.items()})
         value, exact = (
             evaluate(one, data.qrels(split), parse_measures([MEASURE])).mean(MEASURE)
@@ -57,8 +55,7 @@ def compare(model: str, workload: tuple[str, Path, str], depth: int) -> None:
         agreed = f"{tau(found['float32'], found[precision]):.4f}"
         changed = f"{largest_change(found['float32'], found[precision]):.4f}"
         print(
-            f"| {path.name.split('.')[0]} | {told} | {value:.4f} | {value - exact:+.4f} | {agreed} | {changed} "
-            f"| {rate:.0f} |",
+            f"| {path.name.split('.')[0]} | {told} | {value:.4f} | {value - exact:+.4f} | {agreed} | {changed} |",
             flush=True,
         )
 

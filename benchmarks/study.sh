@@ -9,32 +9,12 @@
 set -eu
 
 every="cross dual frozen layer-mean layer-attention mult-int term-trans token-pool cedr-knrm knrm conv-knrm ablations"
+here=$(dirname "$(realpath "$0")")
 data=$(realpath "$1") work=$2 steps=${3:-400} wanted=${4:-1 2 3} arms=${5:-$every}
 mkdir -p "$work/runs"
 cd "$work" # so that manifests name no folder of this machine
+. "$here/common.sh"
 [ -e qa ] || ln -s "$data/qa" "$data/trec-dl" .
-
-# Five hundred questions in even steps, each with all its judgments: two cores score no half a million pairs for each arm.
-sample() { # dataset
-    [ -e "$1" ] && return
-    mkdir -p "$1.part/qrels"
-    ln -s "$data/$1/corpus.jsonl" "$data/$1/queries.jsonl" "$1.part/"
-    awk -v wanted=500 'NR == FNR { if (FNR > 1 && !($1 in place)) place[$1] = ++count; next }
-        FNR == 1 || int(place[$1] * wanted / count) > int((place[$1] - 1) * wanted / count)' \
-        "$data/$1/qrels/test.tsv" "$data/$1/qrels/test.tsv" > "$1.part/qrels/test.tsv"
-    mv "$1.part" "$1"
-}
-
-once() { # output, then a command that writes it
-    output=$1
-    shift
-    [ -e "$output" ] || ranker "$@" --output "$output"
-}
-
-bm25() { # dataset split run
-    once "$1.bm25" index "$1"
-    once "$3" retrieve "$1" --index "$1.bm25" --split "$2" --depth 50
-}
 
 study() { # dataset run output, then options
     dataset=$1 run=$2 output=$3

@@ -6,15 +6,12 @@
 # DATA holds medquad in BEIR layout. What WORK already holds is not done again.
 set -eu
 
+here=$(dirname "$(realpath "$0")")
 data=$(realpath "$1") work=$2 steps=${3:-120}
 mkdir -p "$work"
 cd "$work"
 
-once() { # output, then a command that writes it
-    output=$1
-    shift
-    [ -e "$output" ] || ranker "$@" --output "$output"
-}
+. "$here/common.sh"
 
 # Every fifth question, each with all its judgments.
 if [ ! -e medquad ]; then
