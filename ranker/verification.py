@@ -1,7 +1,7 @@
 """Whether a reranked run is what its manifest says: digests of all it came from, and a sample of it scored again."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from ranker.data.dataset import Dataset
 from ranker.data.files import digest
+from ranker.data.manifest import manifest_path, read_manifest, scored_depth
+from ranker.data.objects import shortened
 from ranker.data.run import Run
 from ranker.errors import DataError
 from ranker.reranking import candidates, check_run, reordered
@@ -25,7 +27,7 @@ A step of bfloat16 is 0.4 % of a value, and errors of six layers add up; int8's 
 
 @dataclass(frozen=True)
 class Check:
-    """A digest that the manifest names, and what it is now; nothing where there is none any more."""
+    """A fact that the manifest tells, mostly a digest, and what it is now; nothing where there is none any more."""
 
     what: str
     expected: str
@@ -57,6 +59,18 @@ class Change:
         return self.share <= self.tolerance
 
 
+def reranked_manifest(run_path: Path) -> dict[str, Any]:
+    """The manifest beside a reranked run.
+
+    Raises: DataError where there is none.
+    """
+    path = manifest_path(run_path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is not there"
+        raise DataError(f"{path}: {what}; the manifest of a run lies beside it.")
+    return read_manifest(run_path)
+
+
 def told(run_path: Path, manifest: Mapping[str, Any], *names: str) -> str:
     """What a manifest says under these names.
 
@@ -80,6 +94,42 @@ def check_digests(run_path: Path, manifest: Mapping[str, Any], dataset: Dataset,
     now = dataset.digests(told(run_path, manifest, "dataset", "split"))
     found = {"run": digest(run_path), **now, "model": scorer.model.digest()}
     return [Check(name, expected[name], found[name]) for name in found]
+
+
+def check_first_stage(run_path: Path, manifest: Mapping[str, Any]) -> Check | None:
+    """The run that was reranked, held against its digest; none where it is not where it was.
+
+    Raises: DataError where the manifest names it without one.
+    """
+    if not isinstance(manifest.get("run"), Mapping):
+        return None
+    path, expected = Path(told(run_path, manifest, "run", "path")), told(run_path, manifest, "run", "sha256")
+    return Check("first stage", expected, digest(path)) if path.is_file() else None
+
+
+def check_settings(manifest: Mapping[str, Any], scorer: Scorer) -> list[Check]:
+    """What the manifest says of how the model reads, held against the model."""
+    said = manifest["model"]
+    now = asdict(scorer.model.config).items()
+    return [Check(name, shortened(said.get(name, value)), shortened(value)) for name, value in now]
+
+
+def check_counts(
+    run_path: Path, manifest: Mapping[str, Any], run: Run, dataset: Dataset, scorer: Scorer
+) -> list[Check]:
+    """How many pairs were read and how much of them was cut, counted again; nothing where a budget stopped it.
+
+    Raises: DataError for a run of other queries or passages.
+    """
+    budget, depth = manifest.get("budget"), scored_depth(run_path, manifest)
+    if isinstance(budget, Mapping) and budget.get("stopped"):
+        return []
+    queries = dataset.queries(told(run_path, manifest, "dataset", "split"))
+    check_run(run, queries, dataset.collection, depth)
+    inputs = candidates(scorer, run, queries, dataset.collection, depth)
+    cut = scorer.cut(inputs.whole)
+    now = {"pairs": len(inputs), "queries_cut": cut.queries, "pairs_cut": cut.pairs, "tokens_cut": cut.tokens}
+    return [Check(name, shortened(manifest.get(name, value)), shortened(value)) for name, value in now.items()]
 
 
 def sampled(run: Run, queries: int, seed: int) -> Run:

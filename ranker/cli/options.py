@@ -139,7 +139,7 @@ def claim(output: Path, force: bool) -> None:
 
 def say(sentence: str) -> None:
     """One line on stderr, where progress goes."""
-    click.echo(sentence, err=True)
+    click.echo(shown(sentence), err=True)
 
 
 def shown(text: str) -> str:

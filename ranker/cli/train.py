@@ -210,6 +210,8 @@ def _without_leaks(
         tell(f"dataset {dataset.name}: has in its training {found}; {_SAID[wish]}.")
     if wish == "drop":
         lessons = replace(lessons, training=without_leaks(lessons.training, found))
+        if not lessons.training.run:
+            raise TrainingError(f"dataset {dataset.name}: --leaks drop leaves no question to train on.")
     return lessons, found.record()
 
 

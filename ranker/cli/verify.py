@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ranker.cli.options import PATH, say, trust_option
+from ranker.errors import DataError, ModelError, SetupError
 from ranker.scoring.overflow_config import Overflow
 from ranker.scoring.speed import Speed
 
 if TYPE_CHECKING:
-    from ranker.verification import Change
+    from collections.abc import Mapping
+
+    from ranker.data.dataset import Dataset
+    from ranker.data.run import Run
+    from ranker.scoring.scorer import Scorer
+    from ranker.verification import Change, Check
 
 
 @click.command("verify")
@@ -28,18 +34,18 @@ def verify_command(
 ) -> None:
     """Hold a reranked RUN against its manifest.
 
-    Checks the digests of the run, dataset and model, and scores some of its queries again: in the same precision, a
-    pair at a time, and in float32. Exit status 1 where a digest differs or a score moves more than its precision
-    explains.
+    Checks the digests of the run, of the run that it reranks where that is where it was, of dataset and model, what the
+    model reads, and what was counted; and scores some of its queries again: in the same precision, a pair at a time,
+    and in float32. Exit status 1 where something differs or a score moves more than its precision explains.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.manifest import read_manifest, scored_depth
+    from ranker.data.manifest import scored_depth
     from ranker.data.trec import read_run
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
-    from ranker.verification import changes, check_digests, sampled, told
+    from ranker.verification import changes, check_digests, reranked_manifest, sampled, told
 
-    written, manifest = read_run(run), read_manifest(run)
+    written, manifest = read_run(run), reranked_manifest(run)
     data = open_dataset(dataset or told(run, manifest, "dataset", "source"))
     model = load_model(
         source or told(run, manifest, "model", "source"),
@@ -47,12 +53,9 @@ def verify_command(
         told(run, manifest, "model", "pooling"),
         trust_remote_code,
     )
-    overflow = Overflow(str(manifest.get("overflow", "cut")), manifest.get("stride", 0))
-    scorer = Scorer(model, Speed(told(run, manifest, "precision")), overflow)
-    holds = True
-    for check in check_digests(run, manifest, data, scorer):
-        holds &= check.holds
-        click.echo(f"{check.what}: {check.found}" if check.holds else _differs(check.what, check.expected, check.found))
+    scorer = Scorer(model, *_settings(run, manifest))
+    holds = _all_hold(check_digests(run, manifest, data, scorer))
+    holds &= _others_hold(run, manifest, written, data, scorer)
     split, depth = told(run, manifest, "dataset", "split"), scored_depth(run, manifest)
     for change in changes(scorer, sampled(written, queries, seed), data, split, depth):
         holds &= change.holds
@@ -60,6 +63,41 @@ def verify_command(
     say(f"{run}: {'is' if holds else 'is not'} what its manifest says.")
     if not holds:
         sys.exit(1)
+
+
+def _settings(run: Path, manifest: Mapping[str, Any]) -> tuple[Speed, Overflow]:
+    """Precision, and how passages were read that are too long. Raises: DataError for values that there are not."""
+    from ranker.verification import told
+
+    precision = told(run, manifest, "precision")
+    try:
+        return Speed(precision), Overflow(str(manifest.get("overflow", "cut")), manifest.get("stride", 0))
+    except (ModelError, SetupError) as error:
+        raise DataError(f"{run}: its manifest does not fit: {error}") from error
+
+
+def _others_hold(run: Path, manifest: Mapping[str, Any], written: Run, data: Dataset, scorer: Scorer) -> bool:
+    """Whether all that is no digest of what is read now is as the manifest says, told in lines."""
+    from ranker.verification import check_counts, check_first_stage, check_settings
+
+    first = check_first_stage(run, manifest)
+    if first is None:
+        click.echo("first stage: not looked at, it is not where it was")
+    holds = _all_hold([first] if first else [])
+    counted = check_counts(run, manifest, written, data, scorer)
+    for what, checks in (("settings", check_settings(manifest, scorer)), ("counts", counted)):
+        wrong = [check for check in checks if not check.holds]
+        if checks and not wrong:
+            click.echo(f"{what}: {', '.join(f'{check.what} {check.found}' for check in checks)}")
+        holds &= _all_hold(wrong)
+    return holds
+
+
+def _all_hold(checks: list[Check]) -> bool:
+    """Whether all do, told in lines."""
+    for check in checks:
+        click.echo(f"{check.what}: {check.found}" if check.holds else _differs(check.what, check.expected, check.found))
+    return all(check.holds for check in checks)
 
 
 def _differs(what: str, expected: str, found: str) -> str:

@@ -232,4 +232,5 @@ def _said_as_model_error(source: str) -> Iterator[None]:
         raise
     except Exception as error:  # transformers and tokenizers raise whatever a broken file leads them to
         first_line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelError(f"{source}: cannot be loaded as a model: {first_line.rstrip('.')}.") from error
+        where = "" if source == OFFLINE or Path(source).exists() else "is no folder here, and "
+        raise ModelError(f"{source}: {where}cannot be loaded as a model: {first_line.rstrip('.')}.") from error

@@ -75,3 +75,14 @@ def test_what_a_message_quotes_is_never_an_order_to_the_terminal(ranker, tmp_pat
         said.err
         == f"Error: {tmp_path}/a\\x1b[2J\\n\\u2028.run:1: expected 4 columns (query_id 0 doc_id relevance), found 6.\n"
     )
+
+
+def test_what_a_line_of_success_names_is_none_either(ranker, tmp_path):
+    run, folder = tmp_path / "first.run", tmp_path / "a\x1b[31m\nError: b"
+    run.write_text("q Q0 d 1 1 x\n")
+    other = tmp_path / "second.run"
+    other.write_text("q Q0 e 1 1 x\n")
+    said = ranker("fuse", run, other, "--output", folder / "fused.run")
+    assert said.status == 0
+    assert said.err.startswith(f"{tmp_path}/a\\x1b[31m\\nError: b/fused.run: 1 queries ")
+    assert said.err.count("\n") == 1

@@ -39,15 +39,18 @@ def test_a_run_that_was_not_touched_is_what_its_manifest_says(ranker, make, tiny
     assert said.status == 0, said.out
     assert said.err == f"{run}: is what its manifest says.\n"
     lines = said.out.splitlines()
-    assert [line.partition(":")[0] for line in lines[:5]] == ["run", "collection", "queries", "qrels", "model"]
-    assert [line.partition(", ")[0] for line in lines[5:]] == ["float32 again", "float32 a pair at a time"]
-    assert all(", 32 pairs: a score moves by " in line for line in lines[5:])
-    assert all(line.endswith("a rank by 0") for line in lines[5:])
+    digests = ["run", "collection", "queries", "qrels", "model", "first stage"]
+    assert [line.partition(":")[0] for line in lines[:8]] == [*digests, "settings", "counts"]
+    assert f"settings: mode '{mode}', pooling " in said.out
+    assert "counts: pairs 32, queries_cut 0, pairs_cut 0, tokens_cut 0\n" in said.out
+    assert [line.partition(", ")[0] for line in lines[8:]] == ["float32 again", "float32 a pair at a time"]
+    assert all(", 32 pairs: a score moves by " in line for line in lines[8:])
+    assert all(line.endswith("a rank by 0") for line in lines[8:])
 
 
 def test_bf16_is_held_against_float32_too(ranker, make, tiny):
     lines = ranker("verify", make(tiny("bert", labels=1), "cross", "bf16")).out.splitlines()
-    assert [line.partition(", ")[0] for line in lines[5:]] == ["bf16 again", "bf16 a pair at a time", "float32"]
+    assert [line.partition(", ")[0] for line in lines[8:]] == ["bf16 again", "bf16 a pair at a time", "float32"]
 
 
 def test_queries_are_drawn_at_random_by_the_seed(ranker, make, tiny):
@@ -134,8 +137,78 @@ def test_a_broken_manifest_is_one_sentence(ranker, make, tiny, text):
     assert "reranked.run.json: cannot be read as JSON: " in said.err or ": is a JSON list, expected an" in said.err
 
 
-def test_a_run_of_a_first_stage_is_not_verified(ranker, run_of_test):
-    assert "its manifest does not say 'dataset.source'" in ranker("verify", run_of_test).err
+def changed(run, change):
+    path = run.with_name(f"{run.name}.json")
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda told: told["model"].update(length=7), "length: FAIL, the manifest says 7, but it is "),
+        (lambda told: told["model"].update(markers=1), "markers: FAIL, the manifest says 1, but it is True"),
+        (lambda told: told["model"].update(stopwords="drop"), "stopwords: FAIL, the manifest says 'drop', but it is "),
+        (lambda told: told.update(pairs=1), "pairs: FAIL, the manifest says 1, but it is 32"),
+        (lambda told: told.update(tokens_cut="0"), "tokens_cut: FAIL, the manifest says '0', but it is 0"),
+        (lambda told: told.update(depth=1), "pairs: FAIL, the manifest says 32, but it is 8"),
+        (
+            lambda told: told["run"].update(sha256="0" * 64),
+            f"first stage: FAIL, the manifest says {'0' * 64}, but it is ",
+        ),
+    ],
+)
+def test_a_manifest_that_tells_something_else_is_found(ranker, make, tiny, change, line):
+    run = make(tiny("bert", labels=1))
+    changed(run, change)
+    said = ranker("verify", run)
+    assert (said.status, said.err) == (1, f"{run}: is not what its manifest says.\n")
+    assert line in said.out
+
+
+def test_a_first_stage_that_was_changed_is_found_and_one_that_is_gone_is_told(ranker, make, tiny, run_of_test):
+    run = make(tiny("bert", labels=1))
+    run_of_test.write_text(run_of_test.read_text() + "\n")
+    assert "first stage: FAIL, the manifest says " in ranker("verify", run).out
+    run_of_test.unlink()
+    said = ranker("verify", run)
+    assert said.status == 0
+    assert "first stage: not looked at, it is not where it was\n" in said.out
+
+
+def test_what_a_budget_left_out_is_not_counted(ranker, make, tiny):
+    run = make(tiny("bert", labels=1), "cross", "float32", "--budget", "60s")
+    changed(run, lambda told: told["budget"].update(stopped="the budget of 60 seconds"))
+    said = ranker("verify", run)
+    assert said.status == 0
+    assert "counts" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"precision": "zz"}, "its manifest does not fit: precision is 'zz', expected one of "),
+        ({"overflow": "boo"}, "its manifest does not fit: overflow is 'boo', expected one of "),
+        ({"overflow": ["cut"]}, "its manifest does not fit: overflow is \"['cut']\", expected one of "),
+        ({"stride": "q"}, "its manifest does not fit: stride is 'q' with overflow 'cut', expected "),
+        ({"run": {"path": 3}}, "its manifest does not say 'run.path'"),
+    ],
+)
+def test_what_a_manifest_cannot_say_is_named_with_the_run(ranker, make, tiny, change, sentence):
+    run = make(tiny("bert", labels=1))
+    changed(run, lambda told: told.update(change))
+    said = ranker("verify", run)
+    assert said.status == 1
+    assert said.err.startswith(f"Error: {run}: {sentence}")
+    assert said.err.count("\n") == 1
+
+
+def test_a_run_without_a_manifest_is_not_verified(ranker, run_of_test):
+    path = run_of_test.with_name("test.run.json")
+    assert ranker("verify", run_of_test).err == f"Error: {path}: is not there; the manifest of a run lies beside it.\n"
+    path.mkdir()
+    assert ranker("verify", run_of_test).err == f"Error: {path}: is a folder; the manifest of a run lies beside it.\n"
 
 
 def test_a_run_under_a_budget_is_verified_as_deep_as_it_was_scored(ranker, make, tiny):

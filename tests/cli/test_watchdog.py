@@ -118,6 +118,16 @@ def test_with_drop_it_is_not_trained_on(train, leaking, tmp_path):
     assert groups[1] < groups[0]
 
 
+def test_where_drop_leaves_nothing_that_is_said(train, dataset, tmp_path):
+    folder = tmp_path / "same"
+    shutil.copytree(dataset, folder)
+    shutil.copy(folder / "qrels" / "train.tsv", folder / "qrels" / "test.tsv")
+    said = train("--leaks", "drop", data=folder)
+    assert said.status == 1
+    assert said.err.splitlines()[-1] == "Error: dataset same: --leaks drop leaves no question to train on."
+    assert not (tmp_path / "model").exists()
+
+
 def test_with_stop_nothing_is_trained(train, leaking, tmp_path):
     folder, ours, theirs = leaking
     said = train("--leaks", "stop", data=folder)

@@ -186,7 +186,7 @@ def test_broken_weights_are_one_sentence(tmp_path, tiny):
 def test_a_hub_model_that_cannot_be_reached_is_one_sentence():
     with pytest.raises(ModelError) as error:
         load_model("nobody/no-such-model")
-    assert str(error.value).startswith("nobody/no-such-model: cannot be loaded as a model: ")
+    assert str(error.value).startswith("nobody/no-such-model: is no folder here, and cannot be loaded as a model: ")
     assert "\n" not in str(error.value)
 
 

@@ -324,6 +324,16 @@ def test_opening_and_saving_say_nothing(saved, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("name", ["transformers", "huggingface_hub"])
+def test_attempts_to_load_are_not_talked_of(name):
+    logger = logging.getLogger(f"{name}.some.module")
+    before = logger.isEnabledFor(logging.WARNING)
+    with quiet():
+        assert not logger.isEnabledFor(logging.WARNING)
+        assert logger.isEnabledFor(logging.ERROR)
+    assert logger.isEnabledFor(logging.WARNING) == before
+
+
 def test_transformers_talks_again_after_it_was_quiet():
     logger, bar = logging.getLogger("transformers"), transformers_logging.is_progress_bar_enabled()
     before = logger.level
