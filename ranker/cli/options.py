@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])")
 _SUFFIXES = (".gz", ".run", ".txt", ".trec", ".tsv")
 
 
@@ -135,6 +138,18 @@ def claim(output: Path, force: bool) -> None:
 
     check_output(output, force)
     click.get_current_context().with_resource(claimed(output))
+
+
+def seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """A time as people write it: 90s, 10m, 1.5h."""
+    if value is None:
+        return None
+    found = _DURATION.fullmatch(value)
+    if found is None or float(found[1]) == 0:
+        raise click.BadParameter(
+            f"{value!r} is no time, expected a number above 0 and s, m or h, as in 90s, 10m or 1.5h.", param=option
+        )
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def say(sentence: str) -> None:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster, open_scorer
 from ranker.cli.model_options import MODEL_HELP, mode_option
-from ranker.cli.options import PATH, claim, force_option, pooling_option, progress, say, split_option, trust_option
+from ranker.cli.options import (
+    PATH,
+    claim,
+    force_option,
+    open_runs,
+    pooling_option,
+    progress,
+    say,
+    seconds,
+    split_option,
+    trust_option,
+)
 from ranker.cli.records import counts, scoring_record, write_result
 from ranker.cli.settings import settings_of, settings_options, speed_options
 from ranker.cli.tokens import keep_tokens
@@ -31,9 +41,6 @@ if TYPE_CHECKING:
     from ranker.scoring.overflow import Inputs
     from ranker.scoring.scorer import Advance, Scorer
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
-_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])")
-
 
 class Stage(NamedTuple):
     """One model of a cascade, and how far down it reads."""
@@ -47,18 +54,6 @@ class _Scoring(NamedTuple):
 
     budget: float | None
     fresh: bool
-
-
-def _seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    """A time as people write it: 90s, 10m, 1.5h."""
-    if value is None:
-        return None
-    found = _DURATION.fullmatch(value)
-    if found is None or float(found[1]) == 0:
-        raise click.BadParameter(
-            f"{value!r} is no time, expected a number above 0 and s, m or h, as in 90s, 10m or 1.5h.", param=option
-        )
-    return float(found[1]) * _UNITS[found[2]]
 
 
 def _cascade(_: click.Context, option: click.Parameter, value: str | None) -> tuple[Stage, ...]:
@@ -118,7 +113,7 @@ def _meanings(choices: Mapping[str, str]) -> str:
 )
 @click.option(
     "--budget",
-    callback=_seconds,
+    callback=seconds,
     metavar="TIME",
     help="Time for scoring, as in 10m: shallow ranks of all queries come first.",
 )
@@ -167,7 +162,6 @@ def rerank_command(
     """
     from ranker.data.catalogue import open_dataset
     from ranker.data.files import digest
-    from ranker.data.trec import read_run
 
     stages = _stages(mode, depth, cascade)
     sources = _sources(stages, models, bool(cascade))
@@ -177,7 +171,7 @@ def rerank_command(
     if output is not None and not planned:
         claim(output, force)
     data = open_dataset(dataset)
-    run = read_run(run_path)
+    [run] = open_runs((run_path,))
     source = {"name": run.name, "path": str(run_path), "sha256": digest(run_path)}
     work = _Work(data, split, data.queries(split), run, source)
     cluster, overflow = context.with_resource(joined_cluster(context)), settings_of(context, Overflow)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.options import PATH, say, trust_option
+from ranker.cli.options import PATH, open_runs, say, trust_option
 from ranker.errors import DataError, ModelError, SetupError
 from ranker.scoring.overflow_config import Overflow
 from ranker.scoring.speed import Speed
@@ -40,12 +40,11 @@ def verify_command(
     """
     from ranker.data.catalogue import open_dataset
     from ranker.data.manifest import scored_depth
-    from ranker.data.trec import read_run
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
     from ranker.verification import changes, check_digests, reranked_manifest, sampled, told
 
-    written, manifest = read_run(run), reranked_manifest(run)
+    [written], manifest = open_runs((run,)), reranked_manifest(run)
     data = open_dataset(dataset or told(run, manifest, "dataset", "source"))
     model = load_model(
         source or told(run, manifest, "model", "source"),

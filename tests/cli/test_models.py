@@ -128,9 +128,9 @@ def test_a_run_that_is_not_there_is_refused(rerank, tmp_path):
 
 
 def test_a_run_of_another_split_is_refused(rerank, first_run, tmp_path):
-    expected = "run hand: query q0 is not in the dataset's split; is it a run for another one?"
-    assert refused(rerank("--run", first_run), tmp_path) == expected
-    assert refused(rerank("--split", "dev"), tmp_path) == expected.replace("q0", "q4")
+    unknown = "query {} is not in the dataset's split; is it a run for another one?"
+    assert refused(rerank("--run", first_run), tmp_path) == f"run {first_run.stem}: {unknown.format('q0')}"
+    assert refused(rerank("--split", "dev"), tmp_path) == f"run test: {unknown.format('q4')}"
 
 
 def test_a_model_that_is_not_there_is_refused(rerank, tmp_path):

@@ -148,7 +148,7 @@ def test_a_run_for_other_passages_is_refused(ranker, dataset, cross, tmp_path):
     said = rerank_with(ranker, dataset, tmp_path / "other.run", cross, tmp_path / "a.run")
     assert said.status == 1
     assert said.err == (
-        "Error: run x: passage nowhere of query q4 is not in the collection; is it a run for another dataset?\n"
+        "Error: run other: passage nowhere of query q4 is not in the collection; is it a run for another dataset?\n"
     )
 
 
