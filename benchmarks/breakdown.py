@@ -7,12 +7,11 @@ of an operator is its own time in the thread that computes; the tokenizer is tim
 operator was busy in: Python, putting together, sorting, waiting.
 """
 
-import argparse
 import time
 from collections import Counter
-from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile
+from workloads import parser_of, thinned
 
 from ranker.data.catalogue import open_dataset
 from ranker.data.dataset import Dataset
@@ -36,17 +35,11 @@ DEPTH = 1_000
 
 def main() -> None:
     """Parses, profiles, tells."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("split")
-    parser.add_argument("--model", required=True)
+    parser = parser_of(str(__doc__))
     parser.add_argument("--pairs", type=int, default=500)
     parser.add_argument("--precision", action="append", help="float32, bf16 and int8 if not given")
     arguments = parser.parse_args()
-    data, whole = open_dataset(arguments.dataset), read_run(arguments.run)
-    every = max(1, whole.hits // arguments.pairs)
-    run = Run("first", {query_id: whole[query_id] for query_id in list(whole)[::every]})
+    data, run = open_dataset(arguments.dataset), thinned(read_run(arguments.run), arguments.pairs)
     kinds = (*KINDS, COPIES, TOKENIZER, REST)
     print(f"| precision | pairs/s | {' | '.join(kinds)} |\n|---|---|{'---|' * len(kinds)}")
     for precision in arguments.precision or ("float32", "bf16", "int8"):

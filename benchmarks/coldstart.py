@@ -6,7 +6,6 @@ Reranks the first query of RUN, a hundred passages deep, with a new cache each t
 for the help; and, for what none can do without who computes with transformers, imports its BERT.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -14,6 +13,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from workloads import parser_of
 
 from ranker.data.run import Run
 from ranker.data.trec import read_run, write_run
@@ -23,11 +24,7 @@ DEPTH = 100
 
 def main() -> None:
     """Parses, measures, tells."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("split")
-    parser.add_argument("--model", required=True)
+    parser = parser_of(str(__doc__))
     parser.add_argument("--times", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -1,14 +1,26 @@
-# What the scripts beside this one share; they have set data, and stand in the folder where they work.
+# What the scripts beside this one share; they have set data, the folder of the datasets.
 
-# Five hundred questions in even steps, each with all its judgments.
-sample() { # dataset
+# Some of a dataset's test questions, each with all its judgments, and other splits whole.
+subset() { # folder, dataset, awk's condition on the place of a question among count of them, other splits
     [ -e "$1" ] && return
-    mkdir -p "$1.part/qrels"
-    ln -s "$data/$1/corpus.jsonl" "$data/$1/queries.jsonl" "$1.part/"
-    awk -v wanted=500 'NR == FNR { if (FNR > 1 && !($1 in place)) place[$1] = ++count; next }
-        FNR == 1 || int(place[$1] * wanted / count) > int((place[$1] - 1) * wanted / count)' \
-        "$data/$1/qrels/test.tsv" "$data/$1/qrels/test.tsv" > "$1.part/qrels/test.tsv"
-    mv "$1.part" "$1"
+    folder=$1 from=$data/$2 chosen=$3
+    shift 3
+    mkdir -p "$folder.part/qrels"
+    ln -s "$(realpath "$from/corpus.jsonl")" "$(realpath "$from/queries.jsonl")" "$folder.part/"
+    for split in "$@"; do
+        cp "$from/qrels/$split.tsv" "$folder.part/qrels/"
+    done
+    awk "NR == FNR { if (FNR > 1 && !(\$1 in places)) places[\$1] = ++count; next }
+        { place = places[\$1] } FNR == 1 || ($chosen)" \
+        "$from/qrels/test.tsv" "$from/qrels/test.tsv" > "$folder.part/qrels/test.tsv"
+    mv "$folder.part" "$folder"
+}
+
+# Five hundred in even steps.
+sample() { # dataset, other splits
+    name=$1
+    shift
+    subset "$name" "$name" 'int(place * 500 / count) > int((place - 1) * 500 / count)' "$@"
 }
 
 once() { # output, then a command that writes it
@@ -17,7 +29,7 @@ once() { # output, then a command that writes it
     [ -e "$output" ] || ranker "$@" --output "$output"
 }
 
-bm25() { # dataset split run
-    once "$1.bm25" index "$1"
-    once "$3" retrieve "$1" --index "$1.bm25" --split "$2" --depth 50
+bm25() { # dataset index split run depth
+    once "$2" index "$1"
+    once "$4" retrieve "$1" --index "$2" --split "$3" --depth "$5"
 }

@@ -13,16 +13,13 @@ mkdir -p "$work"
 cd "$work"
 . "$here/common.sh"
 
-for name in qa trec-dl; do
-    [ -e "$name" ] || ln -s "$data/$name" .
-done
+[ -e qa ] || ln -s "$data/qa" "$data/trec-dl" .
 sample squad-sentences
-sample medquad
-bm25 qa train qa.train.run
-bm25 squad-sentences test squad-sentences.run
-bm25 medquad test medquad.run
-[ -e medquad.train ] || ln -s "$data/medquad" medquad.train
-once medquad.train.run retrieve medquad.train --index medquad.bm25 --split train --depth 20
+sample medquad train
+bm25 qa qa.bm25 train qa.train.run 50
+bm25 squad-sentences squad-sentences.bm25 test squad-sentences.run 50
+bm25 medquad medquad.bm25 test medquad.run 50
+bm25 medquad medquad.bm25 train medquad.train.run 20
 if [ ! -e cross ]; then
     once cross.128 train qa --mode cross --run qa.train.run --negative-depth 20 --negatives 3 --groups-per-step 16 \
         --learning-rate 3e-4 --head-learning-rate 1e-3 --length 128 --frozen-layers 1 --no-dropout --validations 0 \
@@ -44,5 +41,5 @@ race 500 $dl19
 race 150 $medquad
 python "$here/precision.py" --model cross $squad $dl19 $dl20
 python "$here/training.py" --environments environments --steps 10 qa qa.train.run
-python "$here/training.py" --environments environments --steps 10 medquad.train medquad.train.run
+python "$here/training.py" --environments environments --steps 10 medquad medquad.train.run
 python "$here/coldstart.py" --model cross $dl19

@@ -45,15 +45,17 @@ def compare(model: str, workload: tuple[str, Path, str], depth: int) -> None:
     found: dict[str, Run] = {}
     for precision in PRECISIONS:
         scorer = Scorer(load_model(model, "cross"), Speed(precision))
-        done = rerank(scorer, run, data.queries(split), data.collection, depth, lambda _: None)
-        found[precision] = Run(precision, {query_id: ranking.head(depth) for query_id, ranking in done.run.items()})
+        if scorer.precision not in found:
+            done = rerank(scorer, run, data.queries(split), data.collection, depth, lambda _: None)
+            found[scorer.precision] = Run(
+                "run", {query_id: ranking.head(depth) for query_id, ranking in done.run.items()}
+            )
+        now, then = found[scorer.precision], found["float32"]
         value, exact = (
-            evaluate(one, data.qrels(split), parse_measures([MEASURE])).mean(MEASURE)
-            for one in (found[precision], found["float32"])
+            evaluate(one, data.qrels(split), parse_measures([MEASURE])).mean(MEASURE) for one in (now, then)
         )
         told = f"{precision} ({scorer.precision})" if precision == "auto" else precision
-        agreed = f"{tau(found['float32'], found[precision]):.4f}"
-        changed = f"{largest_change(found['float32'], found[precision]):.4f}"
+        agreed, changed = f"{tau(then, now):.4f}", f"{largest_change(then, now):.4f}"
         print(
             f"| {path.name.split('.')[0]} | {told} | {value:.4f} | {value - exact:+.4f} | {agreed} | {changed} |",
             flush=True,

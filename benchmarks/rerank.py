@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from agreement import tau
 from environments import python_of
+from workloads import thinned
 
 from ranker.data.catalogue import open_dataset
 from ranker.data.run import Run
@@ -127,9 +128,8 @@ def main() -> None:
 def prepared(folder: Path, workload: tuple[str, Path, str], model: Path, most: int) -> dict[str, float]:
     """A BEIR folder with the pairs alone, and the arithmetic that a model does on them."""
     dataset, run_path, split = workload
-    data, run = open_dataset(dataset), read_run(run_path)
-    queries, every = data.queries(split), max(1, run.hits // most)
-    kept = Run("first", {query_id: run[query_id] for query_id in list(run)[::every]})
+    data, kept = open_dataset(dataset), thinned(read_run(run_path), most)
+    queries = data.queries(split)
     doc_ids = sorted({doc_id for ranking in kept.values() for doc_id in ranking.doc_ids})
     passages = ({"_id": i, "title": data.collection[i].title, "text": data.collection[i].text} for i in doc_ids)
     (folder / "corpus.jsonl").write_text("".join(json.dumps(one) + "\n" for one in passages))

@@ -10,27 +10,7 @@ data=$1 work=$2 steps=${3:-400}
 models="$work/models" runs="$work/runs"
 mkdir -p "$models" "$runs"
 
-# Every tenth and every fourth question, each with all its judgments: two cores score no half a million pairs in an hour.
-sample() { # name source step
-    folder="$work/$1"
-    [ -e "$folder" ] && return
-    mkdir -p "$folder.part/qrels"
-    ln -s "$(realpath "$data/$2/corpus.jsonl")" "$(realpath "$data/$2/queries.jsonl")" "$folder.part/"
-    awk -v step="$3" 'NR > 1 && !($1 in place) { place[$1] = ++count }
-        NR == 1 || place[$1] % step == 0' "$data/$2/qrels/test.tsv" > "$folder.part/qrels/test.tsv"
-    mv "$folder.part" "$folder"
-}
-
-once() { # output, then a command that writes it
-    output=$1
-    shift
-    [ -e "$output" ] || ranker "$@" --output "$output"
-}
-
-bm25() { # dataset index run split depth
-    once "$work/$2.bm25" index "$1"
-    once "$runs/$3.run" retrieve "$1" --index "$work/$2.bm25" --split "$4" --depth "$5"
-}
+. "$(dirname "$0")/common.sh"
 
 train() { # mode
     once "$models/$1" train "$data/qa" --mode "$1" --run "$runs/qa.train.run" --run "$runs/qa.dev.run" \
@@ -66,12 +46,15 @@ tell() { # dataset split name first-measure second-measure
     done
 }
 
-sample squad-sentences.sample squad-sentences 10
-sample medquad.sample medquad 4
-bm25 "$data/qa" qa qa.train train 50
-bm25 "$data/qa" qa qa.dev dev 50
-bm25 "$work/squad-sentences.sample" squad-sentences squad-sentences.bm25 test 50
-bm25 "$work/medquad.sample" medquad medquad.bm25 test 50
+# two cores score no half a million pairs in an hour
+subset "$work/squad-sentences.sample" squad-sentences 'place % 10 == 0'
+subset "$work/medquad.sample" medquad 'place % 4 == 0'
+for split in train dev; do
+    bm25 "$data/qa" "$work/qa.bm25" "$split" "$runs/qa.$split.run" 50
+done
+for name in squad-sentences medquad; do
+    bm25 "$work/$name.sample" "$work/$name.bm25" test "$runs/$name.bm25.run" 50
+done
 for split in dl19 dl20; do
     [ -e "$runs/$split.bm25.run" ] || cp "$data/trec-dl/runs/$split.bm25.run" "$runs/"
 done

@@ -39,9 +39,9 @@ of_trec() { # options
 
 sample squad-sentences
 sample medquad
-bm25 qa train qa.train.run
+bm25 qa qa.bm25 train qa.train.run 50
 for name in squad-sentences medquad; do
-    bm25 "$name" test "$name.run"
+    bm25 "$name" "$name.bm25" test "$name.run" 50
 done
 seeds=
 for seed in $wanted; do

@@ -13,18 +13,9 @@ cd "$work"
 
 . "$here/common.sh"
 
-# Every fifth question, each with all its judgments.
-if [ ! -e medquad ]; then
-    mkdir -p medquad.part/qrels
-    ln -s "$data/medquad/corpus.jsonl" "$data/medquad/queries.jsonl" medquad.part/
-    cp "$data/medquad/qrels/train.tsv" medquad.part/qrels/
-    awk 'NR > 1 && !($1 in place) { place[$1] = ++count } NR == 1 || place[$1] % 5 == 0' \
-        "$data/medquad/qrels/test.tsv" > medquad.part/qrels/test.tsv
-    mv medquad.part medquad
-fi
-once bm25 index medquad
-once train.run retrieve medquad --index bm25 --split train --depth 20
-once test.run retrieve medquad --index bm25 --depth 10
+subset medquad medquad 'place % 5 == 0' train
+bm25 medquad bm25 train train.run 20
+bm25 medquad bm25 test test.run 10
 once cross train medquad --mode cross --run train.run --negative-depth 12 --negatives 3 --groups-per-step 16 \
     --learning-rate 3e-4 --head-learning-rate 1e-3 --length 192 --query-length 32 --frozen-layers 1 --no-dropout \
     --epochs 100 --max-steps "$steps" --leaks ignore

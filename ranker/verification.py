@@ -127,8 +127,7 @@ def check_counts(
     queries = dataset.queries(told(run_path, manifest, "dataset", "split"))
     check_run(run, queries, dataset.collection, depth)
     inputs = candidates(scorer, run, queries, dataset.collection, depth)
-    cut = scorer.cut(inputs.whole)
-    now = {"pairs": len(inputs), "queries_cut": cut.queries, "pairs_cut": cut.pairs, "tokens_cut": cut.tokens}
+    now = {"pairs": len(inputs), **scorer.cut(inputs.whole).record()}
     return [Check(name, shortened(manifest.get(name, value)), shortened(value)) for name, value in now.items()]
 
 

@@ -12,7 +12,7 @@ from ranker.cli.doctor import doctor_command
 from ranker.cli.explain import explain_command
 from ranker.cli.fuse import fuse_command
 from ranker.cli.jobs import reproduce_command
-from ranker.cli.options import shown
+from ranker.cli.options import say
 from ranker.cli.rerank import rerank_command
 from ranker.cli.results import compare_command, evaluate_command
 from ranker.cli.study import study_command
@@ -80,5 +80,5 @@ def main() -> None:
 
 def _stop(sentence: str, status: int) -> None:
     """A sentence on stderr, and the end; what it quotes may come from anywhere."""
-    click.echo(shown(sentence), err=True)
+    say(sentence)
     sys.exit(status)

@@ -79,7 +79,7 @@ def _saturated(reranked: Reranked, precision: str) -> str:
 
 def counts(pairs: int, cut: Cut) -> dict[str, int]:
     """How many pairs were scored, and how much of them the model could not read."""
-    return {"pairs": pairs, "queries_cut": cut.queries, "pairs_cut": cut.pairs, "tokens_cut": cut.tokens}
+    return {"pairs": pairs, **cut.record()}
 
 
 def scoring_record(scorer: Scorer) -> dict[str, Any]:

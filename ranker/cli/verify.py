@@ -83,20 +83,18 @@ def _others_hold(run: Path, manifest: Mapping[str, Any], written: Run, data: Dat
     if first is None:
         click.echo("first stage: not looked at, it is not where it was")
     holds = _all_hold([first] if first else [])
-    counted = check_counts(run, manifest, written, data, scorer)
-    for what, checks in (("settings", check_settings(manifest, scorer)), ("counts", counted)):
-        wrong = [check for check in checks if not check.holds]
-        if checks and not wrong:
-            click.echo(f"{what}: {', '.join(f'{check.what} {check.found}' for check in checks)}")
-        holds &= _all_hold(wrong)
-    return holds
+    holds &= _all_hold(check_settings(manifest, scorer), "settings")
+    return _all_hold(check_counts(run, manifest, written, data, scorer), "counts") and holds
 
 
-def _all_hold(checks: list[Check]) -> bool:
-    """Whether all do, told in lines."""
-    for check in checks:
+def _all_hold(checks: list[Check], together: str = "") -> bool:
+    """Whether all do, told in a line for each; those that hold ``together`` in one, and beside others in none."""
+    wrong = [check for check in checks if not check.holds]
+    if together and checks and not wrong:
+        click.echo(f"{together}: {', '.join(f'{check.what} {check.found}' for check in checks)}")
+    for check in wrong if together else checks:
         click.echo(f"{check.what}: {check.found}" if check.holds else _differs(check.what, check.expected, check.found))
-    return all(check.holds for check in checks)
+    return not wrong
 
 
 def _differs(what: str, expected: str, found: str) -> str:

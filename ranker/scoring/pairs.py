@@ -31,3 +31,7 @@ class Cut:
     queries: int
     pairs: int
     tokens: int
+
+    def record(self) -> dict[str, int]:
+        """What a manifest says of it."""
+        return {"queries_cut": self.queries, "pairs_cut": self.pairs, "tokens_cut": self.tokens}
