@@ -17,6 +17,7 @@ from ranker.data.beir import parse_passage
 from ranker.data.cache import cache_folder
 from ranker.data.files import decode_line, open_text_lines, read_lines, reason, written_folder
 from ranker.data.intact import checked_digest, file_digest
+from ranker.data.locks import locked
 from ranker.data.records import Passage
 from ranker.data.unchanged import Unchanged, stamp
 from ranker.errors import DataError
@@ -76,9 +77,8 @@ class Collection:
         folder = cache_folder() / "collections" / _stamp(unchanged.note(path))
         table = _table(folder)
         if table is None:
-            with written_folder(folder, force=True) as beside:
-                _build(path, beside)
-            table = _table(folder)
+            with locked(folder):  # who waited for another to build it finds it built
+                table = _table(folder) or _built(path, folder)
         if table is None:
             raise DataError(f"{folder}: is changed by somebody else; give the command again.")
         return cls(path, folder / _PLAIN if path.suffix == ".gz" else path, table, unchanged)
@@ -156,6 +156,12 @@ def _table(folder: Path) -> _Table | None:
         if whole and all(len(column) == meta["passages"] for column in columns):
             return _Table(columns[0], columns[1], columns[2], str(meta["digest"]))
     return None
+
+
+def _built(path: Path, folder: Path) -> _Table | None:
+    with written_folder(folder, force=True) as beside:
+        _build(path, beside)
+    return _table(folder)
 
 
 def _digests(folder: Path, meta: dict[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,19 @@ def test_the_index_is_built_once(tmp_path: Path, cache: Path) -> None:
     assert built(cache) == [first]
     assert (first / "meta.json").stat().st_mtime_ns == written_at
     assert sorted(part.name for part in first.iterdir()) == ["hashes", "meta.json", "numbers", "offsets"]
+
+
+def test_who_waited_for_another_to_build_the_index_finds_it_built(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = corpus(tmp_path, line("a"), line("b"))
+    reads: list[Path] = []
+    build = collection_module._build
+    monkeypatch.setattr(collection_module, "_build", lambda *paths: (reads.append(paths[0]), build(*paths)))
+    with ThreadPoolExecutor(8) as pool:
+        assert [len(one) for one in pool.map(Collection.open, [path] * 8)] == [2] * 8
+    assert reads == [path]
+    assert len(built(cache)) == 1
 
 
 def test_a_file_that_changed_gets_another_index(tmp_path: Path, cache: Path) -> None:
