@@ -37,7 +37,8 @@ of_trec() { # options
     done
 }
 
-sample squad-sentences
+# every tenth question, but none of the 500 of sample: on these, settings were tried before they were chosen on dev of qa
+subset squad-sentences squad-sentences 'place % 10 == 5 && int(place * 500 / count) == int((place - 1) * 500 / count)'
 sample medquad
 bm25 qa qa.bm25 train qa.train.run 50
 for name in squad-sentences medquad; do
