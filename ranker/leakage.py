@@ -42,7 +42,10 @@ class Leaks:
 
     def __str__(self) -> str:
         """In numbers, with an example of each."""
-        kinds = (("questions of a test", self.questions), ("passages that answer a test's questions", self.passages))
+        kinds = (
+            ("of a test's questions", self.questions),
+            ("of the passages that answer a test's questions", self.passages),
+        )
         return ", ".join(_told(what, found) for what, found in kinds if found)
 
     def record(self) -> dict[str, Any]:

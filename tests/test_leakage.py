@@ -62,8 +62,8 @@ def test_questions_and_passages_of_a_test_are_found_in_the_training(dataset, les
         ("near", "toy/test oman", False),
     ]
     assert str(leaks) == (
-        "1 questions of a test, 1 word for word (b is toy/test t), "
-        "2 passages that answer a test's questions, 1 word for word (copy is toy/test oman)"
+        "1 of a test's questions, 1 word for word (b is toy/test t), "
+        "2 of the passages that answer a test's questions, 1 word for word (copy is toy/test oman)"
     )
     assert leaks.record()["passages"]["exact"] == leaks.record()["passages"]["near"] == 1
 

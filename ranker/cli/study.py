@@ -197,7 +197,7 @@ def _leaks(data: StudyData, name: str, negative_depth: int) -> dict[str, Any]:
     test = HeldOut(name, questions, data.test.qrels, data.test_collection)
     found = find_leaks(Lessons(data.train_collection, data.train, None, negative_depth), [test])
     if found:
-        say(f"in the training are {found}; a test praises what was learned by heart.")
+        say(f"the training holds {found}; a test praises what was learned by heart.")
     return found.record()
 
 

@@ -205,9 +205,9 @@ def _without_leaks(
     others = (one for name in tests for one in held_out(open_dataset(name), ""))
     found = find_leaks(lessons, [*held_out(dataset, split), *others])
     if found and wish == "stop":
-        raise TrainingError(f"dataset {dataset.name}: has in its training {found}; leave them out by --leaks drop.")
+        raise TrainingError(f"dataset {dataset.name}: holds in its training {found}; leave them out by --leaks drop.")
     if found:
-        tell(f"dataset {dataset.name}: has in its training {found}; {_SAID[wish]}.")
+        tell(f"dataset {dataset.name}: holds in its training {found}; {_SAID[wish]}.")
     if wish == "drop":
         lessons = replace(lessons, training=without_leaks(lessons.training, found))
         if not lessons.training.run:

@@ -132,7 +132,7 @@ def test_with_stop_nothing_is_trained(train, leaking, tmp_path):
     folder, ours, theirs = leaking
     said = train("--leaks", "stop", data=folder)
     assert said.status == 1
-    assert said.err.startswith("Error: dataset leaking: has in its training ")
+    assert said.err.startswith("Error: dataset leaking: holds in its training ")
     assert f"({ours} is leaking/test {theirs})" in said.err
     assert said.err.count("\n") == 1
     assert not (tmp_path / "model").exists()
