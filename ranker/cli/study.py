@@ -21,6 +21,7 @@ from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
 
 if TYPE_CHECKING:
+    from ranker.leakage import Leaks
     from ranker.study.work import StudyData
 
 _SETTINGS = "study.settings.json"
@@ -176,8 +177,9 @@ def study_command(
             do_all(study, say)
         else:
             share_all(study, cluster, say)
-    frame = Frame(f"{study.test.name}: ways to use BERT for ranking", {}, parsed, parsed[0].name, depth)
-    write_report(study.jobs, study.data, frame._replace(settings={**study.settings, "leaks": leaks}), output)
+    told = {**study.settings, "leaks": leaks.record()}
+    frame = Frame(f"{study.test.name}: ways to use BERT for ranking", told, parsed, parsed[0].name, depth)
+    write_report(study.jobs, study.data, frame._replace(leaks=_sentence(leaks)), output)
 
 
 _ENDLESS = 10_000
@@ -188,7 +190,7 @@ def _name(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _leaks(data: StudyData, name: str, negative_depth: int) -> dict[str, Any]:
+def _leaks(data: StudyData, name: str, negative_depth: int) -> Leaks:
     """What of the test is in the training, which is said."""
     from ranker.experiment import Lessons
     from ranker.leakage import HeldOut, find_leaks
@@ -197,8 +199,12 @@ def _leaks(data: StudyData, name: str, negative_depth: int) -> dict[str, Any]:
     test = HeldOut(name, questions, data.test.qrels, data.test_collection)
     found = find_leaks(Lessons(data.train_collection, data.train, None, negative_depth), [test])
     if found:
-        say(f"the training holds {found}; a test praises what was learned by heart.")
-    return found.record()
+        say(_sentence(found))
+    return found
+
+
+def _sentence(leaks: Leaks) -> str:
+    return f"The training holds {leaks}; a test praises what was learned by heart." if leaks else ""
 
 
 def _begin(output: Path, settings: dict[str, Any]) -> None:

@@ -43,13 +43,17 @@ class ArmRuns(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """What a result stands in: the study's settings, the measures, the one that decides, and how deep was reranked."""
+    """What a result stands in: the study's settings, the measures, the one that decides, and how deep was reranked.
+
+    ``leaks`` is a sentence on what of the test the training holds; empty where there is nothing.
+    """
 
     title: str
     settings: Mapping[str, Any]
     measures: tuple[Measure, ...]
     headline: str
     depth: int
+    leaks: str = ""
 
 
 @dataclass(frozen=True)

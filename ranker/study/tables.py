@@ -80,6 +80,7 @@ def quality(result: StudyResult) -> Table:
         f"p: paired randomisation test against {FIRST_STAGE} by {headline}, Holm-corrected over the arms.",
         f"{FIRST_STAGE} is the run that is reranked; {RANDOM} and {ORACLE} are of its first {result.frame.depth} "
         "passages, with what lies below beneath. A judged query that a run lacks counts 0.",
+        *filter(None, [result.frame.leaks]),
     )
     return Table("Quality", head, tuple(rows), notes)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -91,6 +92,19 @@ def test_the_report_has_the_tables(finished):
     report = (finished / "report.md").read_text()
     for title in ("Quality", "Claims", "Costs", "Beside the published table"):
         assert f"## {title}\n" in report
+
+
+def test_what_the_training_holds_of_the_test_is_said_and_stands_in_the_report(ranker, dataset, tiny, tmp_path):
+    leaking = shutil.copytree(dataset, tmp_path / "leaking")
+    question = (leaking / "qrels" / "train.tsv").read_text().splitlines(keepends=True)[1]
+    with (leaking / "qrels" / "test.tsv").open("a") as test:
+        test.write(question)
+    said = study(ranker, leaking, tiny, tmp_path / "a", "--mode", "dual", "--tuning", "frozen", "--seed", 1)
+    assert said.status == 0, said.err
+    (sentence,) = [line for line in said.err.splitlines() if line.startswith("The training holds ")]
+    query_id = question.split()[0]
+    assert f"1 word for word ({query_id} is leaking {query_id})" in sentence
+    assert f"- {sentence}\n" in (tmp_path / "a" / "report.md").read_text()
 
 
 def test_a_study_goes_on_where_it_stopped(ranker, dataset, tiny, tmp_path):
