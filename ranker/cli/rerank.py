@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster, open_scorer
 from ranker.cli.model_options import MODEL_HELP, mode_option
@@ -163,7 +164,7 @@ def rerank_command(
     from ranker.data.catalogue import open_dataset
     from ranker.data.files import digest
 
-    stages = _stages(mode, depth, cascade)
+    stages = _stages(context, mode, depth, cascade)
     sources = _sources(stages, models, bool(cascade))
     _check_use(stages, budget, planned, output)
     if settings_of(context, Sharing).cluster and (planned or budget is not None):
@@ -185,9 +186,11 @@ def rerank_command(
         _rerank(work, stages, scorers, _Scoring(budget, fresh), (output, force))
 
 
-def _stages(mode: str | None, depth: int, cascade: tuple[Stage, ...]) -> tuple[Stage, ...]:
+def _stages(context: click.Context, mode: str | None, depth: int, cascade: tuple[Stage, ...]) -> tuple[Stage, ...]:
     if (mode is None) == (not cascade):
         raise click.UsageError("needs either --mode, or --cascade, which has a mode for each of its models.")
+    if cascade and context.get_parameter_source("depth") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--depth goes with --mode; in a --cascade each model has its own, as in dual:100.")
     return cascade or (Stage(str(mode), depth),)
 
 

@@ -108,12 +108,19 @@ class Dataset:
 def existing(folder: Path, name: str) -> Path:
     """The file of that name, plain or ``.gz``.
 
-    Raises: DataError where there is neither.
+    Raises: DataError where there is neither, and where there are both.
     """
-    for path in (folder / name, folder / f"{name}.gz"):
-        try:
-            if path.is_file():
-                return path
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {reason(error)}.") from error
-    raise DataError(f"{folder}: has no {name} or {name}.gz, which a folder in BEIR layout must have.")
+    plain, packed = folder / name, folder / f"{name}.gz"
+    found = [path for path in (plain, packed) if _is_file(path)]
+    if not found:
+        raise DataError(f"{folder}: has no {name} or {name}.gz, which a folder in BEIR layout must have.")
+    if len(found) > 1:
+        raise DataError(f"{folder}: has {name} and {name}.gz, of which one would not be read; take one away.")
+    return found[0]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}.") from error

@@ -158,6 +158,8 @@ def check_output(path: Path, force: bool) -> None:
     """
     if not path.name:
         raise OutputError(f"{path}: is no place to write to; give another --output.")
+    if str(path) == "-":
+        raise OutputError("-: a result is a file, not standard output; give its name as --output.")
     if not force and os.path.lexists(path):
         raise OutputError(f"{path}: exists already; give --force to replace it, or another --output.")
 

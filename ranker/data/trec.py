@@ -24,6 +24,8 @@ TREC_QRELS_COLUMNS = ("query_id", "0", "doc_id", "relevance")
 BEIR_QRELS_COLUMNS = ("query_id", "doc_id", "relevance")
 BEIR_HEADER = [b"query-id", b"corpus-id", b"score"]
 
+RELEVANCES = f"a whole number from {-MAX_RELEVANCE} to {MAX_RELEVANCE}"
+
 _Part = tuple[tuple[str, ...], Scores]
 
 
@@ -155,10 +157,7 @@ def _relevances(path: Path, block: Block) -> list[int]:
     grades = {word: parse_relevance(word) for word in set(words)}
     if None in grades.values():
         line = next(line for line, word in enumerate(words) if grades[word] is None)
-        raise DataError(
-            f"{path}:{block.first + line}: the relevance is {words[line]!r}, expected a whole number "
-            f"from {-MAX_RELEVANCE} to {MAX_RELEVANCE}."
-        )
+        raise DataError(f"{path}:{block.first + line}: the relevance is {words[line]!r}, expected {RELEVANCES}.")
     return [grade for grade in map(grades.__getitem__, words) if grade is not None]
 
 

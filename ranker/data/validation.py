@@ -12,7 +12,14 @@ from ranker.data.columns import BYTE_ORDER_MARK, checked_words
 from ranker.data.dataset import Dataset, existing
 from ranker.data.files import decode_line, read_lines
 from ranker.data.records import Passage, Query
-from ranker.data.trec import BEIR_HEADER, BEIR_QRELS_COLUMNS, RUN_COLUMNS, TREC_QRELS_COLUMNS, parse_relevance
+from ranker.data.trec import (
+    BEIR_HEADER,
+    BEIR_QRELS_COLUMNS,
+    RELEVANCES,
+    RUN_COLUMNS,
+    TREC_QRELS_COLUMNS,
+    parse_relevance,
+)
 from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH
 
@@ -121,7 +128,7 @@ class _Judgments:
         relevance = parse_relevance(word)
         place = f"{self.path}:{number}"
         if relevance is None:
-            yield Problem(f"{place}: the relevance is {word!r}, expected a whole number.")
+            yield Problem(f"{place}: the relevance is {word!r}, expected {RELEVANCES}.")
             return
         judged = self.grades.setdefault(query_id, {})
         if doc_id not in judged:

@@ -85,6 +85,7 @@ def test_a_cascade_is_one_model_on_what_the_other_made(rerank, ranker, dataset, 
     [
         ((), "needs either --mode, or --cascade"),
         (("--mode", "cross", "--cascade", "dual:3"), "needs either --mode, or --cascade"),
+        (("--cascade", "dual:3", "--depth", 5, "--plan"), "--depth goes with --mode"),
         (("--mode", "cross"), "needs --output, the run to write, or --plan"),
         (("--cascade", "dual:3,cross:2", "--plan"), "expected MODE=MODEL for each stage: dual, cross"),
         (("--cascade", "dual:3,cross:5", "--plan"), "'dual:3,cross:5' goes deeper again"),

@@ -130,6 +130,13 @@ def test_a_folder_that_lacks_a_file_is_refused_when_it_is_opened(folder: Path, n
         Dataset("mine", folder)
 
 
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_a_folder_that_has_a_file_plain_and_packed_is_refused(folder: Path, name: str) -> None:
+    (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes()))
+    with refused(f"{folder}: has {name} and {name}.gz, of which one would not be read; take one away."):
+        Dataset("mine", folder)
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     message = f"{tmp_path}: has no corpus.jsonl or corpus.jsonl.gz, which a folder in BEIR layout must have."
     with refused(message):

@@ -342,6 +342,14 @@ def test_a_place_without_a_name_is_refused(write: type, place: str, force: bool)
         pytest.fail("no work is done")
 
 
+@pytest.mark.parametrize("write", [written, written_folder])
+def test_standard_output_is_no_place_for_a_result(write: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = "-: a result is a file, not standard output; give its name as --output."
+    with refused(OutputError, message), write(Path("-")):
+        pytest.fail("no work is done")
+
+
 def test_a_file_never_replaces_a_folder_or_a_device(tmp_path: Path) -> None:
     folder, device = tmp_path / "folder", tmp_path / "device"
     folder.mkdir()

@@ -98,7 +98,7 @@ def test_every_wrong_judgment_is_listed(tmp_path):
     text = "query-id\tcorpus-id\tscore\nq1\ta\t1\nq1\ta\t0\nq1\tb\tyes\nq1\ta\t1\nq2\ta\n"
     assert told(file(tmp_path, text, "test.tsv")) == [
         "F:3: relevance 0 of passage a for query q1 contradicts the 1 of an earlier line.",
-        "F:4: the relevance is 'yes', expected a whole number.",
+        "F:4: the relevance is 'yes', expected a whole number from -32768 to 32768.",
         "mind: F:5: passage a is judged twice for query q1.",
         "F:6: expected 3 columns (query_id doc_id relevance), found 2.",
     ]
