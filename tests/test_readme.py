@@ -85,6 +85,22 @@ def test_the_table_of_the_readme_is_what_the_runs_say():
         assert [cell.strip() for cell in cells.split("|")] == ["" if one is None else f"{one:.4f}" for one in expected]
 
 
+@pytest.mark.parametrize(("place", "name"), [(0, "squad-sentences"), (1, "medquad")])
+def test_the_study_of_the_readme_is_what_its_runs_say(place, name):
+    rows = re.findall(
+        r"^\| `([a-z0-9-]+)` \| ([\d.]+) \| ([\d.]+) \|", README.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert {"cross", "dual", "dual-classification", "dual-frozen-mean", "bm25"} <= {arm for arm, *_ in rows}
+    qrels = read_qrels(README.parent / "qrels" / f"{name}.test.qrels")
+    [measure] = parse_measures(["RR@10"])
+    for arm, *cells in rows:
+        folder = README.parent / "runs" / name
+        runs = sorted(folder.glob(f"{arm}.seed*.run.gz")) or [folder / f"{arm}.run.gz"]
+        assert len(runs) == (1 if arm == "bm25" or arm.startswith("dual-frozen") else 3)
+        found = [evaluate(read_run(run), qrels, [measure]).mean(measure.name) for run in runs]
+        assert f"{sum(found) / len(found):.4f}" == cells[place], arm
+
+
 def test_the_commands_for_several_gpus_are_launched_as_the_tests_launch_them_and_have_only_options_that_there_are():
     page = (README.parent / "docs" / "several-gpus.md").read_text(encoding="utf-8")
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL) for line in block.splitlines()]
