@@ -16,11 +16,12 @@ subset() { # folder, dataset, awk's condition on the place of a question among c
     mv "$folder.part" "$folder"
 }
 
-# Five hundred in even steps.
+sampled='int(place * 500 / count) > int((place - 1) * 500 / count)' # five hundred in even steps
+
 sample() { # dataset, other splits
     name=$1
     shift
-    subset "$name" "$name" 'int(place * 500 / count) > int((place - 1) * 500 / count)' "$@"
+    subset "$name" "$name" "$sampled" "$@"
 }
 
 once() { # output, then a command that writes it

@@ -65,6 +65,14 @@ def test_every_link_in_the_readme_leads_somewhere():
         assert (README.parent / target).is_file(), target
 
 
+def published(name, arm, ending, measures):
+    """What each seed's run of an arm is worth, or the one run of an arm that has none."""
+    qrels = read_qrels(README.parent / "qrels" / f"{name}.test.qrels")
+    folder = README.parent / "runs" / name
+    runs = sorted(folder.glob(f"{arm}.seed*{ending}")) or [folder / f"{arm}{ending}"]
+    return [evaluate(read_run(run), qrels, measures) for run in runs]
+
+
 def test_the_table_of_the_readme_is_what_the_runs_say():
     folder, git = README.parent, shutil.which("git")
     if (
@@ -72,13 +80,11 @@ def test_the_table_of_the_readme_is_what_the_runs_say():
         or subprocess.run([git, "diff", "--quiet", "HEAD", "runs", "qrels"], cwd=folder, check=False).returncode
     ):
         pytest.skip("runs/almanac is not as it was published: made anew, or not in a git checkout")
-    qrels = read_qrels(folder / "qrels" / "almanac.test.qrels")
     measures = parse_measures(["RR@10", "nDCG@10"])
     rows = re.findall(r"^\| `([a-z0-9-]+)`, .*?\|(.+)\|$", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert len(rows) == 6
     for arm, cells in rows:
-        runs = sorted((folder / "runs" / "almanac").glob(f"{arm}.seed*.run")) or [folder / f"runs/almanac/{arm}.run"]
-        found = [evaluate(read_run(run), qrels, measures) for run in runs]
+        found = published("almanac", arm, ".run", measures)
         seeds = [one.mean("RR@10") for one in found]
         ndcg = sum(one.mean("nDCG@10") for one in found) / len(found)
         expected = [*seeds, *[None] * (3 - len(seeds)), sum(seeds) / len(seeds), ndcg]
@@ -91,13 +97,9 @@ def test_the_study_of_the_readme_is_what_its_runs_say(place, name):
         r"^\| `([a-z0-9-]+)` \| ([\d.]+) \| ([\d.]+) \|", README.read_text(encoding="utf-8"), re.MULTILINE
     )
     assert {"cross", "dual", "dual-classification", "dual-frozen-mean", "bm25"} <= {arm for arm, *_ in rows}
-    qrels = read_qrels(README.parent / "qrels" / f"{name}.test.qrels")
-    [measure] = parse_measures(["RR@10"])
     for arm, *cells in rows:
-        folder = README.parent / "runs" / name
-        runs = sorted(folder.glob(f"{arm}.seed*.run.gz")) or [folder / f"{arm}.run.gz"]
-        assert len(runs) == (1 if arm == "bm25" or arm.startswith("dual-frozen") else 3)
-        found = [evaluate(read_run(run), qrels, [measure]).mean(measure.name) for run in runs]
+        found = [one.mean("RR@10") for one in published(name, arm, ".run.gz", parse_measures(["RR@10"]))]
+        assert len(found) == (1 if arm == "bm25" or arm.startswith("dual-frozen") else 3)
         assert f"{sum(found) / len(found):.4f}" == cells[place], arm
 
 

@@ -177,9 +177,9 @@ def study_command(
             do_all(study, say)
         else:
             share_all(study, cluster, say)
-    told = {**study.settings, "leaks": leaks.record()}
-    frame = Frame(f"{study.test.name}: ways to use BERT for ranking", told, parsed, parsed[0].name, depth)
-    write_report(study.jobs, study.data, frame._replace(leaks=_sentence(leaks)), output)
+    title, told = f"{study.test.name}: ways to use BERT for ranking", {**study.settings, "leaks": leaks.record()}
+    frame = Frame(title, told, parsed, parsed[0].name, depth, _sentence(leaks))
+    write_report(study.jobs, study.data, frame, output)
 
 
 _ENDLESS = 10_000

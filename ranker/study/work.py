@@ -10,6 +10,7 @@ import numpy as np
 
 from ranker.data.collection import Collection
 from ranker.data.run import Run
+from ranker.errors import DataError
 from ranker.experiment import Judged, Lessons, fit, fit_heads
 from ranker.model.loading import create_model
 from ranker.model.reranker import Reranker
@@ -63,6 +64,10 @@ def check_study(data: StudyData, config: StudyConfig) -> None:
     Raises: DataError.
     """
     check_depth(config.depth)
+    for part in (data.test, data.train):
+        if not part.run:
+            count = len(part.queries)
+            raise DataError(f"run {part.run.name}: answers none of the split's {count} queries; is it for another one?")
     check_run(data.test.run, data.test.queries, data.test_collection, config.depth)
     check_run(data.train.run, data.train.queries, data.train_collection, config.negative_depth)
 

@@ -148,6 +148,18 @@ def test_a_study_of_other_candidates_is_refused(ranker, dataset, first_run, tiny
     assert said.err.startswith(f"Error: {tmp_path / 'a'}: holds a study whose candidates.test is '")
 
 
+@pytest.mark.parametrize("option", ["--run", "--train-run"])
+def test_a_run_of_other_queries_is_refused_before_anything_is_written(
+    ranker, dataset, first_run, tiny, tmp_path, option
+):
+    lines = first_run.read_text().splitlines(keepends=True)
+    (tmp_path / "other.run").write_text("".join(f"other-{line}" for line in lines))
+    said = study(ranker, dataset, tiny, tmp_path / "a", option, tmp_path / "other.run")
+    assert said.status == 1
+    assert re.fullmatch(r"Error: run \w+: answers none of the split's \d+ queries; is it for another one\?\n", said.err)
+    assert not list((tmp_path / "a").glob("*"))
+
+
 def test_negatives_come_from_the_run_for_train(ranker, dataset, first_run, tiny, tmp_path):
     few = ("--mode", "knrm", "--tuning", "frozen", "--seed", 1, "--run", first_run, "--train-run", first_run)
     said = study(ranker, dataset, tiny, tmp_path / "a", *few)
