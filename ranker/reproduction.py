@@ -21,7 +21,7 @@ from ranker.index.encoding import encode_collection
 from ranker.index.firststage import bm25_run
 from ranker.limits import DEFAULT_MEASURES
 from ranker.model.backbone import layers_of
-from ranker.model.config import RankerConfig
+from ranker.model.config import PlainConfig, RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.reranking import check_depth, rerank
 from ranker.scoring.pairs import Cut
@@ -134,8 +134,8 @@ def reproduce(
     bm25, cls, mean, dual, faiss, cross = arm_names(config)
     arms = {
         bm25: Arm(job.first_stage, None, 0, job.first_stage_seconds, Cut(0, 0, 0), None),
-        cls: job.reranked(cls, Scorer(load_model(backbone, "dual", "cls", config.trust_remote_code), speed), None),
-        mean: job.reranked(mean, Scorer(load_model(backbone, "dual", "mean", config.trust_remote_code), speed), None),
+        cls: job.reranked(cls, job.untrained("cls"), None),
+        mean: job.reranked(mean, job.untrained("mean"), None),
     }
     scorer, trained = job.trained("dual")
     arms[dual] = job.reranked(dual, scorer, trained)
@@ -172,6 +172,10 @@ class _Job:
         with self.progress(mode) as on_step:
             lessons = Lessons(self.dataset.collection, self.train, self.dev, config.depth)
             return scorer, fit(scorer, lessons, training, on_step)
+
+    def untrained(self, pooling: str) -> Scorer:
+        plain = PlainConfig(pooling)
+        return Scorer(load_model(self.backbone, "dual", plain, self.config.trust_remote_code), self.speed)
 
     def reranked(self, name: str, scorer: Scorer, trained: Trained | None) -> Arm:
         started = time.monotonic()

@@ -12,6 +12,7 @@ import click
 from ranker.cli.settings import settings_of, settings_options
 from ranker.errors import SetupError
 from ranker.limits import MAX_WORKERS
+from ranker.model.config import PlainConfig
 from ranker.scoring.overflow_config import CUT, Overflow
 from ranker.scoring.speed import Speed
 
@@ -51,7 +52,7 @@ class Wanted(NamedTuple):
 
     source: str
     mode: str
-    pooling: str
+    plain: PlainConfig
     trusted: bool
 
 

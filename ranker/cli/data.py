@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster, open_scorer
+from ranker.cli.model_options import plain_options
 from ranker.cli.options import (
     PATH,
     claim,
     force_option,
     output_option,
-    pooling_option,
     progress,
     say,
     split_option,
@@ -25,6 +25,7 @@ from ranker.cli.settings import settings_of, settings_options, speed_options
 from ranker.index.dense_config import DenseConfig
 from ranker.index.lexical_config import LANGUAGES, LexicalConfig
 from ranker.limits import DEFAULT_RETRIEVE_DEPTH, MAX_DEPTH
+from ranker.model.config import PlainConfig
 from ranker.scoring.speed import Speed
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def import_command(format_name: str, sources: tuple[str, ...], output: Path, for
 @click.option(
     "--model", "source", default="", help="For dense and tokens: the model, a directory or hub name, or 'offline'."
 )
-@pooling_option
+@plain_options
 @trust_option
 @settings_options(LexicalConfig, _LEXICAL, {"language": LANGUAGES})
 @settings_options(DenseConfig, _DENSE, {})
@@ -106,7 +107,6 @@ def index_command(
     dataset: str,
     kind: str,
     source: str,
-    pooling: str,
     trust_remote_code: bool,
     output: Path | None,
     force: bool,
@@ -141,7 +141,7 @@ def index_command(
         else:
             from ranker.index.dense_folder import build_dense_index
 
-            wanted = Wanted(source, "dual", pooling, trust_remote_code)
+            wanted = Wanted(source, "dual", settings_of(context, PlainConfig), trust_remote_code)
             scorer = open_scorer(context, wanted, context.with_resource(joined_cluster(context)))
             built = build_dense_index(scorer, data, settings_of(context, DenseConfig), output, force, advance)
     seconds = time.monotonic() - started
@@ -248,7 +248,8 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     from ranker.index.dense_folder import check_model, open_dense_index
 
     index, settings = open_dense_index(job.folder, job.data.collection)
-    scorer = _dual_encoder(job.model or settings.model, settings.pooling, job.trusted, job.speed)
+    plain = PlainConfig(settings.pooling, settings.length)
+    scorer = _dual_encoder(job.model or settings.model, plain, job.trusted, job.speed)
     check_model(job.folder, settings, scorer)
     queries = scorer.queries(query.text for query in job.queries.values())
     run = index.search(job.queries, scorer.vectors(queries, job.advance), job.depth)
@@ -256,8 +257,8 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     return run, {"index": {"kind": "dense", **asdict(settings)}, **scoring_record(scorer), **cut}
 
 
-def _dual_encoder(source: str, pooling: str, trusted: bool, speed: Speed) -> Scorer:
+def _dual_encoder(source: str, plain: PlainConfig, trusted: bool, speed: Speed) -> Scorer:
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
 
-    return Scorer(load_model(source, "dual", pooling, trusted), speed)
+    return Scorer(load_model(source, "dual", plain, trusted), speed)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.model_options import MODEL_HELP, mode_option
-from ranker.cli.options import PATH, force_option, pooling_option, progress, say, shown, split_option, trust_option
+from ranker.cli.model_options import MODEL_HELP, mode_option, plain_options
+from ranker.cli.options import PATH, force_option, progress, say, shown, split_option, trust_option
+from ranker.cli.settings import settings_of
 from ranker.errors import DataError
+from ranker.model.config import PlainConfig
 from ranker.scoring.speed import DEVICES, Speed
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ _AGAINST = (255, 224, 217, 210, 160)
 @click.option("--doc-id", help="A passage of the DATASET.")
 @click.option("--query", help="A question of your own, with --passage and without a DATASET.")
 @click.option("--passage", help="A passage of your own.")
-@pooling_option
+@plain_options
 @trust_option
 @split_option
 @click.option(
@@ -53,7 +55,9 @@ _AGAINST = (255, 224, 217, 210, 160)
 )
 @click.option("-o", "--output", type=PATH, metavar="PAGE", help="The same as a page of HTML.")
 @force_option
+@click.pass_context
 def explain_command(
+    context: click.Context,
     dataset: str | None,
     mode: str,
     source: str,
@@ -61,7 +65,6 @@ def explain_command(
     doc_id: str | None,
     query: str | None,
     passage: str | None,
-    pooling: str,
     trust_remote_code: bool,
     split: str,
     device: str,
@@ -88,7 +91,9 @@ def explain_command(
         raise click.UsageError("give a DATASET with --query-id and --doc-id, or --query and --passage without one")
     pair = _pair(dataset, str(given[0]), str(given[1]), split)
     # single precision: bf16 rounds away what one word changes
-    scorer = Scorer(load_model(source, mode, pooling, trust_remote_code), Speed("float32", device))
+    scorer = Scorer(
+        load_model(source, mode, settings_of(context, PlainConfig), trust_remote_code), Speed("float32", device)
+    )
     explanation = explain(scorer, pair, lambda total: progress("explain", total, "pair"))
     if output:
         with written(output, force) as beside:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from ranker.cli.settings import settings_options
-from ranker.model.config import MODES, POOLINGS, SIMILARITIES, STOPWORDS, RankerConfig
+from ranker.model.config import MODES, POOLINGS, SIMILARITIES, STOPWORDS, PlainConfig, RankerConfig
 from ranker.training.config import LOSSES, TrainingConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,6 +41,12 @@ _TRAINING = {
     "frozen_layers": "Lowest layers that keep their weights: 1 is the embeddings, 3 these and two layers",
     "dropout": "Drop units as the backbone was trained to; without, a step is faster and overfits sooner",
 }
+_PLAIN = {
+    "pooling": "For a plain encoder as dual, a text's vector. "
+    + "; ".join(f"{name}: {meaning}" for name, meaning in POOLINGS.items()),
+    "length": "Tokens of a pair, or of a passage read apart, for a model that was not trained here; 0: 512, or as many "
+    "as it has positions for",
+}
 _CHOICES = {"pooling": POOLINGS, "similarity": SIMILARITIES, "stopwords": STOPWORDS, "loss": LOSSES}
 
 
@@ -60,6 +66,11 @@ def checkpoint_option(command: F) -> F:
         help="Between two states of a training on disk, beside the output, from which it goes on if it is stopped.",
     )
     return option(command)
+
+
+def plain_options(command: F) -> F:
+    """``--pooling`` and ``--length``, for models that do not say how they are read."""
+    return settings_options(PlainConfig, _PLAIN, _CHOICES)(command)
 
 
 def reading_options(command: F) -> F:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ranker.errors import DataError
-from ranker.model.config import POOLINGS
 
 if TYPE_CHECKING:
     from ranker.data.records import Qrels
@@ -39,18 +38,6 @@ def force_option(command: F) -> F:
 def split_option(command: F) -> F:
     """``--split``, for every command that reads a DATASET."""
     return click.option("--split", default="test", show_default=True, help="The split of the DATASET.")(command)
-
-
-def pooling_option(command: F) -> F:
-    """``--pooling``, for models that do not say how their tokens become a vector."""
-    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in POOLINGS.items())
-    return click.option(
-        "--pooling",
-        type=click.Choice(tuple(POOLINGS)),
-        default="cls",
-        show_default=True,
-        help=f"For a plain encoder as dual, a text's vector. {meanings}.",
-    )(command)
 
 
 def trust_option(command: F) -> F:

@@ -14,13 +14,12 @@ import click
 from click.core import ParameterSource
 
 from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster, open_scorer
-from ranker.cli.model_options import MODEL_HELP, mode_option
+from ranker.cli.model_options import MODEL_HELP, mode_option, plain_options
 from ranker.cli.options import (
     PATH,
     claim,
     force_option,
     open_runs,
-    pooling_option,
     progress,
     say,
     seconds,
@@ -31,7 +30,7 @@ from ranker.cli.records import counts, scoring_record, write_result
 from ranker.cli.settings import settings_of, settings_options, speed_options
 from ranker.cli.tokens import keep_tokens
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
-from ranker.model.config import MODES
+from ranker.model.config import MODES, PlainConfig
 from ranker.scoring.overflow_config import OVERFLOWS, Overflow
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def _meanings(choices: Mapping[str, str]) -> str:
     },
     {"overflow": OVERFLOWS},
 )
-@pooling_option
+@plain_options
 @trust_option
 @split_option
 @speed_options
@@ -147,7 +146,6 @@ def rerank_command(
     budget: float | None,
     planned: bool,
     fresh: bool,
-    pooling: str,
     trust_remote_code: bool,
     split: str,
     output: Path | None,
@@ -176,8 +174,9 @@ def rerank_command(
     source = {"name": run.name, "path": str(run_path), "sha256": digest(run_path)}
     work = _Work(data, split, data.queries(split), run, source)
     cluster, overflow = context.with_resource(joined_cluster(context)), settings_of(context, Overflow)
+    plain = settings_of(context, PlainConfig)
     scorers = [
-        open_scorer(context, Wanted(source, stage.mode, pooling, trust_remote_code), cluster, overflow)
+        open_scorer(context, Wanted(source, stage.mode, plain, trust_remote_code), cluster, overflow)
         for stage, source in zip(stages, sources, strict=True)
     ]
     if planned:

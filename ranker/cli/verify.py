@@ -10,6 +10,7 @@ import click
 
 from ranker.cli.options import PATH, open_runs, say, trust_option
 from ranker.errors import DataError, ModelError, SetupError
+from ranker.model.config import PlainConfig
 from ranker.scoring.overflow_config import Overflow
 from ranker.scoring.speed import Speed
 
@@ -46,13 +47,10 @@ def verify_command(
 
     [written], manifest = open_runs((run,)), reranked_manifest(run)
     data = open_dataset(dataset or told(run, manifest, "dataset", "source"))
-    model = load_model(
-        source or told(run, manifest, "model", "source"),
-        told(run, manifest, "model", "mode"),
-        told(run, manifest, "model", "pooling"),
-        trust_remote_code,
-    )
-    scorer = Scorer(model, *_settings(run, manifest))
+    source = source or told(run, manifest, "model", "source")
+    plain, speed, overflow = _settings(run, manifest, source)
+    model = load_model(source, told(run, manifest, "model", "mode"), plain, trust_remote_code)
+    scorer = Scorer(model, speed, overflow)
     holds = _all_hold(check_digests(run, manifest, data, scorer))
     holds &= _others_hold(run, manifest, written, data, scorer)
     split, depth = told(run, manifest, "dataset", "split"), scored_depth(run, manifest)
@@ -64,13 +62,19 @@ def verify_command(
         sys.exit(1)
 
 
-def _settings(run: Path, manifest: Mapping[str, Any]) -> tuple[Speed, Overflow]:
-    """Precision, and how passages were read that are too long. Raises: DataError for values that there are not."""
+def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[PlainConfig, Speed, Overflow]:
+    """How a model was read that does not say it, precision, and how passages were read that are too long.
+
+    Raises: DataError for values that there are not.
+    """
+    from ranker.model.loading import says_how
     from ranker.verification import told
 
-    precision = told(run, manifest, "precision")
+    precision, pooling = told(run, manifest, "precision"), told(run, manifest, "model", "pooling")
+    length = 0 if says_how(source) else manifest["model"].get("length", 0)
     try:
-        return Speed(precision), Overflow(str(manifest.get("overflow", "cut")), manifest.get("stride", 0))
+        overflow = Overflow(str(manifest.get("overflow", "cut")), manifest.get("stride", 0))
+        return PlainConfig(pooling, length), Speed(precision), overflow
     except (ModelError, SetupError) as error:
         raise DataError(f"{run}: its manifest does not fit: {error}") from error
 

@@ -38,6 +38,7 @@ class DenseSettings(DenseConfig, Recall):
     model: str = ""
     model_sha256: str = ""
     pooling: str = "cls"
+    length: int = 0
     width: int = 0
     precision: str = "float32"
     passages_cut: int = 0
@@ -87,6 +88,7 @@ def _settings(scorer: Scorer, dataset: Dataset, config: DenseConfig, cut: Cut) -
         model=scorer.model.source,
         model_sha256=scorer.model.digest(),
         pooling=scorer.model.config.pooling,
+        length=scorer.model.config.length,
         width=scorer.model.width,
         precision=scorer.precision,
         passages_cut=cut.pairs,

@@ -87,6 +87,27 @@ class RankerConfig:
         return self.mode == "dual"
 
 
+@dataclass(frozen=True)
+class PlainConfig:
+    """How a model is read that does not say it itself: a plain encoder, or as for ``length`` a stock classifier.
+
+    A ``length`` of 0 is 512 tokens, as rerankers are published, or what the backbone has positions for. Half of it, or
+    64 where that is less, are for the query.
+    Raises: ModelError for a value that is not allowed.
+    """
+
+    pooling: str = "cls"
+    length: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses values that no model has."""
+        if self.pooling not in POOLINGS:
+            raise ModelError(f"pooling is {shortened(self.pooling)}, expected one of {', '.join(POOLINGS)}.")
+        if type(self.length) is not int or (self.length and not 2 * MIN_TOKENS <= self.length <= MAX_TOKENS):
+            allowed = f"{2 * MIN_TOKENS} to {MAX_TOKENS} tokens, or 0 for as many as it reads"
+            raise ModelError(f"length is {shortened(self.length)}, expected {allowed}.")
+
+
 _LATER: Final = ("markers", "stopwords")
 """Keys that a model lacks which was saved before they were there; it reads as their defaults say."""
 

@@ -16,7 +16,7 @@ from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError, SetupError
 from ranker.limits import MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH
 from ranker.model.backbone import longest_input
-from ranker.model.config import CONFIG_NAME, RankerConfig, read_config
+from ranker.model.config import CONFIG_NAME, PlainConfig, RankerConfig, read_config
 from ranker.model.heads import HEADS
 from ranker.model.quiet import quiet
 from ranker.model.reranker import Reranker
@@ -29,6 +29,7 @@ _WEIGHTS: Final = ("model.safetensors", "model.safetensors.index.json")
 _PICKLES: Final = (".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _PICKLED_NAMES: Final = ("pytorch_model", "model", "weights", "checkpoint")
 _CLASSIFIER: Final = "ForSequenceClassification"
+_AS_PUBLISHED: Final = PlainConfig()
 
 _MOST: Final = {
     **dict.fromkeys(("num_hidden_layers", "n_layers"), MAX_LAYERS),
@@ -47,17 +48,26 @@ class _Origin(NamedTuple):
     trusted: bool
 
 
-def load_model(source: str, mode: str | None = None, pooling: str = "cls", trust_remote_code: bool = False) -> Reranker:
+def load_model(
+    source: str, mode: str | None = None, plain: PlainConfig = _AS_PUBLISHED, trust_remote_code: bool = False
+) -> Reranker:
     """A model that can score: one trained here, a stock classifier (as ``cross``), or a plain encoder (as ``dual``).
 
-    With ``trust_remote_code`` Python code that the model brings is run; without, such a model is refused.
-    Raises: ModelError where there is no such model, it lacks weights, or it serves another mode than ``mode``.
+    The last two are read as ``plain`` says. With ``trust_remote_code`` Python code that the model brings is run;
+    without, such a model is refused.
+    Raises: ModelError where there is no such model, it lacks weights, it serves another mode than ``mode``, or the
+    length of ``plain`` is one that it was not trained to read or has no positions for.
     """
     place = model_folder(source)
     origin = _Origin(place, source, trust_remote_code)
-    if (Path(place) / CONFIG_NAME).is_file():
+    if says_how(source):
         config = read_config(Path(place))
         _check_mode(source, config.mode, mode)
+        if plain.length not in (0, config.length):
+            raise ModelError(
+                f"{source}: reads {config.length} tokens, as it was trained to, not {plain.length}; leave length out, "
+                "or train another."
+            )
         model = _fitted(config, origin, seed=0, whole=True)
         model.load_head(Path(place))
         return model
@@ -66,9 +76,16 @@ def load_model(source: str, mode: str | None = None, pooling: str = "cls", trust
     _check_mode(source, "cross" if is_classifier else "dual", mode)
     if is_classifier:
         _check_labels(settings.num_labels, source)
-        return _fitted(_as_published("cross", settings, source), origin, seed=0, whole=True)
-    config = replace(_as_published("dual", settings, source), pooling=pooling, frozen=True)
-    return _fitted(config, origin, seed=0, whole=True)
+        return _fitted(_published("cross", plain, settings, source), origin, seed=0, whole=True)
+    return _fitted(_published("dual", plain, settings, source), origin, seed=0, whole=True)
+
+
+def says_how(source: str) -> bool:
+    """Whether a model was written here and so says itself how it is read.
+
+    Raises: ModelError, SetupError as ``model_folder``.
+    """
+    return (Path(model_folder(source)) / CONFIG_NAME).is_file()
 
 
 def create_model(config: RankerConfig, backbone: str, seed: int, trust_remote_code: bool = False) -> Reranker:
@@ -78,10 +95,7 @@ def create_model(config: RankerConfig, backbone: str, seed: int, trust_remote_co
     Raises: ModelError as ``load_model``, and for a length that the backbone has no positions for.
     """
     origin = _Origin(model_folder(backbone), backbone, trust_remote_code)
-    settings = _settings(origin)
-    longest = longest_input(settings, backbone)
-    if config.length > longest:
-        raise ModelError(f"{backbone}: length is {config.length}, but the backbone reads at most {longest} tokens.")
+    _check_length(config.length, _settings(origin), backbone)
     return _fitted(config, origin, seed, whole=False)
 
 
@@ -218,10 +232,18 @@ def _check_mode(source: str, has: str, wanted: str | None) -> None:
         raise ModelError(f"{source}: is a model of mode {has!r}, but --mode is {wanted!r}; train one, or name another.")
 
 
-def _as_published(mode: str, settings: Any, source: str) -> RankerConfig:  # noqa: ANN401
-    """512 tokens, as rerankers are published, or what the backbone has positions for; at most half for the query."""
-    length = min(512, longest_input(settings, source))
-    return RankerConfig(mode, length=length, query_length=min(64, length // 2))
+def _check_length(length: int, settings: Any, source: str) -> None:  # noqa: ANN401
+    longest = longest_input(settings, source)
+    if length > longest:
+        raise ModelError(f"{source}: length is {length}, but the backbone reads at most {longest} tokens.")
+
+
+def _published(mode: str, plain: PlainConfig, settings: Any, source: str) -> RankerConfig:  # noqa: ANN401
+    """A model that was not written here, at most half of its length for the query."""
+    _check_length(plain.length, settings, source)
+    length = plain.length or min(512, longest_input(settings, source))
+    config = RankerConfig(mode, length=length, query_length=min(64, length // 2))
+    return config if mode == "cross" else replace(config, pooling=plain.pooling, frozen=True)
 
 
 @contextlib.contextmanager

@@ -71,15 +71,20 @@ def test_every_run_has_a_manifest_that_says_how_it_came_to_be(ranker, dataset, f
     assert manifest["versions"]["torch"]
 
 
-def test_what_faiss_finds_is_what_reranking_says(ranker, dataset, tiny, tmp_path):
+@pytest.mark.parametrize("reading", [(), ("--pooling", "mean"), ("--pooling", "mean", "--length", 16)])
+def test_what_faiss_finds_is_what_reranking_says(ranker, dataset, tiny, tmp_path, reading):
     dense, whole = tmp_path / "dense", tmp_path / "whole.run"
-    words = ("--mode", "dual", "--model", tiny(), "--precision", "float32")
-    ranker("index", dataset, "--kind", "dense", "--model", tiny(), "--precision", "float32", "-o", dense)
+    words = ("--mode", "dual", "--model", tiny(), *reading, "--precision", "float32")
+    ranker("index", dataset, "--kind", "dense", "--model", tiny(), *reading, "--precision", "float32", "-o", dense)
     ranker("retrieve", dataset, "--index", dense, "--precision", "float32", "-o", whole)
     again = ranker("rerank", dataset, "--run", whole, *words, "-o", tmp_path / "again.run")
     assert again.status == 0, again.err
     found, scored = read_run(whole), read_run(tmp_path / "again.run")
     assert len(found) == 8
+    model = json.loads((tmp_path / "again.run.json").read_text())["model"]
+    index = json.loads((tmp_path / "whole.run.json").read_text())["index"]
+    assert (index["pooling"], index["length"]) == (model["pooling"], model["length"])
+    assert [str(model[word.strip("-")]) for word in reading[::2]] == [str(value) for value in reading[1::2]]
     for query_id in found:
         by_id = dict(zip(scored[query_id].doc_ids, scored[query_id].scores.tolist(), strict=True))
         assert found[query_id].scores == pytest.approx([by_id[i] for i in found[query_id].doc_ids], abs=1e-5)

@@ -3,6 +3,9 @@ import shutil
 
 import pytest
 
+from ranker.model.config import RankerConfig
+from ranker.model.loading import create_model
+
 
 @pytest.fixture
 def folder(dataset, tmp_path):
@@ -137,6 +140,23 @@ def test_a_broken_manifest_is_one_sentence(ranker, make, tiny, text):
     assert "reranked.run.json: cannot be read as JSON: " in said.err or ": is a JSON list, expected an" in said.err
 
 
+def test_a_run_of_a_model_that_was_given_a_length_is_scored_again_in_that_length(ranker, make, tiny, mode):
+    run = make(model_for(mode, tiny), mode, "float32", "--length", 16)
+    said = ranker("verify", run)
+    assert said.status == 0, said.out
+    assert "query_length 8, length 16" in said.out
+    assert json.loads(run.with_name(f"{run.name}.json").read_text())["pairs_cut"] == (32 if mode == "cross" else 0)
+
+
+@pytest.mark.parametrize("length", [7, "14", None])
+def test_a_length_in_a_manifest_that_there_is_not_is_one_sentence(ranker, make, tiny, length):
+    run = make(tiny("bert", labels=1))
+    changed(run, lambda told: told["model"].update(length=length))
+    sentence = f"length is {length!r}, expected 16 to 8192 tokens, or 0 for as many as it reads."
+    said = ranker("verify", run)
+    assert (said.status, said.err) == (1, f"Error: {run}: its manifest does not fit: {sentence}\n")
+
+
 def changed(run, change):
     path = run.with_name(f"{run.name}.json")
     manifest = json.loads(path.read_text())
@@ -147,7 +167,7 @@ def changed(run, change):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda told: told["model"].update(length=7), "length: FAIL, the manifest says 7, but it is "),
+        (lambda told: told["model"].update(length=16), "pairs_cut: FAIL, the manifest says 0, but it is 32"),
         (lambda told: told["model"].update(markers=1), "markers: FAIL, the manifest says 1, but it is True"),
         (lambda told: told["model"].update(stopwords="drop"), "stopwords: FAIL, the manifest says 'drop', but it is "),
         (lambda told: told.update(pairs=1), "pairs: FAIL, the manifest says 1, but it is 32"),
@@ -165,6 +185,15 @@ def test_a_manifest_that_tells_something_else_is_found(ranker, make, tiny, chang
     said = ranker("verify", run)
     assert (said.status, said.err) == (1, f"{run}: is not what its manifest says.\n")
     assert line in said.out
+
+
+def test_a_manifest_that_tells_another_length_than_the_model_was_trained_to_read_is_found(ranker, make, tiny, tmp_path):
+    create_model(RankerConfig("cross", query_length=16, length=40), str(tiny()), seed=1).save(tmp_path / "model")
+    run = make(tmp_path / "model")
+    changed(run, lambda told: told["model"].update(length=7))
+    said = ranker("verify", run)
+    assert (said.status, said.err) == (1, f"{run}: is not what its manifest says.\n")
+    assert "length: FAIL, the manifest says 7, but it is 40\n" in said.out
 
 
 def test_a_first_stage_that_was_changed_is_found_and_one_that_is_gone_is_told(ranker, make, tiny, run_of_test):

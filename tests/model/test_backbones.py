@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ranker.errors import ModelError, SetupError
 from ranker.model.backbone import BACKBONES
-from ranker.model.config import MODES, RankerConfig
+from ranker.model.config import MODES, PlainConfig, RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
@@ -120,6 +120,37 @@ def test_a_backbone_longer_than_its_positions_is_refused(tiny):
 
 def test_a_stock_model_reads_no_more_than_it_has_positions_for(tiny):
     assert load_model(str(tiny("roberta", labels=1))).config.length == 64
+
+
+@pytest.mark.parametrize(("length", "of_query"), [(16, 8), (40, 20), (64, 32)])
+@pytest.mark.parametrize("labels", [0, 1])
+def test_a_model_that_was_not_trained_here_reads_the_length_it_is_given(tiny, labels, length, of_query):
+    folder = tiny("roberta", labels=labels) if labels else tiny("roberta")
+    config = load_model(str(folder), plain=PlainConfig(length=length)).config
+    assert (config.length, config.query_length) == (length, of_query)
+
+
+def test_the_pooling_that_is_given_is_of_a_plain_encoder_alone(tiny):
+    mean = PlainConfig("mean")
+    assert load_model(str(tiny()), plain=mean).config.pooling == "mean"
+    assert load_model(str(tiny("bert", labels=1)), plain=mean).config == load_model(str(tiny("bert", labels=1))).config
+
+
+def test_a_stock_model_is_not_read_beyond_its_positions(tiny):
+    folder = tiny("roberta", labels=1)
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder), plain=PlainConfig(length=65))
+    assert str(error.value) == f"{folder}: length is 65, but the backbone reads at most 64 tokens."
+
+
+def test_a_model_that_was_trained_here_reads_the_length_it_was_trained_to(tiny, tmp_path):
+    folder = tmp_path / "model"
+    create_model(RankerConfig("cross", query_length=16, length=60), str(tiny()), seed=1).save(folder)
+    assert load_model(str(folder), plain=PlainConfig(length=60)).config.length == 60
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder), plain=PlainConfig(length=40))
+    reason = "reads 60 tokens, as it was trained to, not 40; leave length out, or train another."
+    assert str(error.value) == f"{folder}: {reason}"
 
 
 def test_another_mode_than_the_model_serves_is_refused(tiny):

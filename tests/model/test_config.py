@@ -15,6 +15,7 @@ from ranker.model.config import (
     POOLINGS,
     SIMILARITIES,
     STOPWORDS,
+    PlainConfig,
     RankerConfig,
     read_config,
     write_config,
@@ -137,3 +138,23 @@ def test_the_shortest_and_the_longest_lengths_are_allowed():
 
 def test_only_a_dual_model_reads_its_texts_apart():
     assert [mode for mode in MODES if RankerConfig(mode).apart] == ["dual"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"pooling": "max"}, "pooling is 'max', expected one of cls, mean."),
+        ({"length": 15}, "length is 15, expected 16 to 8192 tokens, or 0 for as many as it reads."),
+        (
+            {"length": MAX_TOKENS + 1},
+            f"length is {MAX_TOKENS + 1}, expected 16 to 8192 tokens, or 0 for as many as it reads.",
+        ),
+        ({"length": -1}, "length is -1, expected 16 to 8192 tokens, or 0 for as many as it reads."),
+        ({"length": "64"}, "length is '64', expected 16 to 8192 tokens, or 0 for as many as it reads."),
+        ({"length": False}, "length is False, expected 16 to 8192 tokens, or 0 for as many as it reads."),
+    ],
+)
+def test_a_plain_model_is_not_read_in_a_way_that_there_is_not(settings, sentence):
+    with pytest.raises(ModelError) as error:
+        PlainConfig(**settings)
+    assert str(error.value) == sentence
