@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -19,12 +20,12 @@ STOPWORDS: Final = frozenset(
 )
 """Function words: articles, pronouns, prepositions, conjunctions, auxiliaries, question words and a few adverbs."""
 
-_WORD: Final = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?\s*")
+_WORD: Final = re.compile(r"(?P<word>[^\W_]+(?:['\u2019][^\W_]+)?)\s*")
 
 
 def without(text: str, chosen: Callable[[int], set[int]]) -> str:
     """The text without the stopwords whose numbers ``chosen`` picks of so many; a text of nothing else stays whole."""
-    found = [match for match in _WORD.finditer(text) if match.group().strip().lower() in STOPWORDS]
+    found = [match for match in _WORD.finditer(text) if match["word"].lower() in STOPWORDS and _whole(text, match)]
     dropped = [found[number] for number in sorted(chosen(len(found)))]
     kept, end = [], 0
     for match in dropped:
@@ -32,6 +33,12 @@ def without(text: str, chosen: Callable[[int], set[int]]) -> str:
         end = match.end()
     rest = "".join((*kept, text[end:])).strip()
     return rest or text
+
+
+def _whole(text: str, match: re.Match[str]) -> bool:
+    """Whether no mark, as an accent written apart is, makes of it and what is beside it another word."""
+    beside = text[max(0, match.start() - 1) : match.start()] + text[match.end("word") : match.end("word") + 1]
+    return not any(unicodedata.category(character).startswith("M") for character in beside)
 
 
 def without_all(text: str) -> str:

@@ -15,6 +15,8 @@ from ranker.scoring.stopwords import STOPWORDS, without_all, without_some
         ("THE capital", "capital"),
         ("x-the-y", "x--y"),
         ("巴黎是法国的首都", "巴黎是法国的首都"),
+        ("he\u0301 is a\u0301 cafe\u0301", "he\u0301 a\u0301 cafe\u0301"),
+        ("x\u0301a is y", "x\u0301a y"),
     ],
 )
 def test_whole_words_are_left_out_and_nothing_else(text, expected):
