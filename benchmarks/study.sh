@@ -60,14 +60,16 @@ for seed in $wanted; do
             tested --tuning frozen
             of_trec --mode cross --mode dual --tuning frozen
             ;;
-        ablations) study squad-sentences squad-sentences.run squad-sentences --mode cross --tuning fine-tuned --ablations ;;
+        ablations) # of one seed, in a report of their own
+            [ -e runs/ablations/report.md ] ||
+                study squad-sentences squad-sentences.run ablations --mode cross --tuning fine-tuned --ablations
+            ;;
         *) tested --mode "$arm" --tuning fine-tuned ;;
         esac
     done
 done
 case $arms in
 "$every")
-    study squad-sentences squad-sentences.run squad-sentences --ablations
     tested
     of_trec --mode cross --mode dual
     ;;
