@@ -86,8 +86,14 @@ class StudyConfig:
         )
 
     def training_of(self, arm: Arm, seed: int) -> TrainingConfig:
-        """How an arm is trained."""
-        return replace(self.training, loss=arm.loss, seed=seed, temperature=_TEMPERATURES.get(arm.name, 0.0))
+        """How an arm is trained.
+
+        One that is fine-tuned and reads the word embeddings alone learns these, whatever else keeps its layers; else it
+        would be the frozen one again.
+        """
+        kept = 0 if reads_words(arm) and not arm.frozen else self.training.frozen_layers
+        temperature = _TEMPERATURES.get(arm.name, 0.0)
+        return replace(self.training, loss=arm.loss, seed=seed, temperature=temperature, frozen_layers=kept)
 
     def record(self) -> dict[str, Any]:
         """What decides a score: a study goes on only under the same. Which modes and seeds it has may grow."""

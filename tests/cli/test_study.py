@@ -205,6 +205,20 @@ def test_another_study_takes_the_models_that_one_trained(ranker, dataset, tiny, 
     assert len(one["losses"]) == 3
 
 
+def word_embeddings(folder):
+    [found] = [weight for name, weight in load_file(folder / "model.safetensors").items() if "word_embeddings" in name]
+    return found
+
+
+def test_a_head_on_word_embeddings_learns_them_where_other_arms_keep_theirs(ranker, dataset, tiny, tmp_path):
+    models, kept = tmp_path / "models", ("--tuning", "fine-tuned", "--frozen-layers", 1)
+    said = study(ranker, dataset, tiny, tmp_path / "a", *TRAINED, *kept, "--models", models)
+    assert said.status == 0, said.err
+    first = word_embeddings(tiny())
+    assert word_embeddings(models / "cross.seed1").equal(first)
+    assert not word_embeddings(models / "knrm.seed1").equal(first)
+
+
 def test_models_serve_a_test_set_of_other_depth(ranker, dataset, tiny, shelf, tmp_path):
     said = study(ranker, dataset, tiny, tmp_path / "b", *TRAINED, "--models", shelf, "--depth", 4)
     assert said.status == 0, said.err

@@ -1,5 +1,7 @@
 """The arms of a study and the jobs that make them."""
 
+from dataclasses import replace
+
 import pytest
 
 from ranker.errors import RankerError
@@ -69,6 +71,13 @@ def test_every_arm_has_the_same_budget_and_the_same_groups():
         for training in (config.training_of(arm, 7) for arm in arms_of(config) if arm.learns)
     }
     assert given == {(1.0, 7, TIMED.negatives, TIMED.groups_per_step)}
+
+
+def test_lowest_layers_are_kept_by_every_arm_but_by_those_that_would_have_nothing_to_tune():
+    config = study(training=replace(TIMED, frozen_layers=2))
+    kept = {arm.name: config.training_of(arm, 1).frozen_layers for arm in arms_of(config) if arm.learns}
+    assert {name for name, layers in kept.items() if layers != 2} == {"knrm", "conv-knrm"}
+    assert kept["knrm"] == kept["conv-knrm"] == 0
 
 
 @pytest.mark.parametrize(
