@@ -248,8 +248,7 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     from ranker.index.dense_folder import check_model, open_dense_index
 
     index, settings = open_dense_index(job.folder, job.data.collection)
-    plain = PlainConfig(settings.pooling, settings.length)
-    scorer = _dual_encoder(job.model or settings.model, plain, job.trusted, job.speed)
+    scorer = _dual_encoder(job.model or settings.model, settings, job.trusted, job.speed)
     check_model(job.folder, settings, scorer)
     queries = scorer.queries(query.text for query in job.queries.values())
     run = index.search(job.queries, scorer.vectors(queries, job.advance), job.depth)
@@ -257,8 +256,8 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     return run, {"index": {"kind": "dense", **asdict(settings)}, **scoring_record(scorer), **cut}
 
 
-def _dual_encoder(source: str, plain: PlainConfig, trusted: bool, speed: Speed) -> Scorer:
-    from ranker.model.loading import load_model
+def _dual_encoder(source: str, settings: DenseSettings, trusted: bool, speed: Speed) -> Scorer:
+    from ranker.model.loading import as_recorded, load_model
     from ranker.scoring.scorer import Scorer
 
-    return Scorer(load_model(source, "dual", plain, trusted), speed)
+    return Scorer(load_model(source, "dual", as_recorded(source, settings.pooling, settings.length), trusted), speed)

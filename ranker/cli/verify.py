@@ -10,7 +10,6 @@ import click
 
 from ranker.cli.options import PATH, open_runs, say, trust_option
 from ranker.errors import DataError, ModelError, SetupError
-from ranker.model.config import PlainConfig
 from ranker.scoring.overflow_config import Overflow
 from ranker.scoring.speed import Speed
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from ranker.data.dataset import Dataset
     from ranker.data.run import Run
+    from ranker.model.config import PlainConfig
     from ranker.scoring.scorer import Scorer
     from ranker.verification import Change, Check
 
@@ -67,14 +67,15 @@ def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[Plai
 
     Raises: DataError for values that there are not.
     """
-    from ranker.model.loading import says_how
+    from ranker.model.loading import as_recorded, model_folder
     from ranker.verification import told
 
     precision, pooling = told(run, manifest, "precision"), told(run, manifest, "model", "pooling")
-    length = 0 if says_how(source) else manifest["model"].get("length", 0)
+    length = manifest["model"].get("length", 0)
+    model_folder(source)  # that there is no such model is not the manifest's fault
     try:
         overflow = Overflow(str(manifest.get("overflow", "cut")), manifest.get("stride", 0))
-        return PlainConfig(pooling, length), Speed(precision), overflow
+        return as_recorded(source, pooling, length), Speed(precision), overflow
     except (ModelError, SetupError) as error:
         raise DataError(f"{run}: its manifest does not fit: {error}") from error
 

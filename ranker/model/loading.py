@@ -60,7 +60,7 @@ def load_model(
     """
     place = model_folder(source)
     origin = _Origin(place, source, trust_remote_code)
-    if says_how(source):
+    if _is_ours(place):
         config = read_config(Path(place))
         _check_mode(source, config.mode, mode)
         if plain.length not in (0, config.length):
@@ -80,12 +80,16 @@ def load_model(
     return _fitted(_published("dual", plain, settings, source), origin, seed=0, whole=True)
 
 
-def says_how(source: str) -> bool:
-    """Whether a model was written here and so says itself how it is read.
+def as_recorded(source: str, pooling: str, length: int) -> PlainConfig:
+    """How a manifest says that a model was read; of one that was written here the length is its own.
 
-    Raises: ModelError, SetupError as ``model_folder``.
+    Raises: ModelError, SetupError as ``model_folder`` and ``PlainConfig``.
     """
-    return (Path(model_folder(source)) / CONFIG_NAME).is_file()
+    return PlainConfig(pooling, 0 if _is_ours(model_folder(source)) else length)
+
+
+def _is_ours(place: str) -> bool:
+    return (Path(place) / CONFIG_NAME).is_file()
 
 
 def create_model(config: RankerConfig, backbone: str, seed: int, trust_remote_code: bool = False) -> Reranker:

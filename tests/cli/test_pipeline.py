@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from ranker.data.trec import read_run
+from ranker.model.config import RankerConfig
+from ranker.model.loading import create_model
 
 
 def part_of(run, folder):
@@ -117,6 +119,20 @@ def test_a_dense_index_is_searched_with_the_model_that_built_it(ranker, dataset,
     said = ranker(*words)
     assert said.status == 1
     assert "holds vectors of" in said.err
+
+
+def test_an_index_is_searched_by_the_model_that_built_it_whatever_length_another_was_trained_to(
+    ranker, dataset, tiny, tmp_path
+):
+    for length in (40, 30):
+        config = RankerConfig("dual", query_length=16, length=length)
+        create_model(config, str(tiny()), seed=1).save(tmp_path / f"{length}")
+    index = tmp_path / "index"
+    assert ranker("index", dataset, "--kind", "dense", "--model", tmp_path / "40", "-o", index).status == 0
+    assert ranker("retrieve", dataset, "--index", index, "-o", tmp_path / "a.run").status == 0
+    said = ranker("retrieve", dataset, "--index", index, "--model", tmp_path / "30", "-o", tmp_path / "b.run")
+    assert said.status == 1
+    assert said.err.startswith(f"Error: {index}: holds vectors of {tmp_path / '40'} with digest ")
 
 
 def test_an_output_that_exists_is_kept_without_force(ranker, dataset, first_run, cross, tmp_path):

@@ -148,6 +148,12 @@ def test_a_run_of_a_model_that_was_given_a_length_is_scored_again_in_that_length
     assert json.loads(run.with_name(f"{run.name}.json").read_text())["pairs_cut"] == (32 if mode == "cross" else 0)
 
 
+def test_a_model_that_is_not_there_is_not_the_manifests_fault(ranker, make, tiny, tmp_path):
+    said = ranker("verify", make(tiny("bert", labels=1)), "--model", tmp_path / "none")
+    assert said.status == 1
+    assert said.err.startswith(f"Error: {tmp_path / 'none'}: is no model; expected a model directory")
+
+
 @pytest.mark.parametrize("length", [7, "14", None])
 def test_a_length_in_a_manifest_that_there_is_not_is_one_sentence(ranker, make, tiny, length):
     run = make(tiny("bert", labels=1))
