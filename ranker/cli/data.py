@@ -260,4 +260,5 @@ def _dual_encoder(source: str, settings: DenseSettings, trusted: bool, speed: Sp
     from ranker.model.loading import as_recorded, load_model
     from ranker.scoring.scorer import Scorer
 
-    return Scorer(load_model(source, "dual", as_recorded(source, settings.pooling, settings.length), trusted), speed)
+    plain = as_recorded(source, "dual", settings.pooling, settings.length)
+    return Scorer(load_model(source, "dual", plain, trusted), speed)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from ranker.cli.settings import settings_options
-from ranker.model.config import MODES, POOLINGS, SIMILARITIES, STOPWORDS, PlainConfig, RankerConfig
+from ranker.model.config import MODES, PLAIN_POOLINGS, POOLINGS, SIMILARITIES, STOPWORDS, PlainConfig, RankerConfig
 from ranker.training.config import LOSSES, TrainingConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,12 +42,13 @@ _TRAINING = {
     "dropout": "Drop units as the backbone was trained to; without, a step is faster and overfits sooner",
 }
 _PLAIN = {
-    "pooling": "For a plain encoder as dual, a text's vector. "
-    + "; ".join(f"{name}: {meaning}" for name, meaning in POOLINGS.items()),
+    "pooling": "A text's vector, for models that read apart. "
+    + "; ".join(f"{name}: {meaning}" for name, meaning in PLAIN_POOLINGS.items()),
     "length": "Tokens of a pair, or of a passage read apart, for a model that was not trained here; 0: 512, or as many "
     "as it has positions for",
 }
 _CHOICES = {"pooling": POOLINGS, "similarity": SIMILARITIES, "stopwords": STOPWORDS, "loss": LOSSES}
+_PLAIN_CHOICES = {"pooling": PLAIN_POOLINGS}
 
 
 def mode_option(required: bool) -> Callable[[F], F]:
@@ -70,7 +71,7 @@ def checkpoint_option(command: F) -> F:
 
 def plain_options(command: F) -> F:
     """``--pooling`` and ``--length``, for models that do not say how they are read."""
-    return settings_options(PlainConfig, _PLAIN, _CHOICES)(command)
+    return settings_options(PlainConfig, _PLAIN, _PLAIN_CHOICES)(command)
 
 
 def reading_options(command: F) -> F:

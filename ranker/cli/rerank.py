@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -174,10 +174,9 @@ def rerank_command(
     source = {"name": run.name, "path": str(run_path), "sha256": digest(run_path)}
     work = _Work(data, split, data.queries(split), run, source)
     cluster, overflow = context.with_resource(joined_cluster(context)), settings_of(context, Overflow)
-    plain = settings_of(context, PlainConfig)
     scorers = [
         open_scorer(context, Wanted(source, stage.mode, plain, trust_remote_code), cluster, overflow)
-        for stage, source in zip(stages, sources, strict=True)
+        for stage, source, plain in zip(stages, sources, _plain(context, stages), strict=True)
     ]
     if planned:
         _say_plan(work, stages, scorers)
@@ -206,6 +205,13 @@ def _sources(stages: tuple[Stage, ...], models: tuple[str, ...], cascade: bool) 
             f"--model names {', '.join(models)}; expected MODE=MODEL for each stage: {', '.join(modes)}."
         )
     return [named[mode] for mode in modes]
+
+
+def _plain(context: click.Context, stages: tuple[Stage, ...]) -> list[PlainConfig]:
+    """How each stage's model is read that does not say it; in a cascade the pooling is of the one that reads apart."""
+    plain = settings_of(context, PlainConfig)
+    pools = {stage.mode for stage in stages} & {"dual"} or {stage.mode for stage in stages}
+    return [plain if stage.mode in pools else replace(plain, pooling="auto") for stage in stages]
 
 
 def _check_use(stages: tuple[Stage, ...], budget: float | None, planned: bool, output: Path | None) -> None:

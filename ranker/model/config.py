@@ -31,6 +31,8 @@ POOLINGS: Final = {
     "mean": "the mean over all tokens, as sentence-transformers' backbones are trained",
 }
 
+PLAIN_POOLINGS: Final = {"auto": "as a model was trained, of a plain encoder the first token's", **POOLINGS}
+
 STOPWORDS: Final = {
     "keep": "every word is read",
     "drop": "none of them is read",
@@ -91,18 +93,19 @@ class RankerConfig:
 class PlainConfig:
     """How a model is read that does not say it itself: a plain encoder, or as for ``length`` a stock classifier.
 
+    The ``pooling`` is of a plain encoder, "auto" its first token's vector; a model that says its own has no other.
     A ``length`` of 0 is 512 tokens, as rerankers are published, or what the backbone has positions for. Half of it, or
     64 where that is less, are for the query.
     Raises: ModelError for a value that is not allowed.
     """
 
-    pooling: str = "cls"
+    pooling: str = "auto"
     length: int = 0
 
     def __post_init__(self) -> None:
         """Refuses values that no model has."""
-        if self.pooling not in POOLINGS:
-            raise ModelError(f"pooling is {shortened(self.pooling)}, expected one of {', '.join(POOLINGS)}.")
+        if self.pooling not in PLAIN_POOLINGS:
+            raise ModelError(f"pooling is {shortened(self.pooling)}, expected one of {', '.join(PLAIN_POOLINGS)}.")
         if type(self.length) is not int or (self.length and not 2 * MIN_TOKENS <= self.length <= MAX_TOKENS):
             allowed = f"{2 * MIN_TOKENS} to {MAX_TOKENS} tokens, or 0 for as many as it reads"
             raise ModelError(f"length is {shortened(self.length)}, expected {allowed}.")

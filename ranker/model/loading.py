@@ -53,21 +53,17 @@ def load_model(
 ) -> Reranker:
     """A model that can score: one trained here, a stock classifier (as ``cross``), or a plain encoder (as ``dual``).
 
-    The last two are read as ``plain`` says. With ``trust_remote_code`` Python code that the model brings is run;
-    without, such a model is refused.
-    Raises: ModelError where there is no such model, it lacks weights, it serves another mode than ``mode``, or the
-    length of ``plain`` is one that it was not trained to read or has no positions for.
+    The last two are read as ``plain`` says, the last alone by its pooling. With ``trust_remote_code`` Python code that
+    the model brings is run; without, such a model is refused.
+    Raises: ModelError where there is no such model, it lacks weights, it serves another mode than ``mode``, or
+    ``plain`` has a length that it was not trained to read or has no positions for, or a pooling that is not its own.
     """
     place = model_folder(source)
     origin = _Origin(place, source, trust_remote_code)
     if _is_ours(place):
         config = read_config(Path(place))
         _check_mode(source, config.mode, mode)
-        if plain.length not in (0, config.length):
-            raise ModelError(
-                f"{source}: reads {config.length} tokens, as it was trained to, not {plain.length}; leave length out, "
-                "or train another."
-            )
+        _check_own(source, config, plain)
         model = _fitted(config, origin, seed=0, whole=True)
         model.load_head(Path(place))
         return model
@@ -76,16 +72,19 @@ def load_model(
     _check_mode(source, "cross" if is_classifier else "dual", mode)
     if is_classifier:
         _check_labels(settings.num_labels, source)
+        _check_has_pooling(source, plain)
         return _fitted(_published("cross", plain, settings, source), origin, seed=0, whole=True)
     return _fitted(_published("dual", plain, settings, source), origin, seed=0, whole=True)
 
 
-def as_recorded(source: str, pooling: str, length: int) -> PlainConfig:
-    """How a manifest says that a model was read; of one that was written here the length is its own.
+def as_recorded(source: str, mode: str, pooling: str, length: int) -> PlainConfig:
+    """How a manifest says that a model was read; of one that was written here pooling and length are its own.
 
     Raises: ModelError, SetupError as ``model_folder`` and ``PlainConfig``.
     """
-    return PlainConfig(pooling, 0 if _is_ours(model_folder(source)) else length)
+    if _is_ours(model_folder(source)):
+        return _AS_PUBLISHED
+    return PlainConfig(pooling if mode == "dual" else "auto", length)
 
 
 def _is_ours(place: str) -> bool:
@@ -236,6 +235,30 @@ def _check_mode(source: str, has: str, wanted: str | None) -> None:
         raise ModelError(f"{source}: is a model of mode {has!r}, but --mode is {wanted!r}; train one, or name another.")
 
 
+def _check_own(source: str, config: RankerConfig, plain: PlainConfig) -> None:
+    """Refuses to read a model otherwise than it was trained to."""
+    if plain.length not in (0, config.length):
+        raise ModelError(
+            f"{source}: reads {config.length} tokens, as it was trained to, not {plain.length}; leave length out, "
+            "or train another."
+        )
+    if not config.apart:
+        _check_has_pooling(source, plain)
+    elif plain.pooling not in ("auto", config.pooling):
+        raise ModelError(
+            f"{source}: has pooling {config.pooling}, as it was trained with, not {plain.pooling}; leave pooling out, "
+            "or train another."
+        )
+
+
+def _check_has_pooling(source: str, plain: PlainConfig) -> None:
+    if plain.pooling != "auto":
+        raise ModelError(
+            f"{source}: reads question and passage together, and has no pooling {plain.pooling}, which is of models "
+            "that read them apart; leave pooling out."
+        )
+
+
 def _check_length(length: int, settings: Any, source: str) -> None:  # noqa: ANN401
     longest = longest_input(settings, source)
     if length > longest:
@@ -247,7 +270,8 @@ def _published(mode: str, plain: PlainConfig, settings: Any, source: str) -> Ran
     _check_length(plain.length, settings, source)
     length = plain.length or min(512, longest_input(settings, source))
     config = RankerConfig(mode, length=length, query_length=min(64, length // 2))
-    return config if mode == "cross" else replace(config, pooling=plain.pooling, frozen=True)
+    pooling = "cls" if plain.pooling == "auto" else plain.pooling
+    return replace(config, pooling=pooling, frozen=mode == "dual")
 
 
 @contextlib.contextmanager

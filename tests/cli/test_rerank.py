@@ -147,6 +147,20 @@ def test_a_cascade_says_what_each_of_its_models_scored_and_cut(rerank, cross, du
     assert {"queries_cut", "pairs_cut", "tokens_cut"} <= set(manifest["earlier"][0])
 
 
+def test_the_pooling_of_a_cascade_is_of_the_model_that_reads_apart(rerank, cross, dual, tmp_path):
+    words = ("--cascade", "dual:5,cross:2", "--model", f"dual={dual}", "--model", f"cross={cross}")
+    assert rerank(*words, "--pooling", "mean", "-o", tmp_path / "a.run").status == 0
+    manifest = json.loads((tmp_path / "a.run.json").read_text())
+    assert manifest["earlier"][0]["model"]["pooling"] == "mean"
+
+
+def test_a_pooling_is_not_passed_over_where_a_model_has_none(rerank, cross, tmp_path):
+    said = rerank("--mode", "cross", "--model", cross, "--pooling", "mean", "-o", tmp_path / "a.run")
+    assert (said.status, said.out) == (1, "")
+    assert f"{cross}: reads question and passage together, and has no pooling mean" in said.err
+    assert not (tmp_path / "a.run").exists()
+
+
 def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(rerank, cross, tmp_path, monkeypatch):
     (tmp_path / "cache" / "tokens").parent.mkdir()
     monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))

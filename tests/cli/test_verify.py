@@ -174,6 +174,7 @@ def changed(run, change):
     ("change", "line"),
     [
         (lambda told: told["model"].update(length=16), "pairs_cut: FAIL, the manifest says 0, but it is 32"),
+        (lambda told: told["model"].update(pooling="mean"), "pooling: FAIL, the manifest says 'mean', but it is 'cls'"),
         (lambda told: told["model"].update(markers=1), "markers: FAIL, the manifest says 1, but it is True"),
         (lambda told: told["model"].update(stopwords="drop"), "stopwords: FAIL, the manifest says 'drop', but it is "),
         (lambda told: told.update(pairs=1), "pairs: FAIL, the manifest says 1, but it is 32"),

@@ -130,10 +130,36 @@ def test_a_model_that_was_not_trained_here_reads_the_length_it_is_given(tiny, la
     assert (config.length, config.query_length) == (length, of_query)
 
 
-def test_the_pooling_that_is_given_is_of_a_plain_encoder_alone(tiny):
-    mean = PlainConfig("mean")
-    assert load_model(str(tiny()), plain=mean).config.pooling == "mean"
-    assert load_model(str(tiny("bert", labels=1)), plain=mean).config == load_model(str(tiny("bert", labels=1))).config
+@pytest.mark.parametrize(("given", "found"), [("auto", "cls"), ("cls", "cls"), ("mean", "mean")])
+def test_a_plain_encoder_has_the_pooling_that_is_given(tiny, given, found):
+    assert load_model(str(tiny()), plain=PlainConfig(given)).config.pooling == found
+
+
+@pytest.mark.parametrize("own", ["cls", "mean"])
+def test_a_model_that_was_trained_here_has_the_pooling_it_was_trained_with(tiny, tmp_path, own):
+    folder, other = tmp_path / "model", {"cls": "mean", "mean": "cls"}[own]
+    create_model(RankerConfig("dual", own, query_length=12, length=40), str(tiny()), seed=1).save(folder)
+    assert load_model(str(folder)).config.pooling == own
+    assert load_model(str(folder), plain=PlainConfig(own)).config.pooling == own
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder), plain=PlainConfig(other))
+    reason = f"has pooling {own}, as it was trained with, not {other}; leave pooling out, or train another."
+    assert str(error.value) == f"{folder}: {reason}"
+
+
+@pytest.mark.parametrize("trained_here", [False, True])
+def test_a_model_that_reads_together_has_no_pooling(tiny, tmp_path, trained_here):
+    folder = tiny("bert", labels=1)
+    if trained_here:
+        folder = tmp_path / "model"
+        create_model(RankerConfig("mult-int", query_length=12, length=40), str(tiny()), seed=1).save(folder)
+    assert load_model(str(folder), plain=PlainConfig("auto"))
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder), plain=PlainConfig("cls"))
+    assert str(error.value) == (
+        f"{folder}: reads question and passage together, and has no pooling cls, which is of models that read them "
+        "apart; leave pooling out."
+    )
 
 
 def test_a_stock_model_is_not_read_beyond_its_positions(tiny):

@@ -143,7 +143,7 @@ def test_only_a_dual_model_reads_its_texts_apart():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"pooling": "max"}, "pooling is 'max', expected one of cls, mean."),
+        ({"pooling": "max"}, "pooling is 'max', expected one of auto, cls, mean."),
         ({"length": 15}, "length is 15, expected 16 to 8192 tokens, or 0 for as many as it reads."),
         (
             {"length": MAX_TOKENS + 1},
