@@ -210,8 +210,9 @@ def _sources(stages: tuple[Stage, ...], models: tuple[str, ...], cascade: bool) 
 def _plain(context: click.Context, stages: tuple[Stage, ...]) -> list[PlainConfig]:
     """How each stage's model is read that does not say it; in a cascade the pooling is of the one that reads apart."""
     plain = settings_of(context, PlainConfig)
-    pools = {stage.mode for stage in stages} & {"dual"} or {stage.mode for stage in stages}
-    return [plain if stage.mode in pools else replace(plain, pooling="auto") for stage in stages]
+    modes = [stage.mode for stage in stages]
+    without = replace(plain, pooling="auto") if "dual" in modes else plain
+    return [plain if mode == "dual" else without for mode in modes]
 
 
 def _check_use(stages: tuple[Stage, ...], budget: float | None, planned: bool, output: Path | None) -> None:

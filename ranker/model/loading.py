@@ -72,7 +72,7 @@ def load_model(
     _check_mode(source, "cross" if is_classifier else "dual", mode)
     if is_classifier:
         _check_labels(settings.num_labels, source)
-        _check_has_pooling(source, plain)
+        _check_no_pooling(source, plain)
         return _fitted(_published("cross", plain, settings, source), origin, seed=0, whole=True)
     return _fitted(_published("dual", plain, settings, source), origin, seed=0, whole=True)
 
@@ -243,7 +243,7 @@ def _check_own(source: str, config: RankerConfig, plain: PlainConfig) -> None:
             "or train another."
         )
     if not config.apart:
-        _check_has_pooling(source, plain)
+        _check_no_pooling(source, plain)
     elif plain.pooling not in ("auto", config.pooling):
         raise ModelError(
             f"{source}: has pooling {config.pooling}, as it was trained with, not {plain.pooling}; leave pooling out, "
@@ -251,7 +251,7 @@ def _check_own(source: str, config: RankerConfig, plain: PlainConfig) -> None:
         )
 
 
-def _check_has_pooling(source: str, plain: PlainConfig) -> None:
+def _check_no_pooling(source: str, plain: PlainConfig) -> None:
     if plain.pooling != "auto":
         raise ModelError(
             f"{source}: reads question and passage together, and has no pooling {plain.pooling}, which is of models "
@@ -269,9 +269,8 @@ def _published(mode: str, plain: PlainConfig, settings: Any, source: str) -> Ran
     """A model that was not written here, at most half of its length for the query."""
     _check_length(plain.length, settings, source)
     length = plain.length or min(512, longest_input(settings, source))
-    config = RankerConfig(mode, length=length, query_length=min(64, length // 2))
     pooling = "cls" if plain.pooling == "auto" else plain.pooling
-    return replace(config, pooling=pooling, frozen=mode == "dual")
+    return RankerConfig(mode, pooling, query_length=min(64, length // 2), length=length, frozen=mode == "dual")
 
 
 @contextlib.contextmanager
