@@ -1,5 +1,9 @@
 # What the scripts beside this one share; they have set data, the folder of the datasets.
 
+# how a model of docs/results.md learns, chosen on dev of qa
+learning='--negatives 3 --groups-per-step 16 --negative-depth 20 --learning-rate 1e-4 --head-learning-rate 1e-3 --length 96
+    --frozen-layers 1 --no-dropout'
+
 # Some of a dataset's test questions, each with all its judgments, and other splits whole.
 subset() { # folder, dataset, awk's condition on the place of a question among count of them, other splits
     [ -e "$1" ] && return

@@ -20,9 +20,7 @@ study() { # dataset run output, then options
     dataset=$1 run=$2 output=$3
     shift 3
     ranker study "$dataset" --run "$run" --output "runs/$output" --models models --train qa --train-run qa.train.run \
-        --steps-each "$steps" --negatives 3 --groups-per-step 16 --negative-depth 20 \
-        --learning-rate 1e-4 --head-learning-rate 1e-3 --length 96 --frozen-layers 1 --no-dropout \
-        $seeds "$@" > /dev/null
+        --steps-each "$steps" $learning $seeds "$@" > /dev/null
 }
 
 tested() { # options

@@ -101,8 +101,8 @@ class StudyConfig:
         return {key: value for key, value in asdict(self).items() if key not in others}
 
 
-EXPLAINED: Final = "cross"
-"""The arm whose words are left out one by one, to see how many its scores hang on."""
+STANDARD: Final = "cross"
+"""The arm that the others are held against, and whose words are left out one by one to see how many decide."""
 
 TUNINGS: Final = {
     "fine-tuned": "backbone and head learn",

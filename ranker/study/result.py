@@ -12,7 +12,7 @@ from ranker.data.records import Qrels
 from ranker.data.run import Run
 from ranker.depths import at_depth, depths_to
 from ranker.evaluation import Measure, evaluate
-from ranker.study.arms import EXPLAINED, FIRST_STAGE
+from ranker.study.arms import FIRST_STAGE, STANDARD
 from ranker.study.behaviour import Behaviour, sure_pairs
 from ranker.study.claims import Verdict, share_verdicts, verdicts
 from ranker.study.rows import ORACLE, RANDOM, Row, captured, oracle_row, random_row, row
@@ -60,14 +60,15 @@ class Frame(NamedTuple):
 class StudyResult:
     """``rows`` by name: the first stage, random and oracle order of what it found, and the arms.
 
-    ``comparison`` is of every arm with the first stage; ``depths`` are the headline's means by arm and depth, from the
-    one scoring pass.
+    ``comparison`` is of every arm with the first stage; ``against_standard`` of these with the arm STANDARD, None where
+    that is not one of several. ``depths`` are the headline's means by arm and depth, from the one scoring pass.
     """
 
     frame: Frame
     rows: Mapping[str, Row]
     costs: Mapping[str, Mapping[int | None, Cost]]
     comparison: Comparison
+    against_standard: Comparison | None
     verdicts: tuple[Verdict, ...]
     depths: Mapping[str, Mapping[int, float]]
 
@@ -99,7 +100,8 @@ def study_result(first: Run, arms: Mapping[str, ArmRuns], qrels: Qrels, frame: F
         rows=rows,
         costs={name: arm.costs for name, arm in arms.items()},
         comparison=compare(compared, FIRST_STAGE, missing="zero"),
-        verdicts=(*verdicts(rows, frame.headline), *share_verdicts(_behaviour(arms.get(EXPLAINED), frame.depth))),
+        against_standard=compare(compared, STANDARD, missing="zero") if STANDARD in arms and len(arms) > 1 else None,
+        verdicts=(*verdicts(rows, frame.headline), *share_verdicts(_behaviour(arms.get(STANDARD), frame.depth))),
         depths={name: _by_depth(first, arm.runs, qrels, frame) for name, arm in arms.items()},
     )
 
@@ -137,6 +139,7 @@ def record(result: StudyResult) -> dict[str, Any]:
         "query_ids": list(result.rows[FIRST_STAGE].mean.query_ids),
         "rows": {name: _row_record(one, result) for name, one in result.rows.items()},
         "comparison": asdict(result.comparison),
+        "against_standard": asdict(result.against_standard) if result.against_standard else None,
         "claims": [
             {
                 key: None if isinstance(value, float) and math.isnan(value) else value

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from ranker.comparison import ALPHA, Difference, interval
 from ranker.report import p_value, signed
-from ranker.study.arms import FIRST_STAGE
+from ranker.study.arms import FIRST_STAGE, STANDARD
 from ranker.study.claims import NEGLIGIBLE, PUBLISHED, Verdict
 from ranker.study.result import StudyResult
 from ranker.study.rows import ORACLE, RANDOM
@@ -26,7 +26,7 @@ class Table(NamedTuple):
 
 def all_tables(result: StudyResult) -> list[Table]:
     """Every table of a report, in order."""
-    return [quality(result), claims(result), costs(result), published(result)]
+    return [quality(result), claims(result), *against_standard(result), costs(result), published(result)]
 
 
 def summary(result: StudyResult) -> str:
@@ -116,6 +116,30 @@ def _claim(verdict: Verdict) -> tuple[str, ...]:
     between = f"{number(verdict.low)} to {number(verdict.high)}"
     p = p_value(verdict.p) if compared else ""
     return (verdict.key, verdict.text, verdict.answer, number(verdict.value), between, p, verdict.tested)
+
+
+def against_standard(result: StudyResult) -> list[Table]:
+    """Every run against the standard way of reading together; none where that is not one of several arms."""
+    headline, compared = result.frame.headline, result.against_standard
+    if compared is None:
+        return []
+    found = sorted((one for one in compared.differences if one.measure == headline), key=lambda one: -one.difference)
+    rows = tuple(
+        (
+            one.run,
+            signed(one.difference),
+            f"{signed(one.low)} to {signed(one.high)}",
+            p_value(one.p_randomisation_holm),
+            f"{one.wins}/{one.ties}/{one.losses}",
+        )
+        for one in found
+    )
+    head = ("run", f"difference from {STANDARD}", "95% interval", "p", "better/equal/worse")
+    notes = (
+        f"By {headline}, means over seeds; p: paired randomisation test, Holm-corrected over these runs, the intervals "
+        "not. Better, equal and worse are queries.",
+    )
+    return [Table(f"Against {STANDARD}", head, rows, notes)]
 
 
 def costs(result: StudyResult) -> Table:

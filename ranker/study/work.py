@@ -19,7 +19,7 @@ from ranker.scoring.pairs import Cut, Pairs
 from ranker.scoring.panel import panel_scores
 from ranker.scoring.scorer import Matrix, Scorer
 from ranker.scoring.speed import Speed
-from ranker.study.arms import EXPLAINED, Arm, Job, StudyConfig
+from ranker.study.arms import STANDARD, Arm, Job, StudyConfig
 from ranker.study.behaviour import words_for_half
 from ranker.study.workshop import Workshop
 from ranker.training.learner import Step, Trained
@@ -110,7 +110,7 @@ def _of_queries(pairs: Pairs, rows: Sequence[int]) -> Pairs:
 
 
 def _explained(arm: Arm, scorer: Scorer, run: Run, data: StudyData) -> Mapping[str, float]:
-    if arm.name != EXPLAINED:
+    if arm.name != STANDARD:
         return {}
     return words_for_half(scorer, run, data.test.queries, data.test_collection)
 

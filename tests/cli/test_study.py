@@ -90,7 +90,7 @@ def test_the_page_needs_nothing_else(finished):
 
 def test_the_report_has_the_tables(finished):
     report = (finished / "report.md").read_text()
-    for title in ("Quality", "Claims", "Costs", "Beside the published table"):
+    for title in ("Quality", "Claims", "Against cross", "Costs", "Beside the published table"):
         assert f"## {title}\n" in report
 
 

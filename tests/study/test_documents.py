@@ -9,16 +9,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from ranker.comparison import compare
 from ranker.data.run import Ranking, Run
 from ranker.evaluation import parse_measures
 from ranker.model.config import MODES
+from ranker.report import p_value
 from ranker.study.arms import FIRST_STAGE, StudyConfig, arms_of
 from ranker.study.curves import SHARES, loss_of_chance, mean_curve
 from ranker.study.documents import markdown, page
 from ranker.study.figures import is_frozen, looks
 from ranker.study.plots import all_plots, learning_curves, ranks
-from ranker.study.result import ArmRuns, Cost, Frame, study_result
-from ranker.study.tables import summary
+from ranker.study.result import ArmRuns, Cost, Frame, record, study_result
+from ranker.study.tables import against_standard, summary
 from ranker.training.config import TrainingConfig
 
 TRAINING = {"negatives": 7, "groups_per_step": 16}
@@ -55,6 +57,11 @@ def result_of(names, place=None, losses=(2.0, 1.5, 1.0), first=2):
 @pytest.fixture(scope="module")
 def whole():
     return result_of(NAMES)
+
+
+@pytest.fixture(scope="module")
+def written(whole):
+    return page(whole)
 
 
 @pytest.fixture(scope="module")
@@ -223,27 +230,61 @@ def test_no_line_runs_through_a_name_of_the_mean_ranks(whole):
             assert not (across and min(b, d) < y and max(b, d) > y - 7), text
 
 
+# every run against cross
+
+
+def test_every_run_but_itself_is_held_against_cross_the_best_first(whole):
+    (table,) = against_standard(whole)
+    cross = whole.rows["cross"].mean.values["RR@10"]
+    by_hand = {name: (whole.rows[name].mean.values["RR@10"] - cross) for name in [FIRST_STAGE, *NAMES]}
+    assert {row[0] for row in table.rows} == set(by_hand) - {"cross"}
+    for name, difference, _, _, counts in table.rows:
+        assert float(difference) == pytest.approx(by_hand[name].mean(), abs=5e-5)
+        signs = np.sign(np.round(by_hand[name], 9))
+        assert counts == "/".join(str((signs == sign).sum()) for sign in (1, 0, -1))
+    found = [float(row[1]) for row in table.rows]
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < 0
+
+
+def test_p_against_cross_is_corrected_over_the_runs_of_that_table(whole):
+    (table,) = against_standard(whole)
+    others = [whole.rows[name].mean for name in (FIRST_STAGE, *NAMES)]
+    apart = {one.run: one for one in compare(others, "cross").differences}
+    assert {row[0]: row[3] for row in table.rows} == {
+        name: p_value(one.p_randomisation_holm) for name, one in apart.items()
+    }
+    assert any(one.p_randomisation_holm > one.p_randomisation for one in apart.values())
+
+
+@pytest.mark.parametrize("names", [["cross"], ["dual", "mult-int"]])
+def test_a_study_of_cross_alone_or_without_it_holds_nothing_against_it(names):
+    result = result_of(names)
+    assert against_standard(result) == []
+    assert record(result)["against_standard"] is None
+    assert "Against cross" not in markdown(result)
+    assert "Against cross" not in page(result)
+
+
 # words
 
 
-def test_an_answer_stands_under_its_head(whole):
-    written = page(whole)
+def test_an_answer_stands_under_its_head(written):
     assert '<th class="words">answer</th>' in written
     answers = re.findall(r'<td class="([^"]*)">(?:held|not held|undecided)</td>', written)
     assert answers
     assert all(set(classes.split()) & {"held", "lost", "open"} and "words" in classes for classes in answers)
 
 
-def test_a_long_claim_keeps_some_width_on_a_phone(whole):
-    written = page(whole)
+def test_a_long_claim_keeps_some_width_on_a_phone(written):
     assert '<td class="words long">Reading together is above reading apart, trained contrastively</td>' in written
     assert re.search(r"\.long \{ min-width: \d\drem;", CSS)
     assert re.search(r"^figure \{[^}]*overflow-x: auto;", CSS, re.M)
     assert re.search(r"^svg \{[^}]*min-width: \d\drem;", CSS, re.M)
 
 
-def test_the_page_says_that_its_values_are_means_over_seeds(whole):
-    assert "is a query's mean over its seeds" in page(whole)
+def test_the_page_says_that_its_values_are_means_over_seeds(written):
+    assert "is a query's mean over its seeds" in written
 
 
 def test_what_rounds_to_nothing_has_no_sign(whole):
