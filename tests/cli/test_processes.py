@@ -80,7 +80,7 @@ def record_of(folder):
 
 
 def test_a_training_that_is_killed_and_launched_again_has_the_losses_of_one_process(ranker, start, words, tmp_path):
-    words += ["--mode", "cross", "--epochs", 40, "--checkpoint-minutes", 0]
+    words += ["--mode", "cross", "--epochs", 20, "--checkpoint-minutes", 0]
     assert ranker(*words, "-o", tmp_path / "one").status == 0
     output, state = tmp_path / "two", tmp_path / ".two.training" / "state.json"
     killed = start(TORCHRUN, ("-m", "--", "ranker"), *words, "-o", output)
@@ -89,13 +89,13 @@ def test_a_training_that_is_killed_and_launched_again_has_the_losses_of_one_proc
     kill(killed)
     assert not output.exists()
     done = len(json.loads(state.read_text())["facts"]["losses"])
-    assert 0 < done < 200
+    assert 0 < done < 100
     said = finish(start(ACCELERATE, ("-m", "ranker"), *words, "-o", output))
     one, two = record_of(tmp_path / "one"), record_of(output)
     assert two["losses"] == pytest.approx(one["losses"], abs=3e-5)
-    assert (two["steps"], two["groups"], two["kept"]["step"]) == (200, 960, one["kept"]["step"])
+    assert (two["steps"], two["groups"], two["kept"]["step"]) == (100, 480, one["kept"]["step"])
     assert (one["processes"], two["processes"]) == (1, 2)
-    assert len(re.findall(r"two: cross after 200 steps of 2 processes, 960 groups, \d+ s, RR@10", said)) == 1
+    assert len(re.findall(r"two: cross after 100 steps of 2 processes, 480 groups, \d+ s, RR@10", said)) == 1
     assert not state.parent.exists()
 
 
