@@ -1,6 +1,6 @@
-# What the scripts beside this one share; they have set data, the folder of the datasets.
+# What the scripts beside this one share; those that sample have set data, the folder of the datasets.
 
-# how a model of docs/results.md learns, chosen on dev of qa
+# how the models of study.sh and longer.sh learn
 learning='--negatives 3 --groups-per-step 16 --negative-depth 20 --learning-rate 1e-4 --head-learning-rate 1e-3 --length 96
     --frozen-layers 1 --no-dropout'
 

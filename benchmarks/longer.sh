@@ -1,15 +1,15 @@
 #!/bin/sh
 # What more training is worth: the settings of study.sh for another number of steps, under seed 1.
 #
-#   benchmarks/longer.sh DATA WORK STEPS [MODES]
+#   benchmarks/longer.sh WORK STEPS [MODES]
 #
-# DATA holds the datasets in BEIR layout, WORK is study.sh's, whose questions and candidates it takes; MODES is one word with
-# spaces. The models are kept in WORK/models.STEPS, the runs in WORK/runs/longer.
+# WORK is study.sh's, whose questions and candidates it takes; MODES is one word with spaces. The models
+# are kept in WORK/models.STEPS, the runs in WORK/runs/longer.
 set -eu
 
-data=$(realpath "$1") steps=$3 modes=${4:-cross dual}
+steps=$2 modes=${3:-cross dual}
 here=$(dirname "$(realpath "$0")")
-cd "$2" # so that manifests name no folder of this machine
+cd "$1" # so that manifests name no folder of this machine
 . "$here/common.sh"
 mkdir -p "models.$steps" runs/longer
 

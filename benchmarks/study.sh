@@ -49,13 +49,6 @@ seeds=
 for seed in $wanted; do
     seeds="$seeds --seed $seed"
     for arm in $arms; do # each is tested on all before the next is trained, so that nothing is trained in vain
-        case $arm in # its last run
-        frozen) last=dl20/cross-frozen ;;
-        cross) last=dl20/cross ;;
-        dual) last=dl20/dual-classification ;;
-        *) last=medquad/$arm ;;
-        esac
-        [ ! -e "runs/$last.seed$seed.run.gz" ] || continue
         case $arm in
         cross | dual)
             tested --mode "$arm" --tuning fine-tuned

@@ -41,10 +41,10 @@ class Leaks:
         return bool(self.questions or self.passages)
 
     def __str__(self) -> str:
-        """In numbers, with an example of each."""
+        """In numbers, with an example of each; many texts of a training may copy one of a test."""
         kinds = (
-            ("of a test's questions", self.questions),
-            ("of the passages that answer a test's questions", self.passages),
+            ("questions that copy {} of a test's", self.questions),
+            ("passages that copy {} that answer a test's questions", self.passages),
         )
         return ", ".join(_told(what, found) for what, found in kinds if found)
 
@@ -54,6 +54,7 @@ class Leaks:
             kind: {
                 "exact": sum(copy.exact for copy in found),
                 "near": sum(not copy.exact for copy in found),
+                "of_tests": _copied(found),
                 "examples": [copy._asdict() for copy in found[:_EXAMPLES]],
             }
             for kind, found in (("questions", self.questions), ("passages", self.passages))
@@ -63,7 +64,12 @@ class Leaks:
 def _told(what: str, found: Sequence[Copy]) -> str:
     exact = sum(copy.exact for copy in found)
     first = max(found, key=lambda copy: copy.exact)
-    return f"{len(found)} {what}, {exact} word for word ({first.ours} is {first.theirs})"
+    return f"{len(found)} {what.format(_copied(found))}, {exact} word for word ({first.ours} is {first.theirs})"
+
+
+def _copied(found: Sequence[Copy]) -> int:
+    """How many texts of tests."""
+    return len({copy.theirs for copy in found})
 
 
 def held_out(dataset: Dataset, without: str) -> list[HeldOut]:

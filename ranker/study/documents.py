@@ -35,7 +35,8 @@ def page(result: StudyResult) -> str:
     """Tables and plots, each query's values of any two arms, and the settings, in one file."""
     tables = all_tables(result)
     figures = [f"<h2>{escape(title)}</h2>\n<figure>{svg}</figure>" for title, svg in all_plots(result).items()]
-    body = [_html_table(tables[0]), figures[0], _html_table(tables[1]), *figures[1:], *map(_html_table, tables[2:])]
+    quality, *differences, costs, published = map(_html_table, tables)
+    body = [quality, figures[0], *differences, *figures[1:], costs, published]
     template = Template(resources.files("ranker.study").joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(result.frame.title),

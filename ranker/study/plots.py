@@ -12,7 +12,7 @@ from ranker.study.curves import SHARES, loss_of_chance, mean_curve
 from ranker.study.figures import INK, SOFT, as_svg, drawing, is_frozen, looks
 from ranker.study.labels import LINE, Box, placed
 from ranker.study.nemenyi import critical_difference, mean_ranks
-from ranker.study.result import StudyResult
+from ranker.study.result import StudyResult, usual_pace
 from ranker.study.rows import ORACLE, RANDOM
 
 _WIDTH: Final = 8.6
@@ -182,8 +182,7 @@ def by_time(result: StudyResult) -> str:
     points = {}
     with drawing("time", (_WIDTH, 5.8)) as (axes,):
         for arm in result.arms:
-            times = [cost.milliseconds_per_query for cost in result.costs[arm.name].values()]
-            points[arm.name] = (sum(times) / len(times), arm.mean.mean(result.frame.headline))
+            points[arm.name] = (usual_pace(result.costs[arm.name]), arm.mean.mean(result.frame.headline))
             look = shown[arm.name]
             axes.plot(*points[arm.name], look.marker, color=look.colour, fillstyle=look.fillstyle, zorder=3)
         axes.set_xscale("log")
@@ -191,7 +190,7 @@ def by_time(result: StudyResult) -> str:
         axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         axes.minorticks_off()
         axes.margins(x=0.12, y=0.08)
-        axes.set_xlabel("milliseconds per query for scoring, of frozen arms (hollow) their share of the one pass")
+        axes.set_xlabel("milliseconds per query for scoring; frozen arms are hollow")
         axes.set_ylabel(result.frame.headline)
         axes.grid()
         _name_points(axes, points)

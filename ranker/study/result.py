@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,11 @@ class Cost(NamedTuple):
     training_seconds: float
     milliseconds_per_query: float
     losses: tuple[float, ...]
+
+
+def usual_pace(costs: Mapping[int | None, Cost]) -> float:
+    """Milliseconds per query, the median of the seeds: a seed that other work slowed down does not count."""
+    return median(cost.milliseconds_per_query for cost in costs.values())
 
 
 class ArmRuns(NamedTuple):
@@ -60,8 +66,9 @@ class Frame(NamedTuple):
 class StudyResult:
     """``rows`` by name: the first stage, random and oracle order of what it found, and the arms.
 
-    ``comparison`` is of every arm with the first stage; ``against_standard`` of these with the arm STANDARD, None where
-    that is not one of several. ``depths`` are the headline's means by arm and depth, from the one scoring pass.
+    ``comparison`` is of every arm with the first stage; ``against_standard`` of the first stage and the other arms with
+    STANDARD, None where that is not one of several arms. ``depths`` are the headline's means by arm and depth, from the
+    one scoring pass.
     """
 
     frame: Frame

@@ -7,7 +7,7 @@ from ranker.comparison import ALPHA, Difference, interval
 from ranker.report import p_value, signed
 from ranker.study.arms import FIRST_STAGE, STANDARD
 from ranker.study.claims import NEGLIGIBLE, PUBLISHED, Verdict
-from ranker.study.result import StudyResult
+from ranker.study.result import StudyResult, usual_pace
 from ranker.study.rows import ORACLE, RANDOM
 
 _MRR: Final = "RR@10"
@@ -103,7 +103,7 @@ def claims(result: StudyResult) -> Table:
         f"Else better holds where p < {ALPHA} and the difference is above 0, and does not where it is below. Not worse "
         f"holds where the interval lies above -{NEGLIGIBLE}, or better would. The rest is undecided.",
         "e and e' are shares, over queries: held or not held where the whole interval lies on one side. p in e is the "
-        "logistic of a difference of scores.",
+        "logistic of a difference of scores; e' is of the best passage of at most 100 queries, where it has 20 words.",
     )
     return Table("Claims", head, rows, notes, words=(0, 1, 2, 6))
 
@@ -137,7 +137,7 @@ def against_standard(result: StudyResult) -> list[Table]:
     head = ("run", f"difference from {STANDARD}", "95% interval", "p", "better/equal/worse")
     notes = (
         f"By {headline}, means over seeds; p: paired randomisation test, Holm-corrected over these runs, the intervals "
-        "not. Better, equal and worse are queries.",
+        "not. Claims are fewer, so among them p of the same difference is no higher. Better, equal, worse: queries.",
     )
     return [Table(f"Against {STANDARD}", head, rows, notes)]
 
@@ -149,13 +149,13 @@ def costs(result: StudyResult) -> Table:
         costs = list(result.costs[arm.name].values())
         steps, groups = (" ".join(str(getattr(cost, key)) for cost in costs) for key in ("steps", "groups"))
         minutes = ", ".join(_duration(cost.training_seconds) for cost in costs if cost.steps)
-        time = sum(cost.milliseconds_per_query for cost in costs) / len(costs)
+        time = usual_pace(result.costs[arm.name])
         rows.append((arm.name, steps, groups, minutes, f"{time:.1f}"))
     head = ("arm", "steps", "groups", "training", "ms per query")
     notes = (
         "Of each seed. Heads on a frozen backbone are trained in one pass over the data, whose time each shows.",
-        "ms per query: of the model alone, texts tokenised, the mean of some queries; one that reads apart encodes the "
-        "passages anew, which an index spares.",
+        "ms per query: of the model alone, texts tokenised, the mean of some queries, and the median of the seeds; one "
+        "that reads apart encodes the passages anew, which an index spares.",
     )
     return Table("Costs", head, tuple(rows), notes)
 

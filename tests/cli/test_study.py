@@ -36,7 +36,7 @@ def finished(dataset, first_run, tiny, tmp_path_factory):
     part.write_text("".join(line for line in lines if line.split()[0] in test))
     before = sys.argv
     sys.argv = [
-        "ranker", "study", str(dataset), "--run", str(part), "--model", str(tiny()), "--minutes-each", "0.005",
+        "ranker", "study", str(dataset), "--run", str(part), "--model", str(tiny()), "--minutes-each", "0.002",
         "--depth", "5", "--negative-depth", "8", "--length", "40", "--query-length", "12", "--negatives", "2",
         "--seed", "1", "--seed", "2", "--ablations", "--precision", "float32", "--output", str(output),
     ]  # fmt: skip

@@ -112,7 +112,7 @@ def test_a_study_has_the_runs_of_one_process_and_its_report_on_stdout(folder, fi
     words = (*words, "--length", 40, "--query-length", 12, "--precision", "float32", "--no-dropout")
     alone = ranker(folder, *words, "--output", "alone")
     shared = ranker(folder, *words, "--output", "shared", *SHARED)
-    assert shared[0].startswith(f"# {SMALL}: ways to use BERT for ranking\n")
+    assert shared[0].startswith(f"# {SMALL} test: ways to use BERT for ranking\n")
     assert "1 of 6: " in shared[1]
     assert alone[0].split("## Costs")[0] == shared[0].split("## Costs")[0]
     runs = sorted(path.name for path in (folder / "alone").glob("*.run.gz"))

@@ -20,7 +20,7 @@ from ranker.study.documents import markdown, page
 from ranker.study.figures import is_frozen, looks
 from ranker.study.plots import all_plots, learning_curves, ranks
 from ranker.study.result import ArmRuns, Cost, Frame, record, study_result
-from ranker.study.tables import against_standard, summary
+from ranker.study.tables import against_standard, costs, summary
 from ranker.training.config import TrainingConfig
 
 TRAINING = {"negatives": 7, "groups_per_step": 16}
@@ -28,7 +28,7 @@ ARMS = arms_of(StudyConfig(ablations=True, training=TrainingConfig(max_steps=1, 
 NAMES = [arm.name for arm in ARMS]
 QUERIES, DEPTH = 12, 5
 QRELS = {f"q{query}": {f"d{query % DEPTH}": 1} for query in range(QUERIES)}
-MEASURES = parse_measures(["RR@10"])
+MEASURES = parse_measures(["RR@10", "nDCG@10"])
 CSS = resources.files("ranker.study").joinpath("page.html").read_text(encoding="utf-8")
 
 
@@ -47,9 +47,11 @@ def result_of(names, place=None, losses=(2.0, 1.5, 1.0), first=2):
     known = {arm.name: arm for arm in ARMS}
     arms = {}
     for number, name in enumerate(names):
-        seeds = (1, 2) if known[name].learns else (None,)
+        seeds = (1, 2, 3) if known[name].learns else (None,)
         cost = Cost(len(losses), 16, 60.0, 20.0 + number % 5, losses if known[name].learns else ())
-        arms[name] = ArmRuns(dict.fromkeys(seeds, run_of(name, place)), dict.fromkeys(seeds, cost), {"q0": 0.2})
+        slowed = [cost._replace(milliseconds_per_query=500.0 * (seed == 3) + cost[3]) for seed in seeds]
+        paces = dict(zip(seeds, slowed, strict=True))
+        arms[name] = ArmRuns(dict.fromkeys(seeds, run_of(name, place)), paces, {"q0": 0.2})
     frame = Frame("toy", {"training": TRAINING}, MEASURES, "RR@10", DEPTH)
     return study_result(run_of(FIRST_STAGE, first), arms, QRELS, frame)
 
@@ -230,6 +232,17 @@ def test_no_line_runs_through_a_name_of_the_mean_ranks(whole):
             assert not (across and min(b, d) < y and max(b, d) > y - 7), text
 
 
+# what an arm takes
+
+
+def test_a_seed_that_was_slowed_down_does_not_count(whole):
+    table = costs(whole)
+    assert table.head[-1] == "ms per query"
+    assert {row[0]: row[-1] for row in table.rows} == {
+        name: f"{20.0 + number % 5:.1f}" for number, name in enumerate(NAMES)
+    }
+
+
 # every run against cross
 
 
@@ -255,6 +268,16 @@ def test_p_against_cross_is_corrected_over_the_runs_of_that_table(whole):
         name: p_value(one.p_randomisation_holm) for name, one in apart.items()
     }
     assert any(one.p_randomisation_holm > one.p_randomisation for one in apart.values())
+
+
+def test_it_stands_behind_the_claims_in_both_reports_and_with_every_measure_in_the_record(whole, written):
+    for report in (re.findall("^## (.*)$", markdown(whole), re.M), re.findall("<h2>(.*?)</h2>", written)):
+        assert report.index("Against cross") == report.index("Claims") + 1
+    found = record(whole)["against_standard"]
+    assert found["baseline"] == "cross"
+    assert [one["run"] for one in found["differences"] if one["measure"] == "nDCG@10"] == [
+        name for name in (FIRST_STAGE, *NAMES) if name != "cross"
+    ]
 
 
 @pytest.mark.parametrize("names", [["cross"], ["dual", "mult-int"]])
@@ -290,7 +313,7 @@ def test_the_page_says_that_its_values_are_means_over_seeds(written):
 def test_what_rounds_to_nothing_has_no_sign(whole):
     row = whole.rows["cross"]
     first = whole.rows[FIRST_STAGE].mean.values["RR@10"]
-    close = replace(row, mean=replace(row.mean, values={"RR@10": first - 1e-5}))
+    close = replace(row, mean=replace(row.mean, values={**row.mean.values, "RR@10": first - 1e-5}))
     nearly = replace(whole, rows={**whole.rows, "cross": close})
     line = next(line for line in markdown(nearly).splitlines() if line.startswith("| cross |"))
     assert line.endswith("| 0% |")
