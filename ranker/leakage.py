@@ -44,7 +44,7 @@ class Leaks:
         """In numbers, with an example of each; many texts of a training may copy one of a test."""
         kinds = (
             ("questions that copy {} of a test's", self.questions),
-            ("passages that copy {} that answer a test's questions", self.passages),
+            ("passages that copy {} of those that answer a test's questions", self.passages),
         )
         return ", ".join(_told(what, found) for what, found in kinds if found)
 

@@ -63,7 +63,7 @@ def test_questions_and_passages_of_a_test_are_found_in_the_training(dataset, les
     ]
     assert str(leaks) == (
         "1 questions that copy 1 of a test's, 1 word for word (b is toy/test t), "
-        "2 passages that copy 1 that answer a test's questions, 1 word for word (copy is toy/test oman)"
+        "2 passages that copy 1 of those that answer a test's questions, 1 word for word (copy is toy/test oman)"
     )
     found = leaks.record()["passages"]
     assert (found["exact"], found["near"], found["of_tests"]) == (1, 1, 1)
