@@ -43,10 +43,10 @@ class Leaks:
     def __str__(self) -> str:
         """In numbers, with an example of each; many texts of a training may copy one of a test."""
         kinds = (
-            ("questions that copy {} of a test's", self.questions),
-            ("passages that copy {} of those that answer a test's questions", self.passages),
+            ("question", "of a test's", self.questions),
+            ("passage", "of those that answer a test's questions", self.passages),
         )
-        return ", ".join(_told(what, found) for what, found in kinds if found)
+        return ", ".join(_told(ours, theirs, found) for ours, theirs, found in kinds if found)
 
     def record(self) -> dict[str, Any]:
         """How many, and some of them, for a manifest."""
@@ -61,10 +61,11 @@ class Leaks:
         }
 
 
-def _told(what: str, found: Sequence[Copy]) -> str:
+def _told(ours: str, theirs: str, found: Sequence[Copy]) -> str:
     exact = sum(copy.exact for copy in found)
     first = max(found, key=lambda copy: copy.exact)
-    return f"{len(found)} {what.format(_copied(found))}, {exact} word for word ({first.ours} is {first.theirs})"
+    said = f"1 {ours} that copies" if len(found) == 1 else f"{len(found)} {ours}s that copy"
+    return f"{said} {_copied(found)} {theirs}, {exact} word for word ({first.ours} is {first.theirs})"
 
 
 def _copied(found: Sequence[Copy]) -> int:

@@ -62,7 +62,7 @@ def test_questions_and_passages_of_a_test_are_found_in_the_training(dataset, les
         ("near", "toy/test oman", False),
     ]
     assert str(leaks) == (
-        "1 questions that copy 1 of a test's, 1 word for word (b is toy/test t), "
+        "1 question that copies 1 of a test's, 1 word for word (b is toy/test t), "
         "2 passages that copy 1 of those that answer a test's questions, 1 word for word (copy is toy/test oman)"
     )
     found = leaks.record()["passages"]

@@ -33,7 +33,7 @@ class Cost(NamedTuple):
 
 
 def usual_pace(costs: Mapping[int | None, Cost]) -> float:
-    """Milliseconds per query, the median of the seeds: a seed that other work slowed down does not count."""
+    """Milliseconds per query, the median of the seeds: of three, one that other work slowed down does not count."""
     return median(cost.milliseconds_per_query for cost in costs.values())
 
 

@@ -137,7 +137,8 @@ def against_standard(result: StudyResult) -> list[Table]:
     head = ("run", f"difference from {STANDARD}", "95% interval", "p", "better/equal/worse")
     notes = (
         f"By {headline}, means over seeds; p: paired randomisation test, Holm-corrected over these runs, the intervals "
-        "not. Claims are fewer, so among them p of the same difference is no higher. Better, equal, worse: queries.",
+        "not. The claims are a family of their own: there, p of the same difference may be another.",
+        "Better, equal and worse are queries.",
     )
     return [Table(f"Against {STANDARD}", head, rows, notes)]
 

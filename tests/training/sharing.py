@@ -181,7 +181,7 @@ JOBS = {
 
 def main():
     folder, output, *jobs = sys.argv[1:]
-    with launched("cpu", timedelta(seconds=10 if "sleeps" in jobs else 300)) as team:
+    with launched("cpu", timedelta(seconds=15 if "sleeps" in jobs else 300)) as team:
         for job in jobs:
             found = JOBS[job](folder, team, Path(output))
             (Path(output) / f"{job}.{team.rank}.of{team.count}.json").write_text(json.dumps(found))
