@@ -70,13 +70,17 @@ class Comparison:
     samples: int
     seed: int
 
+    def by(self, measure: str) -> list[Difference]:
+        """The differences of all runs by one measure."""
+        return [difference for difference in self.differences if difference.measure == measure]
+
     def of(self, run: str, measure: str) -> Difference:
         """The difference of one run by one measure.
 
         Raises: KeyError where they were not compared.
         """
-        for difference in self.differences:
-            if (difference.run, difference.measure) == (run, measure):
+        for difference in self.by(measure):
+            if difference.run == run:
                 return difference
         raise KeyError((run, measure))
 

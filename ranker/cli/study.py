@@ -177,10 +177,8 @@ def study_command(
             do_all(study, say)
         else:
             share_all(study, cluster, say)
-    title, told = (
-        f"{study.test.name} {split}: ways to use BERT for ranking",
-        {**study.settings, "leaks": leaks.record()},
-    )
+    title = f"{study.test.name} {split}: ways to use BERT for ranking"
+    told = {**study.settings, "leaks": leaks.record()}
     frame = Frame(title, told, parsed, parsed[0].name, depth, _sentence(leaks))
     write_report(study.jobs, study.data, frame, output)
 

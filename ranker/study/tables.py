@@ -53,7 +53,7 @@ def summary(result: StudyResult) -> str:
 def quality(result: StudyResult) -> Table:
     """Means over seeds, intervals, and p against the first stage."""
     measures, headline = result.frame.measures, result.frame.headline
-    found = {one.run: one for one in result.comparison.differences if one.measure == headline}
+    found = {one.run: one for one in result.comparison.by(headline)}
     order = [ORACLE, *(arm.name for arm in result.arms), FIRST_STAGE, RANDOM]
     rows = []
     for name in order:
@@ -123,7 +123,7 @@ def against_standard(result: StudyResult) -> list[Table]:
     headline, compared = result.frame.headline, result.against_standard
     if compared is None:
         return []
-    found = sorted((one for one in compared.differences if one.measure == headline), key=lambda one: -one.difference)
+    found = sorted(compared.by(headline), key=lambda one: -one.difference)
     rows = tuple(
         (
             one.run,
