@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce check format lint types test test-slow test-oracle test-gpu test-faults test-cluster fuzz bench clean
+.PHONY: reproduce check format lint types test test-slow test-oracle test-gpu test-machines test-faults test-cluster fuzz bench clean
 
 reproduce: $(READY)
 	$(BIN)/ranker reproduce --force
@@ -25,7 +25,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 test: $(READY)
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow and not oracle and not gpu and not faults and not cluster'
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow and not oracle and not gpu and not faults and not cluster and not machines'
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
@@ -35,6 +35,9 @@ test-oracle: $(READY)
 
 test-gpu: $(READY)
 	$(BIN)/pytest -m gpu
+
+test-machines: $(READY)
+	$(BIN)/pytest -m machines
 
 test-faults: $(READY)
 	$(BIN)/pytest -m faults

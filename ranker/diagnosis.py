@@ -3,7 +3,9 @@
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -12,12 +14,9 @@ from typing import Final
 from packaging.requirements import Requirement
 
 from ranker.data.cache import cache_folder
-from ranker.errors import RankerError
+from ranker.errors import RankerError, SetupError
 from ranker.index.java import anserini_jar, find_java
 from ranker.limits import MIN_FREE_BYTES
-
-_CLEARLY: Final = 1.2
-"""One precision is faster than another by this factor or not at all: timings are noisy."""
 
 _LISTED: Final = 3
 
@@ -35,14 +34,19 @@ class Finding:
     blocks: bool = False
 
 
-def diagnose(folder: Path) -> Iterator[Finding]:
-    """Looks at everything, in the order in which one thing builds on another; results are to go to ``folder``."""
+def diagnose(folder: Path, measure: bool = True) -> Iterator[Finding]:
+    """Looks at everything, in the order in which one thing builds on another; results are to go to ``folder``.
+
+    To ``measure`` how fast this machine is takes some ten seconds.
+    """
     yield Finding("Python", f"{sys.version.split()[0]}, {sys.executable}")
     yield from check_packages(metadata.requires("ranker") or ())
-    for look in (_java, _anserini, check_faiss, _cuda, _precision, _offline, _models):
+    for look in (_java, _anserini, check_faiss, _cuda, _processor, _offline, _models):
         yield from _guarded(look)
     yield from check_space("results", folder)
     yield from check_space("cache", cache_folder())
+    for look in (_speed, _main_job) if measure else ():
+        yield from _guarded(look)
 
 
 def _guarded(look: Callable[[], Finding]) -> Iterator[Finding]:
@@ -121,23 +125,56 @@ def _cuda() -> Finding:
     return Finding("CUDA", f"nvidia-smi is here, but torch finds no GPU; this torch {built}", fix)
 
 
-def _precision() -> Finding:
-    """What ``--precision auto`` takes, held against what is measured."""
+def _processor() -> Finding:
+    """What it computes in each precision, and what ``--precision auto`` takes."""
     import torch
 
-    from ranker.scoring.device import choose_device, choose_precision, products_per_second
+    from ranker.scoring.device import choose_precision
+    from ranker.scoring.kernels import NEEDS, instruction_set, kernels
+
+    cpu = torch.device("cpu")
+    can, cannot = list[str](), list[str]()
+    for precision in ("float32", "bf16", "int8"):
+        try:
+            can.append(kernels(precision, cpu.type).name)
+        except SetupError:
+            cannot.append(f"{precision} needs {NEEDS[precision]}")
+    auto = f"auto takes {choose_precision('auto', cpu)}"
+    return Finding("processor", f"{instruction_set()}: {', '.join(can)}; {'; '.join([*cannot, auto])}")
+
+
+def _speed() -> Finding:
+    """What ``--precision auto`` takes on the device, held against what is measured."""
+    import torch
+
+    from ranker.scoring.device import CLEARLY, choose_device, choose_precision, products_per_second
 
     device = choose_device("auto")
-    taken = choose_precision("auto", device)
-    rates = {
-        name: products_per_second(dtype, device)
-        for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16))
-    }
+    taken, rates = choose_precision("auto", device), dict[str, float]()
+    for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        with suppress(SetupError):
+            rates[choose_precision(name, device)] = products_per_second(dtype, device)
     shown = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items())
     best = max(rates, key=lambda name: rates[name])
-    if rates[best] > _CLEARLY * rates[taken]:
-        return Finding("precision", f"{shown}; auto takes {taken}, which is slower", f"--precision {best}")
-    return Finding("precision", f"{shown}; auto takes {taken}")
+    if rates[best] > CLEARLY * rates[taken]:
+        return Finding("speed", f"{shown}; auto takes {taken}, which is slower", f"--precision {best}")
+    return Finding("speed", f"{shown} on {device.type}")
+
+
+def _main_job() -> Finding:
+    """How long ``ranker reproduce`` takes here, by the probe with which it begins."""
+    from ranker.data.catalogue import open_dataset
+    from ranker.model.loading import OFFLINE
+    from ranker.reproduction import ReproductionConfig, expected_seconds
+    from ranker.scoring.speed import Speed
+
+    started = time.monotonic()
+    try:
+        seconds = sum(expected_seconds(open_dataset("almanac"), OFFLINE, ReproductionConfig(), Speed()).values())
+    except RankerError as error:
+        return Finding("ranker reproduce", str(error), "mend what is told above", blocks=True)
+    probed = time.monotonic() - started
+    return Finding("ranker reproduce", f"about {seconds / 60:.0f} minutes here, by a probe of {probed:.0f} s")
 
 
 def _offline() -> Finding:

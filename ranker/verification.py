@@ -138,17 +138,18 @@ def sampled(run: Run, queries: int, seed: int) -> Run:
     return Run(run.name, {names[place]: run[names[place]] for place in sorted(chosen)})
 
 
-def changes(scorer: Scorer, run: Run, dataset: Dataset, split: str, depth: int) -> Iterator[Change]:
+def changes(scorer: Scorer, run: Run, dataset: Dataset, split: str, depth: int, precision: str) -> Iterator[Change]:
     """The run's first ``depth`` passages of each query scored again: as it was, one at a time, and in float32.
 
+    ``precision`` is the run's own; a scorer of float32 stands in for one that this machine does not compute.
     Raises: DataError for a run of other queries or passages.
     """
     queries = dataset.queries(split)
     check_run(run, queries, dataset.collection, depth)
     told = np.concatenate([ranking.scores[:depth] for ranking in run.values()])
     spread = float(told.std()) or 1.0
-    tolerance = TOLERANCES[scorer.precision]
-    for way, speed in _ways(scorer):
+    tolerance = TOLERANCES[precision]
+    for way, speed in _ways(scorer, precision):
         again = Scorer(scorer.model, speed, scorer.overflow)
         inputs = candidates(again, run, queries, dataset.collection, depth)
         scores = inputs.work(again, computed).scores(np.arange(len(inputs)), lambda _: None)
@@ -156,8 +157,10 @@ def changes(scorer: Scorer, run: Run, dataset: Dataset, split: str, depth: int) 
         yield Change(way, len(told), largest, largest / spread, _largest_move(run, scores, depth), tolerance)
 
 
-def _ways(scorer: Scorer) -> Sequence[tuple[str, Speed]]:
+def _ways(scorer: Scorer, precision: str) -> Sequence[tuple[str, Speed]]:
     own = Speed(scorer.precision, scorer.device.type)
+    if scorer.precision != precision:
+        return [(scorer.precision, own)]
     ways = [
         (f"{scorer.precision} again", own),
         (f"{scorer.precision} a pair at a time", replace(own, tokens_per_batch=1)),

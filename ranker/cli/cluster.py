@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from ranker.cli.settings import settings_of, settings_options
+from ranker.cli.settings import checked_speed, settings_of, settings_options
 from ranker.errors import SetupError
 from ranker.limits import MAX_WORKERS
 from ranker.model.config import PlainConfig
@@ -82,9 +82,9 @@ def open_scorer(context: click.Context, wanted: Wanted, cluster: Cluster | None,
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
 
-    model, speed = load_model(*wanted), settings_of(context, Speed)
     if cluster is None:
-        return Scorer(model, speed, overflow)
+        speed = checked_speed(context)
+        return Scorer(load_model(*wanted), speed, overflow)
     from ranker.cluster.remote import RemoteScorer
 
-    return RemoteScorer(model, speed, cluster, overflow, wanted.trusted)
+    return RemoteScorer(load_model(*wanted), settings_of(context, Speed), cluster, overflow, wanted.trusted)

@@ -21,7 +21,7 @@ from ranker.cli.options import (
     split_option,
     trust_option,
 )
-from ranker.cli.settings import settings_of, settings_options, speed_options
+from ranker.cli.settings import checked_speed, settings_of, settings_options, speed_options
 from ranker.index.dense_config import DenseConfig
 from ranker.index.lexical_config import LANGUAGES, LexicalConfig
 from ranker.limits import DEFAULT_RETRIEVE_DEPTH, MAX_DEPTH
@@ -211,8 +211,8 @@ def retrieve_command(
     queries = data.queries(split)
     started = time.monotonic()
     search = {"bm25": _search_bm25, "dense": _search_dense}[index_kind(index_path)]
+    speed = checked_speed(context) if index_kind(index_path) == "dense" else settings_of(context, Speed)
     with progress("retrieve", len(queries), "query") as advance:
-        speed = settings_of(context, Speed)
         run, facts = search(_Retrieval(data, queries, index_path, depth, source, trust_remote_code, speed, advance))
     seconds = time.monotonic() - started
     dataset_facts = data.record(split)

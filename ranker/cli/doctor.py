@@ -11,15 +11,17 @@ from ranker.cli.options import say
 
 
 @click.command("doctor")
-def doctor_command() -> None:
+@click.option("--quick", is_flag=True, help="Measure nothing: neither speed nor how long 'ranker reproduce' takes.")
+def doctor_command(quick: bool) -> None:
     """Look at what is installed and what works, and say what to do about the rest.
 
+    It also tells how fast the machine is and how long 'ranker reproduce' takes here, by a probe of some seconds.
     Exit status 1 where 'ranker reproduce' would fail.
     """
     from ranker.diagnosis import diagnose
 
     findings = []
-    for finding in diagnose(Path.cwd()):
+    for finding in diagnose(Path.cwd(), measure=not quick):
         findings.append(finding)
         mark = "FAIL" if finding.blocks else "mind" if finding.fix else "ok"
         click.echo(f"{mark:<4}  {finding.subject}: {finding.found}")

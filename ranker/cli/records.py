@@ -12,6 +12,7 @@ from ranker.cli.options import run_name, say
 
 if TYPE_CHECKING:
     from ranker.data.run import Run
+    from ranker.forecast import Moment
     from ranker.reranking import Reranked
     from ranker.scoring.pairs import Cut
     from ranker.scoring.scorer import Scorer
@@ -91,6 +92,7 @@ def scoring_record(scorer: Scorer) -> dict[str, Any]:
         "model": {"source": scorer.model.source, "sha256": scorer.model.digest(), **asdict(scorer.model.config)},
         "device": scorer.device_name,
         "precision": scorer.precision,
+        "kernels": scorer.kernels,
         **asdict(scorer.overflow),
         "padding": round(scorer.tally.share, 4),
         "out_of_memory": scorer.survivor.failures,
@@ -112,6 +114,7 @@ def training_record(
         **training_facts(trained),
         "device": scorer.device_name,
         "precision": scorer.precision,
+        "kernels": scorer.kernels,
         "versions": versions(),
     }
 
@@ -146,3 +149,32 @@ def training_progress(label: str) -> Iterator[Callable[[Step], None]]:
             bar.update(step.progress - bar.n)
 
         yield on_step
+
+
+@contextmanager
+def countdown() -> Iterator[Callable[[Moment], None]]:
+    """Says how long a job will take, and shows on stderr what is being done and the time left."""
+    from tqdm import tqdm
+
+    with tqdm(total=1.0, disable=None, leave=False, bar_format="{desc}: {bar} {postfix}") as bar:
+        doing = ""
+
+        def on_moment(moment: Moment) -> None:
+            nonlocal doing
+            left = _told_time(moment.left)
+            if not moment.spent:
+                say(f"This will take about {_told_time(moment.left)} here, by a probe.")
+            elif bar.disable and moment.doing != doing:
+                say(f"{moment.doing}: about {left} left.")
+            doing = moment.doing
+            bar.set_description_str(doing, refresh=False)
+            bar.set_postfix_str(f"about {left} left", refresh=False)
+            bar.update(moment.spent / max(moment.spent + moment.left, 1e-9) - bar.n)
+
+        yield on_moment
+
+
+def _told_time(seconds: float) -> str:
+    """As precise as such a thing is known."""
+    minutes = round(seconds / 60)
+    return f"{minutes} minute{'s' * (minutes != 1)}" if minutes else f"{max(1, round(seconds))} seconds"

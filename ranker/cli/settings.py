@@ -49,6 +49,18 @@ def settings_of(
     return settings(**context.meta.get(_key(settings), {}), **known)
 
 
+def checked_speed(context: click.Context) -> Speed:
+    """The ``Speed`` that the command line gave, once it is known that this machine computes so.
+
+    Raises: SetupError for a device that is not here, or a precision that it does not compute.
+    """
+    from ranker.scoring.device import choose_device, choose_precision
+
+    speed = settings_of(context, Speed)
+    choose_precision(speed.precision, choose_device(speed.device))
+    return speed
+
+
 def _option(
     settings: type[Any], field: Field[Any], meaning: str, choices: Mapping[str, Mapping[str, str]]
 ) -> Callable[[F], F]:

@@ -14,11 +14,10 @@ import click
 from ranker.cli.model_options import MODEL_HELP, checkpoint_option, mode_option, reading_options, training_options
 from ranker.cli.options import PATH, claim, force_option, open_merged, output_option, say, trust_option
 from ranker.cli.records import training_progress, training_record
-from ranker.cli.settings import settings_of, speed_options
+from ranker.cli.settings import checked_speed, settings_of, speed_options
 from ranker.errors import TrainingError
 from ranker.limits import MAX_DEPTH
 from ranker.model.config import RankerConfig
-from ranker.scoring.speed import Speed
 from ranker.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def train_command(
     from ranker.training.processes import launched
     from ranker.training.watchdog import Watchdog
 
-    config, speed = settings_of(context, TrainingConfig), settings_of(context, Speed)
+    config, speed = settings_of(context, TrainingConfig), checked_speed(context)
     with launched(speed.device) as team:
         tell = say if team.leads else _silently
         if team.leads:

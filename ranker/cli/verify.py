@@ -50,16 +50,28 @@ def verify_command(
     source = source or told(run, manifest, "model", "source")
     plain, speed, overflow = _settings(run, manifest, source)
     model = load_model(source, told(run, manifest, "model", "mode"), plain, trust_remote_code)
-    scorer = Scorer(model, speed, overflow)
+    scorer = Scorer(model, _computed_here(speed), overflow)
     holds = _all_hold(check_digests(run, manifest, data, scorer))
     holds &= _others_hold(run, manifest, written, data, scorer)
     split, depth = told(run, manifest, "dataset", "split"), scored_depth(run, manifest)
-    for change in changes(scorer, sampled(written, queries, seed), data, split, depth):
+    for change in changes(scorer, sampled(written, queries, seed), data, split, depth, speed.precision):
         holds &= change.holds
         click.echo(_moves(change))
     say(f"{run}: {'is' if holds else 'is not'} what its manifest says.")
     if not holds:
         sys.exit(1)
+
+
+def _computed_here(speed: Speed) -> Speed:
+    """The run's own precision, or float32, which is said, where this machine does not compute it."""
+    from ranker.scoring.device import choose_device, choose_precision
+
+    try:
+        choose_precision(speed.precision, choose_device(speed.device))
+    except SetupError as error:
+        click.echo(f"{speed.precision}: not computed again, but held against float32: {error}")
+        return Speed("float32")
+    return speed
 
 
 def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[PlainConfig, Speed, Overflow]:

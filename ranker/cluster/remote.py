@@ -78,6 +78,11 @@ class RemoteScorer(Scorer):
         """The workers'."""
         return self._place.name
 
+    @property
+    def kernels(self) -> str:
+        """The workers'."""
+        return self._place.kernels
+
     def reader(self, reads: Reads) -> Reader:  # noqa: ARG002  # it lays out no weights for any
         """One that could work here too, in float32, as the backbone comes: the workers lay their weights out."""
         self.model.eval()

@@ -13,6 +13,7 @@ from ranker.errors import ModelError
 from ranker.model.loading import load_model
 from ranker.model.reranker import Reranker
 from ranker.scoring.device import choose_device, choose_precision, name_of_device
+from ranker.scoring.kernels import kernels
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Matrix, Scorer
 from ranker.scoring.speed import Speed
@@ -20,11 +21,12 @@ from ranker.scoring.tokens import Texts
 
 
 class Place(NamedTuple):
-    """Where workers compute: ``cpu`` or ``cuda``, in which precision, and what the device is called."""
+    """Where workers compute: ``cpu`` or ``cuda``, in which precision, what the device is called, and its kernels."""
 
     device: str
     precision: str
     name: str
+    kernels: str
 
 
 class Result(NamedTuple):
@@ -45,7 +47,8 @@ def look(device: str, precision: str) -> Place:
     Raises: SetupError as ``choose_device`` and ``choose_precision``.
     """
     found = choose_device(device)
-    return Place(found.type, choose_precision(precision, found), name_of_device(found))
+    chosen = choose_precision(precision, found)
+    return Place(found.type, chosen, name_of_device(found), kernels(chosen, found.type).name)
 
 
 def sent_model(model: Reranker, speed: Speed, trust_remote_code: bool) -> bytes:

@@ -1,7 +1,7 @@
 """BERT-like backbones: which there are, what each lacks, and its own way from [CLS] to a class."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,9 @@ BACKBONES: dict[str, Traits] = {
     "modernbert": Traits(_modernbert),
 }
 """Supported ``model_type``s. RoBERTa's relatives start counting positions behind the padding id."""
+
+FAMILY: Final = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
+"""Backbones that are BERT's layers behind embeddings of their own."""
 
 
 def traits(config: Any, source: str) -> Traits:  # noqa: ANN401

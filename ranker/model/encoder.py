@@ -1,14 +1,16 @@
 """A backbone that answers in views."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812  # torch's own name for it
 from torch import Tensor, nn
 
-from ranker.model.backbone import has_segments, pool
+from ranker.model.backbone import FAMILY, has_segments, pool
 from ranker.model.batch import PASSAGE, QUERY, TokenBatch
-from ranker.model.views import Reads, Views
+from ranker.model.views import LAST, Reads, Views
 
 
 class Encoder(nn.Module):
@@ -47,7 +49,8 @@ class Encoder(nn.Module):
 
         Shape: (N, H).
         """
-        return pool(self._run(batch, every_layer=False).last_hidden_state.float(), batch.mask, self.pooling)
+        hidden = self._run(batch, LAST).last_hidden_state
+        return pool(hidden.float(), batch.mask, self.pooling)
 
     def attention(self, batch: TokenBatch) -> Tensor:
         """How much each token attends to each, the mean over heads, shallow to deep.
@@ -69,12 +72,18 @@ class Encoder(nn.Module):
         if reads.layers == "words":
             with self._gradients():
                 return (self.backbone.get_input_embeddings()(batch.ids),)  # type: ignore[operator]
-        output = self._run(batch, every_layer=reads.layers == "all")
+        output = self._run(batch, reads)
         return output.hidden_states[1:] if reads.layers == "all" else (output.last_hidden_state,)
 
-    def _run(self, batch: TokenBatch, every_layer: bool) -> Any:  # noqa: ANN401
-        with self._gradients():
-            return self.backbone(**self._inputs(batch), output_hidden_states=every_layer)
+    def _run(self, batch: TokenBatch, reads: Reads) -> Any:  # noqa: ANN401
+        with self._gradients(), self._last_layer_for(reads):
+            return self.backbone(**self._inputs(batch), output_hidden_states=reads.layers == "all")
+
+    def _last_layer_for(self, reads: Reads) -> AbstractContextManager[None]:
+        """Inside, the last layer is computed for no more tokens than are read."""
+        config: Any = self.backbone.config
+        first_alone = config.model_type in FAMILY and self.pooling == "cls" and not reads.tokens
+        return _first_token_alone(self.backbone) if first_alone else nullcontext()
 
     def _inputs(self, batch: TokenBatch) -> dict[str, Tensor]:
         inputs = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
@@ -82,6 +91,43 @@ class Encoder(nn.Module):
 
     def _gradients(self) -> AbstractContextManager[None]:
         return torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen)
+
+
+@contextmanager
+def _first_token_alone(backbone: Any) -> Iterator[None]:  # noqa: ANN401
+    """Inside, the last layer of a backbone of BERT's family answers for the first token of each input alone.
+
+    Shape of its hidden states: (N, 1, H).
+    """
+    last = backbone.encoder.layer[-1]
+    # what transformers hands over beside them is for decoders
+    last.forward = lambda hidden, mask, *_, **__: _for_first_token(last, hidden, mask)
+    try:
+        yield
+    finally:
+        del last.forward
+
+
+def _for_first_token(layer: Any, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:  # noqa: ANN401
+    """A layer whose first token attends to all, and whose other tokens are not computed.
+
+    Shape: hidden (N, L, H), attention_mask (N, 1, 1 or L, L), result (N, 1, H).
+    """
+    own, first = layer.attention.self, hidden[:, :1]
+    query, key, value = (
+        mapped.view(len(hidden), -1, own.num_attention_heads, own.attention_head_size).transpose(1, 2)
+        for mapped in (own.query(first), own.key(hidden), own.value(hidden))
+    )
+    attended = F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=None if attention_mask is None else attention_mask[:, :, :1],
+        dropout_p=own.dropout.p if own.training else 0.0,
+        scale=own.scaling,
+    )
+    joined = attended.transpose(1, 2).reshape(first.shape)
+    return layer.feed_forward_chunk(layer.attention.output(joined, first))  # type: ignore[no-any-return]
 
 
 def _part(tokens: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,6 @@ from torch.nn.attention.varlen import varlen_attn
 from ranker.model.backbone import BACKBONES
 from ranker.model.batch import Packed
 
-FAMILY: Final = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
-"""Backbones that are BERT's layers behind embeddings of their own."""
-
 _ROWS: Final = 128
 """On a CPU matrices have a multiple of so many rows: oneDNN writes code for each new size, which costs milliseconds and
 stays in memory."""

@@ -1,22 +1,16 @@
 """How many tokens a batch holds: learned from the machine once for each kind of model, and remembered."""
 
-import hashlib
-import json
 import platform
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 
-from ranker.data.cache import cache_folder
-from ranker.data.files import written
-from ranker.errors import OutputError
 from ranker.model.batch import Packed
 from ranker.model.views import Reads
+from ranker.scoring.measured import measured
 from ranker.scoring.readers import Reader
 
 DEFAULT: Final = {"cpu": 2_048, "cuda": 131_072}
@@ -54,27 +48,14 @@ class Probe(NamedTuple):
 
 
 def learned_budget(probe: Probe) -> int:
-    """The tokens of a batch at which this reader is fastest here; it is measured where it is not known yet.
-
-    Where the answer cannot be written it is measured again the next time.
-    """
-    path = cache_folder() / "budgets" / f"{_key(probe.kind, probe.device)}.json"
-    known = _known(path, probe.device)
-    if known is not None:
-        return known
-    best = fastest(lambda tokens: _seconds(probe, tokens), probe.device)
-    with suppress(OutputError), written(path, force=True) as beside:
-        beside.write_text(json.dumps({"kind": probe.kind, "tokens": best}) + "\n")
-    return best
-
-
-def _known(path: Path, device: torch.device) -> int | None:
-    """What was written before, if it is one of the sizes that are tried."""
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        tokens = json.loads(path.read_text(encoding="utf-8"))["tokens"]
-        if tokens in (*_TRIED[device.type], DEFAULT[device.type]):
-            return int(tokens)
-    return None
+    """The tokens of a batch at which this reader is fastest here; it is measured where it is not known yet."""
+    device = probe.device
+    machine = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    )
+    facts = (machine, device.type, torch.get_num_threads(), torch.__version__, probe.kind)
+    sizes = (*_TRIED[device.type], DEFAULT[device.type])
+    return measured("batch", facts, lambda: fastest(lambda tokens: _seconds(probe, tokens), device), sizes)
 
 
 def fastest(seconds: Callable[[int], float], device: torch.device) -> int:
@@ -116,12 +97,3 @@ def _twice_fits(device: torch.device) -> bool:
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return 2 * torch.cuda.max_memory_allocated(device) < _MOST_OF_FREE_MEMORY * free
-
-
-def _key(kind: str, device: torch.device) -> str:
-    """Names the machine, torch and the kind."""
-    machine = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    )
-    facts = (machine, device.type, torch.get_num_threads(), torch.__version__, kind)
-    return hashlib.sha256("|".join(map(str, facts)).encode()).hexdigest()[:24]

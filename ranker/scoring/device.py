@@ -10,8 +10,13 @@ from collections.abc import Iterator
 import torch
 
 from ranker.errors import SetupError
+from ranker.scoring.kernels import has_bf16_instructions, instruction_set, kernels
+from ranker.scoring.measured import measured
 
 _WIDE = 1_024
+
+CLEARLY = 1.2
+"""One precision is faster than another by this factor or not at all: timings are noisy."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -30,12 +35,10 @@ def choose_precision(name: str, device: torch.device) -> str:
 
     Raises: SetupError for one that the device does not compute in.
     """
-    alone = {"fp16": "cuda", "int8": "cpu"}.get(name, device.type)
-    if alone != device.type:
-        raise SetupError(f"--precision {name}: is for {alone} devices alone, but this one is {device.type}.")
-    if name != "auto":
-        return name
-    return "bf16" if _computes_bf16(device) else "float32"
+    if name == "auto":
+        name = "bf16" if _bf16_is_faster(device) else "float32"
+    kernels(name, device.type)
+    return name
 
 
 def name_of_device(device: torch.device) -> str:
@@ -70,7 +73,16 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _computes_bf16(device: torch.device) -> bool:
+def _bf16_is_faster(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16, and on a CPU a measurement finds them faster."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    if not has_bf16_instructions():
+        return False
+    facts = (instruction_set(), platform.processor(), torch.get_num_threads(), torch.__version__)
+    return bool(measured("bf16", facts, lambda: int(_ratio(device) > CLEARLY), (0, 1)))
+
+
+def _ratio(device: torch.device) -> float:
+    """How many times as fast as in float32 products are in bf16."""
+    return products_per_second(torch.bfloat16, device) / products_per_second(torch.float32, device)

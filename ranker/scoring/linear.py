@@ -35,14 +35,25 @@ class Prepacked:
 class Quantized:
     """oneDNN's in int8: each row of the weights has a scale of its own, and so has each token. On CPUs alone."""
 
-    dtype = torch.bfloat16
-
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype, weight_bits: int) -> None:
+        self.dtype, self._weight_bits = dtype, weight_bits
         self._scratch = _Scratch()
 
     def __call__(self, weight: Tensor, bias: Tensor, activation: str) -> Linear:
-        """A map from and to bfloat16."""
-        return _Quantized(weight.float(), bias.float(), activation, self._scratch)
+        """A map from and to ``dtype``, bfloat16 or float32."""
+        return _Quantized(weight.float(), bias.float(), activation, self)
+
+    def quantized(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """A matrix in so many bits, and the scale of each row.
+
+        Shape: (out, in) to (out, in), int8, and (out,), float32.
+        """
+        scales = weight.abs().amax(dim=1).clamp_min(1e-12) / (2 ** (self._weight_bits - 1) - 1)
+        return (weight / scales.unsqueeze(1)).round().to(torch.int8), scales
+
+    def scratch(self, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """Room that maps use in turn."""
+        return self._scratch(like, dtype)
 
 
 class _Scratch:
@@ -91,26 +102,26 @@ class _Prepacked:
 
 
 class _Quantized:
-    def __init__(self, weight: Tensor, bias: Tensor, activation: str, scratch: _Scratch) -> None:
-        scales = weight.abs().amax(dim=1).clamp_min(1e-12) / 127.0
-        whole = (weight / scales.unsqueeze(1)).round().to(torch.int8)
+    def __init__(self, weight: Tensor, bias: Tensor, activation: str, shared: Quantized) -> None:
+        whole, scales = shared.quantized(weight)
         self._weight = torch.ops.onednn.qlinear_prepack(whole, [_TYPICAL_TOKENS, weight.shape[1]])
         self._scales, self._zeros = scales, torch.zeros(len(scales), dtype=torch.int64)
         self._bias = bias
         self._activation = _IN_PLACE.get(activation) or _activation(activation)
-        self._scratch = scratch
+        self._shared = shared
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        return self._activation(self._product(inputs).add_(self._bias)).to(torch.bfloat16)
+        return self._activation(self._product(inputs).add_(self._bias)).to(self._shared.dtype)
 
     def onto(self, inputs: Tensor, residual: Tensor) -> Tensor:
-        return self._product(inputs).add_(self._bias).add_(residual).to(torch.bfloat16)
+        return self._product(inputs).add_(self._bias).add_(residual).to(self._shared.dtype)
 
     def _product(self, inputs: Tensor) -> Tensor:
         """In float32; a token's scale is its own, so that nothing depends on what stands beside it."""
+        scratch = self._shared.scratch
         scales = self._largest(inputs).clamp_min_(1e-12).div_(127.0)
-        signed = self._scratch(inputs, torch.int8)
-        signed.copy_(self._scratch(inputs, torch.float32).copy_(inputs).mul_(scales.reciprocal()).round_())
+        signed = scratch(inputs, torch.int8)
+        signed.copy_(scratch(inputs, torch.float32).copy_(inputs).mul_(scales.reciprocal()).round_())
         # flips the highest bit: the unsigned byte that is 128 more
         unsigned = signed.bitwise_xor_(-_ZERO).view(torch.uint8)
         made: Tensor = torch.ops.onednn.qlinear_pointwise(
@@ -119,14 +130,18 @@ class _Quantized:
         return made.mul_(scales)
 
     def _largest(self, inputs: Tensor) -> Tensor:
-        """Of each token, without its sign: bfloat16 numbers of one sign have the order of their bits.
+        """Of each token, without its sign: floating-point numbers of one sign have the order of their bits.
 
         Shape: (tokens, 1), float32.
         """
-        bits = self._scratch(inputs, torch.int16)
-        torch.bitwise_and(inputs.view(torch.int16), 0x7FFF, out=bits)
-        return bits.amax(dim=1, keepdim=True).view(torch.bfloat16).float()
+        whole, unsigned = _BITS[inputs.dtype]
+        bits = self._shared.scratch(inputs, whole)
+        torch.bitwise_and(inputs.view(whole), unsigned, out=bits)
+        return bits.amax(dim=1, keepdim=True).view(inputs.dtype).float()
 
+
+_BITS = {torch.bfloat16: (torch.int16, 0x7FFF), torch.float32: (torch.int32, 0x7FFF_FFFF)}
+"""A whole number as wide as a floating-point one, and its bits beside the sign."""
 
 _ZERO = 128
 """What 0 is among unsigned bytes: oneDNN's products of signed ones are not the fast ones."""

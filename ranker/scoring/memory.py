@@ -131,7 +131,14 @@ def distinct(keys: Keys) -> tuple[Rows, Rows]:
 
 def fingerprint(scorer: "Scorer") -> str:
     """Names all that a score depends on, beside the texts."""
-    facts = (__version__, scorer.model.digest(), scorer.reading.digest, scorer.precision, scorer.device_type)
+    facts = (
+        __version__,
+        scorer.model.digest(),
+        scorer.reading.digest,
+        scorer.precision,
+        scorer.device_type,
+        scorer.kernels,
+    )
     return hashlib.sha256("|".join(facts).encode()).hexdigest()[:24]
 
 

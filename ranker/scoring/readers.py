@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from ranker.errors import ModelError
+from ranker.model.backbone import FAMILY
 from ranker.model.batch import Packed, TokenBatch, padded
 from ranker.model.encoder import Encoder
-from ranker.model.packed import FAMILY, MakeLinear, PackedBatch, PackedEncoder
+from ranker.model.packed import MakeLinear, PackedBatch, PackedEncoder
 from ranker.model.views import Reads, Views
 from ranker.scoring.device import running_in
+from ranker.scoring.kernels import has_bf16_instructions, kernels
 from ranker.scoring.linear import Plain, Prepacked, Quantized
 
 
@@ -130,8 +132,9 @@ def packs(encoder: Encoder, reads: Reads) -> bool:
 
 
 def _linear(device: torch.device, precision: str) -> MakeLinear:
-    if precision == "int8":
-        return Quantized()
+    used = kernels(precision, device.type)
+    if used.weight_bits:
+        # without instructions for bf16, going there and back costs more than the memory it saves
+        return Quantized(torch.bfloat16 if has_bf16_instructions() else torch.float32, used.weight_bits)
     dtype = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    prepacks = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return Prepacked(dtype) if prepacks else Plain(dtype)
+    return Prepacked(dtype) if used.prepacked else Plain(dtype)

@@ -17,6 +17,7 @@ from ranker.model.views import LAST, Reads
 from ranker.scoring import assembly
 from ranker.scoring.budget import DEFAULT, WORTH_PROBING, Probe, learned_budget
 from ranker.scoring.device import choose_device, choose_precision, name_of_device, running_in
+from ranker.scoring.kernels import kernels
 from ranker.scoring.memory import Recall, computed
 from ranker.scoring.overflow import Inputs, in_windows, one_each
 from ranker.scoring.overflow_config import CUT, Overflow
@@ -231,6 +232,11 @@ class Scorer:
     def device_name(self) -> str:
         """The kind of processor, or the GPU by name."""
         return name_of_device(self.device)
+
+    @property
+    def kernels(self) -> str:
+        """What computes the linear maps: scores of other kernels differ."""
+        return kernels(self.precision, self.device.type).name
 
     def at_work(self) -> AbstractContextManager[None]:
         """Without dropout, in the precision of the scorer."""

@@ -6,11 +6,12 @@ from typing import Final
 from ranker.errors import SetupError
 
 PRECISIONS: Final = {
-    "auto": "bf16 where the machine computes in it, else float32",
+    "auto": "bf16 where the machine has instructions for it and is measured to be faster in it, else float32",
     "float32": "single precision",
     "bf16": "the backbone in bfloat16, the head in float32",
     "fp16": "the same in half precision, on GPUs alone, and not to train in",
-    "int8": "products of 8-bit integers, on CPUs alone, for BERT's family and heads that read [CLS]; not to train in",
+    "int8": "exact sums of products of bytes, weights in 7 bits on CPUs without VNNI; on CPUs alone, for BERT's family "
+    "and heads that read [CLS]; not to train in",
 }
 
 DEVICES: Final = {"auto": "a CUDA device where there is one, else the CPU", "cpu": "the CPU", "cuda": "a CUDA device"}

@@ -70,6 +70,7 @@ def test_every_run_has_a_manifest_that_says_how_it_came_to_be(ranker, dataset, f
     assert manifest["pairs_per_second"] > 0
     assert 0 < manifest["padding"] < 0.5  # small batches are rounded up to what the CPU's products take
     assert manifest["precision"] in ("float32", "bf16")
+    assert manifest["kernels"].endswith(manifest["precision"])
     assert manifest["versions"]["torch"]
 
 

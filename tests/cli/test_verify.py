@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -51,6 +54,7 @@ def test_a_run_that_was_not_touched_is_what_its_manifest_says(ranker, make, tiny
     assert all(line.endswith("a rank by 0") for line in lines[8:])
 
 
+@pytest.mark.computes("bf16")
 def test_bf16_is_held_against_float32_too(ranker, make, tiny):
     lines = ranker("verify", make(tiny("bert", labels=1), "cross", "bf16")).out.splitlines()
     assert [line.partition(", ")[0] for line in lines[8:]] == ["bf16 again", "bf16 a pair at a time", "float32"]
@@ -256,3 +260,20 @@ def test_a_run_under_a_budget_is_verified_as_deep_as_it_was_scored(ranker, make,
 def test_a_run_that_is_not_there_is_one_sentence(ranker, tmp_path):
     path = tmp_path / "none.run"
     assert ranker("verify", path) == (1, "", f"Error: {path}: cannot be read: No such file or directory.\n")
+
+
+def test_a_run_in_a_precision_that_this_machine_does_not_compute_is_held_against_float32(make, tiny, tmp_path):
+    """A run of float32 that says bf16, read where the libraries have no more than AVX2."""
+    run = make(tiny("bert", labels=1))
+    path = run.with_name(f"{run.name}.json")
+    path.write_text(path.read_text().replace('"precision": "float32"', '"precision": "bf16"'))
+    fewer = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ranker", "verify", str(run)],
+        capture_output=True, text=True, env={**os.environ, **fewer}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("bf16: not computed again, but held against float32: --precision bf16: this processor (")
+    assert lines[-1].startswith("float32, 32 pairs: a score moves by ")
+    assert done.stderr == f"{run}: is what its manifest says.\n"

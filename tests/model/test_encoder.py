@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModel
 
 from ranker.errors import ModelError
-from ranker.model.backbone import BACKBONES, has_segments, longest_input, lowest_layers, pool, summary_pooling
+from ranker.model.backbone import BACKBONES, FAMILY, has_segments, longest_input, lowest_layers, pool, summary_pooling
 from ranker.model.batch import MARKER, PASSAGE, QUERY, Input, TokenBatch, pad
 from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
@@ -218,3 +218,38 @@ def test_a_pair_is_summed_up_by_its_cls_but_where_modernbert_says_otherwise(tiny
     mean = AutoConfig.from_pretrained(tiny("modernbert", classifier_pooling="mean"))
     assert summary_pooling(mean) == "mean"
     assert {summary_pooling(AutoConfig.from_pretrained(tiny(name))) for name in BACKBONES} == {"cls"}
+
+
+@pytest.mark.parametrize("family", FAMILY)
+@pytest.mark.parametrize("mode", ["cross", "mult-int", "dual"])
+def test_of_the_last_layer_only_the_first_token_is_computed_with_the_same_answers_and_gradients(tiny, family, mode):
+    """Against the backbone as it comes, which computes the last layer for every token."""
+    model, batch = model_of(tiny(family), mode).eval(), batch_of(PAIRS)
+    every = model.encoder.backbone.config.num_hidden_layers
+    whole = model.encoder.backbone(**model.encoder._inputs(batch), output_hidden_states=True).hidden_states[1:]
+    if mode == "dual":
+        found, expected = model.encoder.apart(batch), whole[-1][:, 0]
+    else:
+        found = model.encoder.together(batch, model.head.reads).cls
+        expected = torch.stack([layer[:, 0] for layer in (whole if mode == "mult-int" else whole[-1:])], dim=1)
+    assert len(whole) == every
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    gradients = [
+        torch.autograd.grad(cls.square().sum(), _weights(model), allow_unused=True) for cls in (found, expected)
+    ]
+    assert sum(one is not None for one in gradients[0]) > 20
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def _weights(model):
+    return list(model.encoder.backbone.parameters())
+
+
+def test_the_last_layer_is_whole_again_afterwards_and_where_words_are_read(tiny):
+    model, batch = model_of(tiny(), "token-pool").eval(), batch_of(PAIRS)
+    with torch.inference_mode():
+        assert model.encoder.together(batch, model.head.reads).passage.abs().sum() > 0
+        model.encoder.together(batch, Reads("last"))
+        last = model.encoder.backbone(**model.encoder._inputs(batch)).last_hidden_state
+    assert last.shape == (*batch.ids.shape, WIDTH)

@@ -8,12 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranker.model.backbone import layers_of
+from ranker.model.backbone import FAMILY, layers_of
 from ranker.model.batch import Input, Packed, pad
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
-from ranker.model.packed import FAMILY, Group, PackedBatch, PackedEncoder, groups_of
+from ranker.model.packed import Group, PackedBatch, PackedEncoder, groups_of
 from ranker.model.views import Reads
+from ranker.scoring.kernels import kernels
 from ranker.scoring.linear import Plain, Prepacked, Quantized
 from ranker.scoring.readers import PackedReader, PaddedReader, Tally, packs, reader_of
 
@@ -92,10 +93,24 @@ def test_an_input_is_read_as_if_it_were_alone(encoder, lengths, seed):
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+def exact_bits():
+    """Of int8's weights, as many as this machine adds up exactly."""
+    return kernels("int8", "cpu").weight_bits
+
+
 @pytest.mark.parametrize(
-    ("linear", "tolerance"), [(Plain(torch.bfloat16), 0.05), (Prepacked(torch.bfloat16), 0.05), (Quantized(), 0.1)]
+    ("linear", "tolerance"),
+    [
+        (lambda: Plain(torch.bfloat16), 0.05),
+        pytest.param(lambda: Prepacked(torch.bfloat16), 0.05, marks=pytest.mark.computes("bf16")),
+        *(
+            pytest.param(lambda dtype=dtype: Quantized(dtype, exact_bits()), 0.1, marks=pytest.mark.computes("int8"))
+            for dtype in (torch.bfloat16, torch.float32)
+        ),
+    ],
 )
 def test_a_coarser_precision_stays_near(encoder, linear, tolerance):
+    linear = linear()
     own, inputs = encoder(), inputs_of([33, 33, 20, 9])
     found = PackedEncoder(own.backbone, "cls", linear).summaries(PackedBatch.of(packed(inputs), CPU), False)
     truth = expected(own, inputs)

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
     monkeypatch.setenv("RANKER_CACHE", str(tmp_path))
-    return tmp_path / "budgets"
+    return tmp_path / "measured"
 
 
 @pytest.fixture
@@ -77,11 +77,11 @@ def test_a_budget_is_measured_once_and_remembered(scorer, cache, tried):
     assert len(tried) == 4
     learned_budget(probe._replace(kind="b"))
     assert len(tried) == 8
-    assert sorted(json.loads(path.read_text())["kind"] for path in cache.iterdir()) == ["a", "b"]
+    assert [json.loads(path.read_text()) for path in cache.iterdir()] == [{"kind": "batch", "answer": 8192}] * 2
 
 
 @pytest.mark.parametrize(
-    "text", ["", "xx", "{}", "[]", "null", '{"tokens": 0}', '{"tokens": -5}', '{"tokens": 1e308}', '{"tokens": "abc"}']
+    "text", ["", "xx", "{}", "[]", "null", '{"answer": 0}', '{"answer": true}', '{"answer": 1e308}', '{"answer": "a"}']
 )
 def test_what_was_not_remembered_well_is_measured_again(scorer, cache, tried, text):
     probe = probe_of(scorer())
@@ -102,7 +102,7 @@ def test_another_that_learned_it_at_the_same_time_is_no_reason_to_stop(scorer, c
 
     def meanwhile(_, tokens):
         for name in [path.name for path in cache.iterdir()] if cache.exists() else []:
-            (cache / name).write_text('{"tokens": 1024}')
+            (cache / name).write_text('{"answer": 1024}')
         return 1.0
 
     monkeypatch.setattr(budget, "_seconds", lambda _, tokens: 1.0)

@@ -135,7 +135,14 @@ def test_texts_are_known_by_what_they_say_wherever_they_stand(make):
 
 
 @pytest.mark.parametrize(
-    "change", [{"precision": "bf16"}, {"length": 23}, {"query_length": 11}, {"stopwords": "drop"}, {"markers": False}]
+    "change",
+    [
+        pytest.param({"precision": "bf16"}, marks=pytest.mark.computes("bf16")),
+        {"length": 23},
+        {"query_length": 11},
+        {"stopwords": "drop"},
+        {"markers": False},
+    ],
 )
 def test_another_setting_is_another_memory(make, change):
     first, second = make(), make(**change)

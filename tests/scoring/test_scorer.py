@@ -153,6 +153,7 @@ def test_progress_counts_every_pair_once(tiny):
     assert len(counts) > 1
 
 
+@pytest.mark.computes("bf16")
 def test_bfloat16_stays_near_float32_and_makes_no_ties(tiny):
     single, half = scores(scorer_of(tiny())), scores(scorer_of(tiny(), precision="bf16"))
     assert half == pytest.approx(single, abs=0.1)

@@ -237,7 +237,12 @@ def test_a_panel_takes_no_model_that_reads_apart(tiny):
 def test_a_precision_that_is_named_is_taken_and_the_cpu_is_where_it_is_asked_for():
     cpu = choose_device("cpu")
     assert cpu == torch.device("cpu")
-    assert [choose_precision(name, cpu) for name in ("float32", "bf16")] == ["float32", "bf16"]
+    assert choose_precision("float32", cpu) == "float32"
+
+
+@pytest.mark.parametrize("precision", [pytest.param(one, marks=pytest.mark.computes(one)) for one in ("bf16", "int8")])
+def test_a_coarser_precision_that_the_machine_computes_is_taken_where_it_is_named(precision):
+    assert choose_precision(precision, torch.device("cpu")) == precision
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)])
@@ -248,6 +253,7 @@ def test_matrices_multiply_in_the_precision_and_outside_it_as_ever(precision, dt
     assert (one @ one).dtype == torch.float32
 
 
+@pytest.mark.computes("int8")
 def test_int8_moves_a_score_little(model):
     exact, coarse = (scorer_of(model("cross"), precision=name) for name in ("float32", "int8"))
     truth, found = (scorer.scores(pairs_of(scorer), lambda _: None) for scorer in (exact, coarse))
@@ -261,11 +267,13 @@ def test_a_precision_is_refused_where_it_is_not_computed_in():
         choose_precision("int8", torch.device("cuda"))
 
 
+@pytest.mark.computes("int8")
 def test_int8_is_refused_where_nothing_is_packed(model):
     with pytest.raises(ModelError, match="--precision int8: is for BERT's family and heads that read"):
         scorer_of(model("term-trans"), precision="int8")
 
 
+@pytest.mark.computes("int8")
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "tanh", "relu"])
 def test_int8_knows_every_activation(tiny, activation):
     model = model_of(tiny("bert", hidden_act=activation))
@@ -273,6 +281,7 @@ def test_int8_knows_every_activation(tiny, activation):
     assert np.abs(plain - quantized).max() < 0.25 * plain.std() + 0.02
 
 
+@pytest.mark.computes("int8")
 def test_int8_scores_a_pair_alike_whatever_stands_beside_it(tiny):
     scorer = scorer_of(model_of(tiny()), precision="int8")
     alone = [float(scores(scorer, [row])[0]) for row in EVERY_PAIR]
@@ -286,6 +295,7 @@ def test_texts_without_any_token_are_scored(tiny, mode):
     assert found.shape == (3,)
 
 
+@pytest.mark.computes("int8")
 def test_int8_is_refused_before_anything_is_scored(tiny):
     with pytest.raises(ModelError, match="--precision int8: is for BERT's family"):
         scorer_of(model_of(tiny("distilbert")), precision="int8")

@@ -1,0 +1,27 @@
+"""Answers that are measured on a machine once, and remembered: what is fastest must not change from run to run."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from ranker.data.cache import cache_folder
+from ranker.data.files import written
+from ranker.errors import OutputError
+
+
+def measured(kind: str, facts: Iterable[object], measure: Callable[[], int], allowed: Iterable[int]) -> int:
+    """What ``measure`` said when it was first asked for these facts, among the answers ``allowed``.
+
+    Where the answer cannot be written it is measured again the next time.
+    """
+    key = hashlib.sha256("|".join(map(str, facts)).encode()).hexdigest()[:24]
+    path = cache_folder() / "measured" / f"{kind}-{key}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        known = json.loads(path.read_text(encoding="utf-8"))["answer"]
+        if type(known) is int and known in allowed:
+            return known
+    answer = measure()
+    with suppress(OutputError), written(path, force=True) as beside:
+        beside.write_text(json.dumps({"kind": kind, "answer": answer}) + "\n", encoding="utf-8")
+    return answer
