@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from ranker.data.collection import Collection
@@ -22,6 +23,10 @@ os.environ["RANKER_CACHE"] = tempfile.mkdtemp(prefix="ranker-tests-")  # each pr
 atexit.register(shutil.rmtree, os.environ["RANKER_CACHE"], ignore_errors=True)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads that wait for each other
+
+# no test depends on how fast the machine is, or on what else it does
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _LONGEST = "test_the_commands_of_the_readme_run_as_printed"
 

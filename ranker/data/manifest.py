@@ -14,7 +14,17 @@ from ranker.data.files import digest, written
 from ranker.data.objects import read_object, shortened
 from ranker.errors import DataError
 
-_PACKAGES: Final = ("torch", "transformers", "tokenizers", "faiss-cpu", "faiss-gpu", "pyserini", "ir-measures", "numpy")
+_PACKAGES: Final = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "faiss-cpu",
+    "faiss-gpu",
+    "faiss-gpu-cu12",
+    "pyserini",
+    "ir-measures",
+    "numpy",
+)
 
 
 def manifest_path(run_path: Path) -> Path:

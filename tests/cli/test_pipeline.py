@@ -60,7 +60,7 @@ def test_from_passages_to_a_verdict(ranker, dataset, tiny, tmp_path):
 
 def test_every_run_has_a_manifest_that_says_how_it_came_to_be(ranker, dataset, first_run, cross, tmp_path):
     output = tmp_path / "cross.run"
-    said = rerank_with(ranker, dataset, part_of(first_run, tmp_path), cross, output)
+    said = rerank_with(ranker, dataset, part_of(first_run, tmp_path), cross, output, "--fresh")
     manifest = json.loads((tmp_path / "cross.run.json").read_text())
     assert said.status == 0, said.err
     assert manifest["command"].startswith("ranker rerank ")
