@@ -2,7 +2,7 @@
 # A GPU measured in one command: tests, packed beside padded scores, pairs per second beside sentence-transformers as a
 # share of the card's peak, and a training of `cross` and `dual`. It lies ready because a GPU is at hand for minutes.
 #
-#   python benchmarks/gpu.py pack DATA/qa PACK     where everything is installed: at most 64 MiB, to be carried along
+#   python benchmarks/gpu.py pack DATA/qa PACK     where everything is installed: one file of at most 60 MiB
 #   benchmarks/gpu.sh OUT [PACK] [--rehearse]      on the machine with the GPU: at most GPU_SECONDS, 480 if not given
 #   python benchmarks/gpu.py restore OUT PACK MODELS     afterwards, anywhere: the two models as directories
 #
