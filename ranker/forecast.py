@@ -86,15 +86,9 @@ class Countdown:
     """
 
     def __init__(self, expected: Mapping[str, float], on_moment: OnMoment) -> None:
-        self._expected, self._on_moment = expected, on_moment
-        self._ahead = dict(expected)
+        self._ahead, self._on_moment = dict(expected), on_moment
         self._started = time.monotonic()
-        on_moment(Moment("all", 0.0, self.total))
-
-    @property
-    def total(self) -> float:
-        """Seconds of all stages, as expected."""
-        return sum(self._expected.values())
+        on_moment(Moment("all", 0.0, sum(expected.values())))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[float], None]]:

@@ -23,7 +23,7 @@ from ranker.limits import DEFAULT_MEASURES
 from ranker.model.backbone import layers_of
 from ranker.model.config import PlainConfig, RankerConfig
 from ranker.model.loading import create_model, load_model
-from ranker.reranking import candidates, check_depth, rescored
+from ranker.reranking import check_depth, rerank
 from ranker.scoring.memory import Recall, Task, computed
 from ranker.scoring.overflow import Rows
 from ranker.scoring.pairs import Cut
@@ -209,7 +209,7 @@ class _Job:
     ) -> None:
         self.dataset, self.backbone, self.config, self.speed = dataset, backbone, config, speed
         started = time.monotonic()
-        found = bm25_run(dataset, ("train", "dev", "test"), config.depth)
+        found = bm25_run(dataset, ("train", "test"), config.depth)
         self.first_stage_seconds = time.monotonic() - started
         self.train = training_split(dataset, "train", found)
         self.test = judged(dataset, "test", found)
@@ -235,11 +235,11 @@ class _Job:
         advance: Callable[[float], None],
         recall: Recall = computed,
     ) -> Arm:
-        started, depth = time.monotonic(), self.config.depth
-        inputs = candidates(scorer, self.first_stage, self.test.queries, self.dataset.collection, depth)
-        done = rescored(scorer, self.first_stage, inputs, depth, counted(advance, len(inputs)), recall)
-        run = Run(name, done.run.rankings)
-        return Arm(run, scorer, done.pairs, time.monotonic() - started, done.cut, trained)
+        started, run = time.monotonic(), self.first_stage
+        more = counted(advance, run.hits)
+        done = rerank(scorer, run, self.test.queries, self.dataset.collection, self.config.depth, more, recall)
+        seconds = time.monotonic() - started
+        return Arm(Run(name, done.run.rankings), scorer, done.pairs, seconds, done.cut, trained)
 
     def dual_arms(self, dual: str, faiss: str) -> dict[str, Arm]:
         """The tuned dual encoder, which reads each passage once: reranking, and searching the whole collection."""
@@ -249,6 +249,7 @@ class _Job:
             folder = Path(name)
             more = counted(advance, len(collection))
             cut = encode_collection(scorer, collection, folder, more, folder / "left")
+            encoding = time.monotonic() - started
             build_faiss(folder, scorer.model.width, DenseConfig())
             index = open_faiss(folder, DenseConfig())
             queries = scorer.queries(query.text for query in self.test.queries.values())
@@ -257,6 +258,8 @@ class _Job:
             vectors = read_vectors(folder, scorer.model.width)
             known = _Vectors(vectors[[collection.number(doc_id) for doc_id in _passages(self.first_stage)]])
             reranked = self.reranked(dual, scorer, trained, lambda _: None, known)
+            # its passages were encoded for the search, but a reranking costs that too
+            reranked = reranked._replace(seconds=encoding + reranked.seconds)
         cut = replace(cut, queries=int((queries.lost > 0).sum()))
         return {dual: reranked, faiss: Arm(replace(run, name=faiss), scorer, 0, seconds, cut, None)}
 

@@ -116,15 +116,23 @@ def _check_overflow(scorer: Scorer, pairs: Pairs, query_ids: Sequence[str], doc_
 
 
 def rerank(
-    scorer: Scorer, run: Run, queries: Mapping[str, Query], collection: Collection, depth: int, advance: Advance
+    scorer: Scorer,
+    run: Run,
+    queries: Mapping[str, Query],
+    collection: Collection,
+    depth: int,
+    advance: Advance,
+    recall: Recall = computed,
 ) -> Reranked:
     """The run with the first ``depth`` passages of each ranking in the model's order, the others as they were beneath.
+
+    ``recall`` may know of some scores from before.
 
     Raises: DataError for a depth outside its bounds, and a run of other queries or passages.
     """
     check_depth(depth)
     check_run(run, queries, collection, depth)
-    return rescored(scorer, run, candidates(scorer, run, queries, collection, depth), depth, advance)
+    return rescored(scorer, run, candidates(scorer, run, queries, collection, depth), depth, advance, recall)
 
 
 def rescored(

@@ -110,10 +110,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test that is about a precision runs where the machine computes in it, and says elsewhere why it does not."""
-    from ranker.errors import SetupError
-    from ranker.scoring.kernels import kernels
-
     for marker in item.iter_markers("computes"):
+        from ranker.errors import SetupError
+        from ranker.scoring.kernels import kernels
+
         try:
             kernels(marker.args[0], "cpu")
         except SetupError as error:

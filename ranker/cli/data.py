@@ -210,8 +210,9 @@ def retrieve_command(
     data = open_dataset(dataset)
     queries = data.queries(split)
     started = time.monotonic()
-    search = {"bm25": _search_bm25, "dense": _search_dense}[index_kind(index_path)]
-    speed = checked_speed(context) if index_kind(index_path) == "dense" else settings_of(context, Speed)
+    kind = index_kind(index_path)
+    search = {"bm25": _search_bm25, "dense": _search_dense}[kind]
+    speed = checked_speed(context) if kind == "dense" else settings_of(context, Speed)
     with progress("retrieve", len(queries), "query") as advance:
         run, facts = search(_Retrieval(data, queries, index_path, depth, source, trust_remote_code, speed, advance))
     seconds = time.monotonic() - started

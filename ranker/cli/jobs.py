@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("reproduce")
-@click.option(
-    "--dataset", "name", default="almanac", show_default=True, help="The DATASET; it needs train, dev and test."
-)
+@click.option("--dataset", "name", default="almanac", show_default=True, help="The DATASET; it needs train and test.")
 @click.option("--model", "backbone", default="offline", show_default=True, help="The backbone of every arm.")
 @trust_option
 @click.option("--seed", default=1, show_default=True, help="Seed of new heads, groups and dropout.")

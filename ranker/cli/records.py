@@ -162,7 +162,7 @@ def countdown() -> Iterator[Callable[[Moment], None]]:
         def on_moment(moment: Moment) -> None:
             nonlocal doing
             left = _told_time(moment.left)
-            if not moment.spent:
+            if not doing:
                 say(f"This will take about {_told_time(moment.left)} here, by a probe.")
             elif bar.disable and moment.doing != doing:
                 say(f"{moment.doing}: about {left} left.")

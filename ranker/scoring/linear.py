@@ -37,7 +37,7 @@ class Quantized:
 
     def __init__(self, dtype: torch.dtype, weight_bits: int) -> None:
         self.dtype, self._weight_bits = dtype, weight_bits
-        self._scratch = _Scratch()
+        self.scratch = _Scratch()
 
     def __call__(self, weight: Tensor, bias: Tensor, activation: str) -> Linear:
         """A map from and to ``dtype``, bfloat16 or float32."""
@@ -50,10 +50,6 @@ class Quantized:
         """
         scales = weight.abs().amax(dim=1).clamp_min(1e-12) / (2 ** (self._weight_bits - 1) - 1)
         return (weight / scales.unsqueeze(1)).round().to(torch.int8), scales
-
-    def scratch(self, like: Tensor, dtype: torch.dtype) -> Tensor:
-        """Room that maps use in turn."""
-        return self._scratch(like, dtype)
 
 
 class _Scratch:
