@@ -214,7 +214,7 @@ def run_machine(session: Session) -> dict[str, Any]:
 
 
 def run_tests(session: Session) -> dict[str, Any]:
-    """``pytest -m gpu`` on the files that have such tests; on a CPU on those alone that are skipped there."""
+    """``pytest -m gpu`` on the files that have such tests; a rehearsal, where all are skipped, asks for one file's."""
     every = sorted((ROOT / "tests").rglob("test_*.py"))
     marked = [path for path in every if "pytest.mark.gpu" in path.read_text(encoding="utf-8")]
     files = [str(path) for path in marked if not session.rehearse or path.parent.name == "gpu"]

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 # a shell starts jobs in the background with Ctrl-C ignored, and what these start inherits that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-os.environ["RANKER_CACHE"] = tempfile.mkdtemp(prefix="ranker-tests-")  # each process that runs tests has its own
-atexit.register(shutil.rmtree, os.environ["RANKER_CACHE"], ignore_errors=True)
+if "PYTEST_XDIST_WORKER" not in os.environ:  # the processes that run tests share the cache of the one that started them
+    os.environ["RANKER_CACHE"] = tempfile.mkdtemp(prefix="ranker-tests-")
+    atexit.register(shutil.rmtree, os.environ["RANKER_CACHE"], ignore_errors=True)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads that wait for each other
 
@@ -109,7 +110,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test that is about a precision runs where the machine computes in it, and says elsewhere why it does not."""
+    """A test that needs a GPU, or a precision, runs where there is one, and says elsewhere why it does not."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("torch finds no CUDA device on this machine")
     for marker in item.iter_markers("computes"):
         from ranker.errors import SetupError
         from ranker.scoring.kernels import kernels

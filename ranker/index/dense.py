@@ -87,7 +87,11 @@ def empty_faiss(config: DenseConfig, width: int, passages: int) -> Any:  # noqa:
     """
     faiss = _faiss()
     with _refusing(config, passages):
-        return faiss.index_factory(width, factory_string(config.faiss, passages, width), faiss.METRIC_INNER_PRODUCT)
+        index = faiss.index_factory(width, factory_string(config.faiss, passages, width), faiss.METRIC_INNER_PRODUCT)
+    codes = _innermost(index)
+    if hasattr(codes, "do_polysemous_training"):
+        codes.do_polysemous_training = False  # orders codes for a filter that is never used, for seconds a subspace
+    return index
 
 
 @contextmanager
@@ -144,15 +148,21 @@ def open_faiss(folder: Path, config: DenseConfig) -> DenseIndex:
 
 
 def _look_as_far_as(config: DenseConfig, index: Any) -> None:  # noqa: ANN401
-    """Sets what decides the recall of approximate search, behind whatever transforms the vectors first."""
-    faiss = _faiss()
-    inner = faiss.downcast_index(index)
-    while hasattr(inner, "index"):
-        inner = faiss.downcast_index(inner.index)
+    """Sets what decides the recall of approximate search."""
+    inner = _innermost(index)
     if hasattr(inner, "nprobe"):
         inner.nprobe = config.nprobe
     if hasattr(inner, "hnsw"):
         inner.hnsw.efSearch = config.ef_search
+
+
+def _innermost(index: Any) -> Any:  # noqa: ANN401
+    """What searches, behind whatever transforms the vectors first."""
+    faiss = _faiss()
+    inner = faiss.downcast_index(index)
+    while hasattr(inner, "index"):
+        inner = faiss.downcast_index(inner.index)
+    return inner
 
 
 def faiss_threads() -> int:

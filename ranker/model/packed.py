@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # torch's own name for it
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.attention.varlen import varlen_attn
 
 from ranker.model.backbone import BACKBONES
 from ranker.model.batch import Packed
@@ -199,6 +198,8 @@ def _attended(queries: Tensor, keys: Tensor, values: Tensor, batch: PackedBatch,
     queries with all heads end to end, (ROWS or FIRSTS, H); 0 in rows of no input.
     """
     if queries.is_cuda and queries.dtype != torch.float32:
+        from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  # takes seconds to import
+
         steps = torch.arange(len(batch.ends), dtype=torch.int32, device=queries.device) if alone else batch.ends
         most = 1 if alone else batch.longest
         joined: Any = varlen_attn(queries, keys, values, steps, batch.ends, most, batch.longest)
