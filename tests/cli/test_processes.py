@@ -79,6 +79,7 @@ def record_of(folder):
     return json.loads((folder / "training.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_and_launched_again_has_the_losses_of_one_process(ranker, start, words, tmp_path):
     words += ["--mode", "cross", "--epochs", 20, "--checkpoint-minutes", 0]
     assert ranker(*words, "-o", tmp_path / "one").status == 0
@@ -99,6 +100,7 @@ def test_a_training_that_is_killed_and_launched_again_has_the_losses_of_one_proc
     assert not state.parent.exists()
 
 
+@pytest.mark.slow
 def test_the_first_process_alone_writes_the_model(ranker, start, second_says, words, tmp_path):
     words += ["--mode", "mult-int", "--frozen", "--epochs", 2, "--dev", "none"]
     assert ranker(*words, "-o", tmp_path / "one").status == 0

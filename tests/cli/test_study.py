@@ -256,6 +256,7 @@ def test_models_without_a_whole_record_are_refused(ranker, dataset, tiny, shelf,
     assert said.err.splitlines()[-1] == (f"Error: {path}: does not say how the training went; remove {path.parent}.")
 
 
+@pytest.mark.slow
 def test_a_study_killed_while_it_trains_ends_as_if_it_had_not_been(ranker, dataset, tiny, tmp_path):
     words = ("--mode", "cross", "--tuning", "fine-tuned", "--seed", 1, "--steps-each", 120, "--checkpoint-minutes", 0)
     backbone = ("--model", str(tiny()))
