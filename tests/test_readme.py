@@ -71,6 +71,7 @@ def test_the_commands_of_the_readme_run_as_printed(part_of_pydoc, monkeypatch, c
     for line in commands():
         shorter = re.sub(r"--(max-minutes|minutes-each) \d+", r"--\1 0.02", line)
         shorter = re.sub(r"--(negative-depth|depth) 20\b", r"--\1 4", shorter)
+        shorter = shorter.replace("--length 128", "--length 80").replace("size=200", "size=100")
         monkeypatch.setattr("sys.argv", shlex.split(shorter))
         main()
     assert 100 < part_of_pydoc < 200
