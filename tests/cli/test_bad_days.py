@@ -3,11 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from forked import Forked
 
 pytest.importorskip("faiss", reason="the extra 'cpu' is not installed")
 
@@ -130,22 +130,21 @@ main()
 
 
 @pytest.fixture
-def builder(dataset, tiny, tmp_path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+def builder(dataset, tiny, tmp_path) -> Iterator[Callable[[str], Forked]]:
     """A process in the middle of building ``tmp_path / "index"``."""
     processes = []
 
-    def start(kind: str) -> subprocess.Popen[str]:
+    def start(kind: str) -> Forked:
         words = ["index", str(dataset), "--kind", kind, "--model", str(tiny()), "-o", str(tmp_path / "index")]
-        process = subprocess.Popen([sys.executable, "-c", BUILDING, *words], stdout=subprocess.PIPE, text=True)
+        process = Forked(words, BUILDING)
         processes.append(process)
-        assert process.stdout is not None
         assert process.stdout.readline() == "building\n"
         return process
 
     yield start
     for process in processes:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 @pytest.mark.parametrize("kind", ["bm25", "dense"])
@@ -246,13 +245,11 @@ def test_a_faiss_file_that_lacks_its_last_bytes_is_noticed(dataset, tiny, tmp_pa
     Of the last few FAISS says nothing when it writes to a path by itself.
     """
     words = ["index", str(dataset), "--kind", "dense", "--model", str(tiny()), "-o", str(tmp_path / "out" / "index")]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_ROOM, *words], capture_output=True, text=True, check=False,
-        env={**os.environ, "ROOM": str(size)},
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"Error: {tmp_path / 'out' / 'index'}: cannot be written: File too large; nothing")
-    assert done.stderr.count("\n") == 1
+    process = Forked(words, WITHOUT_ROOM, {**os.environ, "ROOM": str(size)})
+    said = process.communicate()[1]
+    assert process.returncode == 1
+    assert said.startswith(f"Error: {tmp_path / 'out' / 'index'}: cannot be written: File too large; nothing")
+    assert said.count("\n") == 1
     assert names(tmp_path / "out") == [".index.encoding"]
 
 

@@ -1,14 +1,12 @@
 """The whole line as typed, on a real Lucene index, a real FAISS index and a tiny BERT; and what can go wrong on it."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+from forked import Forked
 
 from ranker.data.trec import read_run
 from ranker.model.config import RankerConfig
@@ -246,8 +244,7 @@ def test_ctrl_c_leaves_nothing_half_written(dataset, cross, first_run, tmp_path)
         f" '--model', {str(cross)!r}, '-o', {str(output / 'a.run')!r}]\n"
         "main()\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-    assert process.stderr is not None
+    process = Forked([], code)
     assert process.stderr.readline() == "scoring\n"
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -303,12 +300,11 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(dataset, first_run, cros
         f" '--mode', 'cross', '--model', {str(cross)!r}, '-o', {str(output)!r}]\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ)
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"Error: {output}: ")
-    assert done.stderr.count("\n") == 1
+    process = Forked([], code)
+    said = process.communicate()[1]
+    assert process.returncode == 1
+    assert said.startswith(f"Error: {output}: ")
+    assert said.count("\n") == 1
     assert list(output.parent.iterdir()) == []
 
 

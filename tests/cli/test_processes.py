@@ -111,6 +111,7 @@ def test_the_first_process_alone_writes_the_model(ranker, start, second_says, wo
     assert said.count("no candidates for a split 'none', so no validation") == 1
 
 
+@pytest.mark.slow
 def test_processes_that_were_asked_for_different_things_do_not_train(start, second_says, words, tmp_path):
     words += ["--mode", "dual", "--seed", 1]
     process = start(TORCHRUN, ("--", second_says("--seed", 2)), *words, "-o", tmp_path / "two")

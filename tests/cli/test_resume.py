@@ -6,13 +6,12 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from forked import Forked
 
 PAIRS = 1_600
 
@@ -32,10 +31,9 @@ class Job(NamedTuple):
         """Bytes of scores on disk."""
         return sum(path.stat().st_size for path in self.cache.glob("scores/*/records"))
 
-    def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "ranker", "rerank", *self.words, "--output", str(self.output)]
-        environment = {**os.environ, "RANKER_CACHE": str(self.cache)}
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def start(self) -> Forked:
+        words = ["rerank", *self.words, "--output", self.output]
+        return Forked(words, env={**os.environ, "RANKER_CACHE": str(self.cache)})
 
     def finish(self) -> str:
         process = self.start()
@@ -129,9 +127,8 @@ class Training(NamedTuple):
     words: list[str]
     output: Path
 
-    def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "ranker", "train", *self.words, "--output", str(self.output)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def start(self) -> Forked:
+        return Forked(["train", *self.words, "--output", self.output])
 
     @property
     def state(self) -> Path:
@@ -218,8 +215,8 @@ def test_given_again_nothing_is_computed_but_with_fresh_all(ranker, words, tmp_p
 def test_fifty_dense_indexes_killed_at_any_moment_are_the_same_vectors(tiny, tmp_path):
     moments, words = random.Random(7), ["almanac:size=3000", "--kind", "dense", "--model", str(tiny())]
 
-    def index(output: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "ranker", "index", *words, "--output", str(output)])
+    def index(output: Path) -> Forked:
+        return Forked(["index", *words, "--output", output])
 
     started = time.monotonic()
     assert index(tmp_path / "whole").wait() == 0

@@ -1,14 +1,13 @@
 """The study on a dataset of forty passages and a tiny BERT: what it writes, what it says, and how it goes on."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 
 import pytest
+from forked import Forked
 from safetensors.torch import load_file, save_file
 
 from ranker.data.trec import read_run
@@ -262,12 +261,12 @@ def test_a_study_killed_while_it_trains_ends_as_if_it_had_not_been(ranker, datas
     backbone = ("--model", str(tiny()))
     assert study(ranker, dataset, tiny, tmp_path / "whole", *words, *backbone).status == 0
     command = [
-        sys.executable, "-m", "ranker", "study", str(dataset), "--depth", "5", "--negative-depth", "8",
+        "study", str(dataset), "--depth", "5", "--negative-depth", "8",
         "--length", "40", "--query-length", "12", "--negatives", "2", "--groups-per-step", "4", "--precision",
         "float32", "--output", str(tmp_path / "cut"), *map(str, words), *backbone,
     ]  # fmt: skip
     state = tmp_path / "cut" / ".cross.seed1.training" / "state.json"
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=dict(os.environ))
+    process = Forked(command)
     while not state.is_file() and process.poll() is None:
         time.sleep(0.002)
     process.kill()

@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from forked import RANKER, Forked
 
 PLACES = [f"{first}{second}" for first in ("north", "south", "east", "west") for second in ("port", "ham", "field")]
 THINGS = ["stone", "water", "river", "city", "capital"]
@@ -20,14 +20,14 @@ class Work(NamedTuple):
     name: str
     words: tuple[str, ...]
 
-    def start(self, output: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
-        words = [sys.executable, "-m", "ranker", *self.words, "--output", str(output), *more]
-        environment = {**os.environ, "RANKER_CACHE": str(cache)}
-        return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def start(self, output: Path, cache: Path, before: str = "") -> Forked:
+        """The command in a process of its own, after some lines of Python."""
+        words = [*self.words, "--output", str(output)]
+        return Forked(words, before + RANKER, {**os.environ, "RANKER_CACHE": str(cache)})
 
-    def run(self, output: Path, cache: Path, *more: str) -> tuple[int, str]:
+    def run(self, output: Path, cache: Path, before: str = "") -> tuple[int, str]:
         """Exit status and what was said on stderr."""
-        process = self.start(output, cache, *more)
+        process = self.start(output, cache, before)
         said = process.communicate(timeout=300)[1]
         return process.returncode, said
 
@@ -110,22 +110,3 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield mount
     for folder in mounted:
         subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@pytest.fixture
-def jumping_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Lets ``time.time`` of the processes started from now on jump by so many seconds at every look."""
-
-    def jump(seconds: float) -> None:
-        (tmp_path / "sitecustomize.py").write_text(
-            "import time\n"
-            "true, looks = time.time, [0]\n"
-            "def jumping():\n"
-            "    looks[0] += 1\n"
-            f"    return true() + {seconds} * looks[0]\n"
-            "time.time = jumping\n"
-        )
-        paths = (str(tmp_path), os.environ.get("PYTHONPATH", ""))
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-
-    return jump

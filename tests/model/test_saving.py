@@ -1,11 +1,10 @@
 """A library's word for a full disk is the system's."""
 
 import errno
-import subprocess
-import sys
 
 import pytest
 import torch
+from forked import Forked
 from safetensors.torch import save_file
 
 from ranker.model.saving import failing_as_files_do
@@ -38,7 +37,5 @@ def test_weights_that_do_not_fit_are_an_error_of_the_disk(tiny, tmp_path):
         "except OSError as error:\n"
         "    print(error.errno)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tiny()), str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.stdout.split() == [str(errno.EFBIG)], done.stderr
+    out, said = Forked([tiny(), tmp_path], code).communicate()
+    assert out.split() == [str(errno.EFBIG)], said

@@ -1,11 +1,11 @@
 """Out of memory halves a batch and goes on; an input that does not fit alone is named."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
@@ -66,10 +66,10 @@ class Small:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
 def test_under_a_real_limit_the_scores_are_those_of_small_batches(tiny):
     folder = tiny("bert", labels=1, intermediate_size=2_048)
-    words = [sys.executable, "-c", UNDER_A_LIMIT, str(folder), "cross", str(300 * 2**20)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    failures, most, difference = done.stdout.split()
+    process = Forked([folder, "cross", 300 * 2**20], UNDER_A_LIMIT)
+    out, said = process.communicate()
+    assert process.returncode == 0, said
+    failures, most, difference = out.split()
     assert int(failures) >= 1
     assert int(most) < 1_000_000
     assert float(difference) < 1e-5

@@ -141,6 +141,7 @@ def test_an_error_of_one_process_ends_the_other_and_is_said_once(tiny, tmp_path)
     assert errors(done.stderr) == ["ranker.errors.TrainingError: the second process has no more colours."]
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_answer_is_not_waited_for_without_end(tiny, tmp_path):
     pytest.importorskip("accelerate", reason="the extra 'distributed' is not installed")
     started = time.monotonic()
