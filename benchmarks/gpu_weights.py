@@ -70,7 +70,9 @@ def restored(out: Path, pack: Path, models: Path) -> Iterator[Path]:
                 with safe_open(path, "pt") as shard:
                     facts = shard.metadata()
             weights |= {name: old[origin].float() for name, origin in json.loads(facts["same"]).items()}
-            shutil.copytree(start, models / mode, ignore=shutil.ignore_patterns(*RECORDS, "*.safetensors"))
+            (models / mode).mkdir(parents=True)
+            for path in start.glob("*token*"):
+                shutil.copy(path, models / mode)
             save_file(weights, models / mode / "model.safetensors", metadata={"format": "pt"})
             for record in RECORDS:
                 (models / mode / record).write_text(facts[record])

@@ -75,7 +75,7 @@ class ReproductionConfig:
 
     def reading(self, mode: str) -> RankerConfig:
         """How a model of a mode reads."""
-        return RankerConfig(mode, length=self.length, query_length=min(48, self.length // 2))
+        return RankerConfig(mode, "cls", length=self.length, query_length=min(48, self.length // 2))
 
     def training(self) -> TrainingConfig:
         """How every arm is trained; dev chooses nothing, since the last weights of a rate that fell are the best."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from ranker.cli.options import say_notes
 from ranker.cli.settings import checked_speed, settings_of, settings_options
 from ranker.errors import SetupError
 from ranker.limits import MAX_WORKERS
@@ -84,7 +85,7 @@ def open_scorer(context: click.Context, wanted: Wanted, cluster: Cluster | None,
 
     if cluster is None:
         speed = checked_speed(context)
-        return Scorer(load_model(*wanted), speed, overflow)
+        return Scorer(say_notes(load_model(*wanted)), speed, overflow)
     from ranker.cluster.remote import RemoteScorer
 
-    return RemoteScorer(load_model(*wanted), settings_of(context, Speed), cluster, overflow, wanted.trusted)
+    return RemoteScorer(say_notes(load_model(*wanted)), settings_of(context, Speed), cluster, overflow, wanted.trusted)

@@ -261,5 +261,5 @@ def _dual_encoder(source: str, settings: DenseSettings, trusted: bool, speed: Sp
     from ranker.model.loading import as_recorded, load_model
     from ranker.scoring.scorer import Scorer
 
-    plain = as_recorded(source, "dual", settings.pooling, settings.length)
+    plain = as_recorded(source, "dual", asdict(settings))
     return Scorer(load_model(source, "dual", plain, trusted), speed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.model_options import MODEL_HELP, mode_option, plain_options
-from ranker.cli.options import PATH, force_option, progress, say, shown, split_option, trust_option
+from ranker.cli.options import PATH, force_option, progress, say, say_notes, shown, split_option, trust_option
 from ranker.cli.settings import settings_of
 from ranker.errors import DataError
 from ranker.model.config import PlainConfig
@@ -91,9 +91,8 @@ def explain_command(
         raise click.UsageError("give a DATASET with --query-id and --doc-id, or --query and --passage without one")
     pair = _pair(dataset, str(given[0]), str(given[1]), split)
     # single precision: bf16 rounds away what one word changes
-    scorer = Scorer(
-        load_model(source, mode, settings_of(context, PlainConfig), trust_remote_code), Speed("float32", device)
-    )
+    model = say_notes(load_model(source, mode, settings_of(context, PlainConfig), trust_remote_code))
+    scorer = Scorer(model, Speed("float32", device))
     explanation = explain(scorer, pair, lambda total: progress("explain", total, "pair"))
     if output:
         with written(output, force) as beside:

@@ -8,16 +8,23 @@ from typing import Any, TypeVar
 import click
 
 from ranker.cli.settings import settings_options
-from ranker.model.config import MODES, PLAIN_POOLINGS, POOLINGS, SIMILARITIES, STOPWORDS, PlainConfig, RankerConfig
+from ranker.model.config import CHOSEN_POOLINGS, CHOSEN_SIMILARITIES, MODES, STOPWORDS, PlainConfig, RankerConfig
 from ranker.training.config import LOSSES, TrainingConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 MODEL_HELP = "A model directory, a hub name, or 'offline' for the embedded MiniLM."
+_APART = {
+    "pooling": "A text's vector, for models that read apart; several joined by +. "
+    + "; ".join(f"{name}: {meaning}" for name, meaning in CHOSEN_POOLINGS.items()),
+    "similarity": "How a model that reads apart compares two vectors. "
+    + "; ".join(f"{name}: {meaning}" for name, meaning in CHOSEN_SIMILARITIES.items()),
+    "query_prompt": "Text before every query, as in 'query: '; auto: as the model says",
+    "passage_prompt": "Text before every passage; auto: as the model says",
+}
 _READING = {
-    "pooling": "What a dual encoder takes for a text's vector: its first token's, or the mean of all",
-    "similarity": "How a dual encoder compares two vectors",
-    "query_length": "Tokens of a query that are read",
+    **_APART,
+    "query_length": "Tokens that a query has beside a passage that needs the rest, or of a query read apart",
     "length": "Tokens of a pair, or of a passage read apart, markers included",
     "frozen": "Leave the backbone as it is and train the head alone",
     "markers": "Put [CLS] and [SEP] in, as the backbone was trained",
@@ -42,13 +49,13 @@ _TRAINING = {
     "dropout": "Drop units as the backbone was trained to; without, a step is faster and overfits sooner",
 }
 _PLAIN = {
-    "pooling": "A text's vector, for models that read apart. "
-    + "; ".join(f"{name}: {meaning}" for name, meaning in PLAIN_POOLINGS.items()),
-    "length": "Tokens of a pair, or of a passage read apart, for a model that was not trained here; 0: 512, or as many "
-    "as it has positions for",
+    **_APART,
+    "query_length": "Tokens that a query has beside a passage that needs the rest, or of a query read apart; 0: as the "
+    "model says, else 64, and all of a query read apart",
+    "length": "Tokens of a pair, or of a passage read apart, for a model that was not trained here; 0: as the model "
+    "says, else 512, or as many as it has positions for",
 }
-_CHOICES = {"pooling": POOLINGS, "similarity": SIMILARITIES, "stopwords": STOPWORDS, "loss": LOSSES}
-_PLAIN_CHOICES = {"pooling": PLAIN_POOLINGS}
+_CHOICES = {"similarity": CHOSEN_SIMILARITIES, "stopwords": STOPWORDS, "loss": LOSSES}
 
 
 def mode_option(required: bool) -> Callable[[F], F]:
@@ -70,8 +77,8 @@ def checkpoint_option(command: F) -> F:
 
 
 def plain_options(command: F) -> F:
-    """``--pooling`` and ``--length``, for models that do not say how they are read."""
-    return settings_options(PlainConfig, _PLAIN, _PLAIN_CHOICES)(command)
+    """Options of how a model is read, instead of as it says itself."""
+    return settings_options(PlainConfig, _PLAIN, _CHOICES)(command)
 
 
 def reading_options(command: F) -> F:

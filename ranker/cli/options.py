@@ -15,6 +15,7 @@ from ranker.errors import DataError
 if TYPE_CHECKING:
     from ranker.data.records import Qrels
     from ranker.data.run import Ranking, Run
+    from ranker.model.reranker import Reranker
     from ranker.scoring.scorer import Advance
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -142,6 +143,13 @@ def seconds(_: click.Context, option: click.Parameter, value: str | None) -> flo
 def say(sentence: str) -> None:
     """One line on stderr, where progress goes."""
     click.echo(shown(sentence), err=True)
+
+
+def say_notes(model: Reranker) -> Reranker:
+    """Says what is worth knowing of how a model is read, and gives it back."""
+    for note in model.notes:
+        say(note)
+    return model
 
 
 def shown(text: str) -> str:

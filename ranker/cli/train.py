@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.model_options import MODEL_HELP, checkpoint_option, mode_option, reading_options, training_options
-from ranker.cli.options import PATH, claim, force_option, open_merged, output_option, say, trust_option
+from ranker.cli.options import PATH, claim, force_option, open_merged, output_option, say, say_notes, trust_option
 from ranker.cli.records import training_progress, training_record
 from ranker.cli.settings import checked_speed, settings_of, speed_options
 from ranker.errors import TrainingError
@@ -130,6 +130,8 @@ def train_command(
             found = open_merged(runs) if runs else bm25_run(data, splits, negative_depth)
         reads = settings_of(context, RankerConfig, {"mode": mode})
         model = create_model(reads, backbone, config.seed, trust_remote_code)
+        if team.leads:
+            say_notes(model)
         scorer = Scorer(model, speed)
         origin: dict[str, Any] = {
             "backbone": {"source": backbone, "sha256": model.digest()},

@@ -82,13 +82,11 @@ def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[Plai
     from ranker.model.loading import as_recorded, model_folder
     from ranker.verification import told
 
-    precision = told(run, manifest, "precision")
-    mode, pooling = (told(run, manifest, "model", name) for name in ("mode", "pooling"))
-    length = manifest["model"].get("length", 0)
+    precision, mode = told(run, manifest, "precision"), told(run, manifest, "model", "mode")
     model_folder(source)  # that there is no such model is not the manifest's fault
     try:
         overflow = Overflow(str(manifest.get("overflow", "cut")), manifest.get("stride", 0))
-        return as_recorded(source, mode, pooling, length), Speed(precision), overflow
+        return as_recorded(source, mode, manifest["model"]), Speed(precision), overflow
     except (ModelError, SetupError) as error:
         raise DataError(f"{run}: its manifest does not fit: {error}") from error
 

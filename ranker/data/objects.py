@@ -32,16 +32,25 @@ def read_object(path: Path, refusal: type[RankerError]) -> dict[str, Any]:
 
     Raises: ``refusal`` where there is none, or it is larger than ``MAX_SETTINGS_BYTES``.
     """
+    found = read_json(path, refusal)
+    if not isinstance(found, dict):
+        raise refusal(f"{path}: is a JSON {type(found).__name__}, expected an object.")
+    return found
+
+
+def read_json(path: Path, refusal: type[RankerError]) -> object:
+    """The one value of a file of settings.
+
+    Raises: ``refusal`` where there is none, or the file is larger than ``MAX_SETTINGS_BYTES``.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_SETTINGS_BYTES + 1)
         if len(data) > MAX_SETTINGS_BYTES:
             raise refusal(f"{path}: is larger than the {MAX_SETTINGS_BYTES} bytes allowed.")
-        found = DECODER.decode(data.decode())
+        found: object = DECODER.decode(data.decode())
     except (OSError, ValueError, RecursionError) as error:
         raise refusal(f"{path}: cannot be read as JSON: {reason(error)}.") from error
-    if not isinstance(found, dict):
-        raise refusal(f"{path}: is a JSON {type(found).__name__}, expected an object.")
     return found
 
 

@@ -51,21 +51,23 @@ def _received(weights: NDArray[np.float32], lengths: list[int]) -> NDArray[np.fl
 def _inputs(scorer: Scorer, pair: PairText) -> list[tuple[Input, list[Kind]]]:
     """What the model reads, each with the kinds of its tokens."""
     query, passage = scorer.queries([pair.query])[0], scorer.passages([pair.passage])[0]
-    kinds = [_text_kinds(scorer, pair.query), _text_kinds(scorer, pair.passage)]
+    kinds = [_text_kinds(scorer, scorer.read_query(pair.query)), _text_kinds(scorer, scorer.read_passage(pair.passage))]
     if not scorer.model.config.apart:
         joint = scorer.pair(query, passage)
-        return [(joint, _input_kinds(joint, kinds))]
+        return [(joint, _input_kinds(joint, kinds, scorer.template.keeps_end))]
     alone = [scorer.single(query), scorer.single(passage)]
-    return [(one, _input_kinds(one, [text])) for one, text in zip(alone, kinds, strict=True)]
+    return [(one, _input_kinds(one, [text], scorer.template.keeps_end)) for one, text in zip(alone, kinds, strict=True)]
 
 
-def _text_kinds(scorer: Scorer, text: str) -> list[Kind]:
-    read = scorer.read(text)
+def _text_kinds(scorer: Scorer, read: str) -> list[Kind]:
     encoded = scorer.model.tokenizer.backend_tokenizer.encode(read, add_special_tokens=False)
     return kinds_of(encoded.offsets, words_of(read))
 
 
-def _input_kinds(one: Input, texts: list[list[Kind]]) -> list[Kind]:
-    """Texts are cut at their ends, so the first kinds are those of the tokens that are read."""
-    remaining = [iter(text) for text in texts]
+def _input_kinds(one: Input, texts: list[list[Kind]], keeps_end: bool) -> list[Kind]:
+    """The kinds of the tokens that are read, which are the first or the last of their text."""
+    counts = [int((one.parts == QUERY + number).sum()) for number in range(len(texts))]
+    remaining = [
+        iter(text[len(text) - count :] if keeps_end else text) for text, count in zip(texts, counts, strict=True)
+    ]
     return ["marker" if part == MARKER else next(remaining[part - QUERY]) for part in one.parts.tolist()]

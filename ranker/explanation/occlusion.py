@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ranker.errors import ModelError
 from ranker.explanation.words import Word, without_word, words_of
+from ranker.model.batch import PASSAGE, QUERY
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Advance, Scorer
 
@@ -91,18 +92,24 @@ def occlude(
 def _scores(scorer: Scorer, texts: Sequence[PairText], watch: Watch) -> NDArray[np.float32]:
     """The score of each pair; pairs that the model reads alike have one."""
     pairs = as_ids(scorer, texts)
-    read = (pairs.passages.lengths + pairs.passages.lost)[pairs.rows[:, 1]] - scorer.lost(pairs)
     first: dict[tuple[bytes, bytes], int] = {}
-    kinds = [
-        first.setdefault((pairs.queries[query].tobytes(), pairs.passages[passage][:most].tobytes()), len(first))
-        for (query, passage), most in zip(pairs.rows.tolist(), read.tolist(), strict=True)
-    ]
+    kinds = [first.setdefault(_as_read(scorer, pairs, number), len(first)) for number in range(len(pairs.rows))]
     work = scorer.work(pairs.only(np.unique(kinds, return_index=True)[1]))
     # a model that reads apart tells how far it is after each portion alone
     size = _PORTION if scorer.model.config.apart else len(first)
     with watch(len(first)) as advance:
         portions = (np.arange(start, min(start + size, len(first))) for start in range(0, len(first), size))
         return np.concatenate([work.scores(portion, advance) for portion in portions])[kinds]
+
+
+def _as_read(scorer: Scorer, pairs: Pairs, number: int) -> tuple[bytes, bytes]:
+    """The ids of a pair's query and passage that the model reads."""
+    one = pairs.only(np.array([number]))
+    [(query, passage)] = one.rows
+    if scorer.model.config.apart or scorer.overflow.overflow == "windows":
+        return pairs.queries[query].tobytes(), pairs.passages[passage].tobytes()
+    read = scorer.pair(pairs.queries[query], pairs.passages[passage])
+    return read.ids[read.parts == QUERY].tobytes(), read.ids[read.parts == PASSAGE].tobytes()
 
 
 def as_ids(scorer: Scorer, pairs: Sequence[PairText]) -> Pairs:
@@ -124,7 +131,7 @@ def share_for_half(occlusion: Occlusion) -> float:
 def _occluded(scorer: Scorer, pair: PairText, parts: Sequence[Part]) -> Iterator[tuple[Part, Word, PairText]]:
     """Every word, and the pair without it; where the model does not read as far as the word, the pair as it is."""
     ids = as_ids(scorer, [pair])
-    lost = {"query": int(ids.queries.lost[0]), "passage": int(scorer.lost(ids)[0])}
+    lost = {"query": int(scorer.lost_of_queries(ids)[0]), "passage": int(scorer.lost(ids)[0])}
     for part in parts:
         text: str = getattr(pair, part)
         words = words_of(text)
@@ -134,10 +141,13 @@ def _occluded(scorer: Scorer, pair: PairText, parts: Sequence[Part]) -> Iterator
 
 
 def _reached(scorer: Scorer, text: str, words: Sequence[Word], lost: int) -> int:
-    """How many words begin before the tokens that are lost at the end of their text; rather a few too many."""
+    """How many words begin before the tokens that are lost at the end of their text; rather a few too many.
+
+    Of a text that loses its beginning all are taken.
+    """
 
     def is_lost(word: Word) -> bool:
         rest = scorer.passages([text[word.start :]])
         return int(rest.lengths[0] + rest.lost[0]) + _MARGIN <= lost
 
-    return bisect_left(words, True, key=is_lost) if lost else len(words)
+    return bisect_left(words, True, key=is_lost) if lost and not scorer.template.keeps_end else len(words)

@@ -32,7 +32,7 @@ def explain(scorer: Scorer, pair: PairText, watch: Watch = unwatched) -> Explana
         scorer.model.config.mode,
         occlusion,
         tuple(attention_mass(scorer, pair)),
-        scorer.cut(pairs).tokens + int(pairs.queries.lost.sum()),
+        int(scorer.lost(pairs).sum() + scorer.lost_of_queries(pairs).sum()),
     )
 
 

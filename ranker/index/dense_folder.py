@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from ranker.data.collection import Collection
 from ranker.data.dataset import Dataset
@@ -27,6 +28,9 @@ from ranker.index.store import Manifest, building, check_collection, read_manife
 from ranker.scoring.pairs import Cut
 from ranker.scoring.scorer import Advance, Scorer
 
+_READING: Final = ("pooling", "similarity", "query_prompt", "passage_prompt", "query_length", "length")
+"""Settings of a model that its index remembers, so that queries are read as its passages were."""
+
 
 @dataclass(frozen=True)
 class DenseSettings(DenseConfig, Recall):
@@ -38,6 +42,10 @@ class DenseSettings(DenseConfig, Recall):
     model: str = ""
     model_sha256: str = ""
     pooling: str = "cls"
+    similarity: str = "cosine"
+    query_prompt: str = ""
+    passage_prompt: str = ""
+    query_length: int = 0
     length: int = 0
     width: int = 0
     precision: str = "float32"
@@ -87,8 +95,7 @@ def _settings(scorer: Scorer, dataset: Dataset, config: DenseConfig, cut: Cut) -
         **asdict(config),
         model=scorer.model.source,
         model_sha256=scorer.model.digest(),
-        pooling=scorer.model.config.pooling,
-        length=scorer.model.config.length,
+        **{name: getattr(scorer.model.config, name) for name in _READING},
         width=scorer.model.width,
         precision=scorer.precision,
         passages_cut=cut.pairs,

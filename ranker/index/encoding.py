@@ -177,8 +177,10 @@ class _Chunks:
                 return
             self._doc_ids.writelines(f"{passage.doc_id}\n" for passage in chunk)
             numbers = np.arange(number * PASSAGES_AT_ONCE, number * PASSAGES_AT_ONCE + len(chunk))
-            contents = (passage.contents for passage in chunk)
-            texts = tokens.texts(numbers, scorer.room) if tokens else scorer.passages(contents)
+            if tokens:
+                texts = tokens.texts(numbers, scorer.room, scorer.template.keeps_end)
+            else:
+                texts = scorer.passages(passage.contents for passage in chunk)
             self.cut, self.lost = self.cut + int((texts.lost > 0).sum()), self.lost + int(texts.lost.sum())
             if number in self._parts:
                 self._advance(len(chunk))

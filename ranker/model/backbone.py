@@ -81,14 +81,37 @@ def summary_pooling(config: Any) -> str:  # noqa: ANN401
 
 
 def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """One vector per text from all its token vectors.
+    """One vector per text from all its token vectors; those of several poolings, joined by ``+``, end to end.
 
-    Shape: hidden (N, L, H), mask (N, L), result (N, H).
+    Shape: hidden (N, L, H), mask (N, L), result (N, H times the poolings).
     """
-    if pooling == "cls":
-        return hidden[:, 0]
-    kept = mask.unsqueeze(-1)
-    return hidden.masked_fill(~kept, 0.0).sum(dim=1) / kept.sum(dim=1)
+    vectors = [_POOLED[part](hidden, mask) for part in pooling.split("+")]
+    return vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=-1)
+
+
+def _sum(hidden: Tensor, mask: Tensor) -> Tensor:
+    return hidden.masked_fill(~mask.unsqueeze(-1), 0.0).sum(dim=1)
+
+
+def _count(mask: Tensor) -> Tensor:
+    """Shape: (N, L) to (N, 1)."""
+    return mask.sum(dim=1, keepdim=True)
+
+
+def _weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    weights = torch.arange(1, hidden.shape[1] + 1, device=hidden.device, dtype=hidden.dtype) * mask
+    return _sum(hidden * weights.unsqueeze(-1), mask) / weights.sum(dim=1, keepdim=True)
+
+
+_POOLED: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
+    "cls": lambda hidden, _: hidden[:, 0],
+    "mean": lambda hidden, mask: _sum(hidden, mask) / _count(mask),
+    "max": lambda hidden, mask: hidden.masked_fill(~mask.unsqueeze(-1), float("-inf")).amax(dim=1),
+    "mean-sqrt-len": lambda hidden, mask: _sum(hidden, mask) / _count(mask).sqrt(),
+    "weighted-mean": _weighted_mean,
+    "last": lambda hidden, mask: hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1],
+}
+"""Each of ``config.POOLINGS``. Shape: hidden (N, L, H), mask (N, L), result (N, H)."""
 
 
 def freeze(module: nn.Module) -> None:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError
@@ -26,12 +26,19 @@ MODES: Final = {
 }
 """Every mode, and what it does in one line."""
 
+AUTO: Final = "auto"
+"""What a setting says that is left to the model."""
+
 POOLINGS: Final = {
     "cls": "the vector of the first token",
-    "mean": "the mean over all tokens, as sentence-transformers' backbones are trained",
+    "mean": "the mean over all tokens",
+    "max": "the maximum over all tokens, number by number",
+    "mean-sqrt-len": "the sum over all tokens by the square root of their number",
+    "weighted-mean": "the mean over all tokens, each weighted by its position from 1",
+    "last": "the vector of the last token",
 }
 
-PLAIN_POOLINGS: Final = {"auto": "as a model was trained, of a plain encoder the first token's", **POOLINGS}
+CHOSEN_POOLINGS: Final = {AUTO: "as the model says; one that says nothing has cls", **POOLINGS}
 
 STOPWORDS: Final = {
     "keep": "every word is read",
@@ -45,8 +52,9 @@ SIMILARITIES: Final = {
     "dot": "inner product of the vectors as they are",
 }
 
+CHOSEN_SIMILARITIES: Final = {AUTO: "as the model says; one that says nothing has cosine", **SIMILARITIES}
 
-_CHOICES: Final = {"mode": MODES, "pooling": POOLINGS, "similarity": SIMILARITIES, "stopwords": STOPWORDS}
+_CHOICES: Final = {"mode": MODES, "similarity": CHOSEN_SIMILARITIES, "stopwords": STOPWORDS}
 
 
 @dataclass(frozen=True)
@@ -54,25 +62,35 @@ class RankerConfig:
     """How a model reads and scores.
 
     ``query_length`` and ``length`` are in tokens; ``length`` counts the whole pair and its markers for modes that read
-    together, and the passage with its markers for ``dual``.
-    Without ``markers`` no [CLS] or [SEP] is put in. Raises: ModelError for a value that is not allowed.
+    together, and the passage with its markers for ``dual``. A query read together with a passage has ``query_length``
+    tokens, and more where the passage leaves room; one that is read apart has no more, its markers included.
+    Several poolings, joined by ``+``, have their vectors end to end. Prompts stand before every query and passage.
+    ``label`` is the class whose log-odds are the score, empty where the model has one output. Without ``markers`` no
+    [CLS] or [SEP] is put in. What is "auto" is decided by the backbone when a model is made.
+    Raises: ModelError for a value that is not allowed.
     """
 
     mode: str
-    pooling: str = "cls"
-    similarity: str = "cosine"
+    pooling: str = AUTO
+    similarity: str = AUTO
     query_length: int = 64
     length: int = 256
     frozen: bool = False
     markers: bool = True
     stopwords: str = "keep"
+    query_prompt: str = AUTO
+    passage_prompt: str = AUTO
+    label: str = ""
 
     def __post_init__(self) -> None:
         """Refuses values that no model has."""
-        for key, allowed in _CHOICES.items():
-            value = getattr(self, key)
-            if not isinstance(value, str) or value not in allowed:
-                raise ModelError(f"{key} is {shortened(value)}, expected one of {', '.join(allowed)}.")
+        for key, names in _CHOICES.items():
+            chosen = getattr(self, key)
+            if not isinstance(chosen, str) or chosen not in names:
+                raise ModelError(f"{key} is {shortened(chosen)}, expected one of {', '.join(names)}.")
+        _check_pooling(self.pooling)
+        for key in ("query_prompt", "passage_prompt", "label"):
+            _check_text(key, getattr(self, key))
         for key in ("query_length", "length"):
             value = getattr(self, key)
             if type(value) is not int or not MIN_TOKENS <= value <= MAX_TOKENS:
@@ -80,8 +98,9 @@ class RankerConfig:
         for key in ("frozen", "markers"):
             if type(getattr(self, key)) is not bool:
                 raise ModelError(f"{key} is {shortened(getattr(self, key))}, expected true or false.")
-        if self.query_length >= self.length:
-            raise ModelError(f"query_length is {self.query_length}, expected less than the length of {self.length}.")
+        if self.query_length > self.length - (not self.apart):
+            allowed = f"{'at most' if self.apart else 'less than'} the length of {self.length}"
+            raise ModelError(f"query_length is {self.query_length}, expected {allowed}.")
 
     @property
     def apart(self) -> bool:
@@ -91,28 +110,59 @@ class RankerConfig:
 
 @dataclass(frozen=True)
 class PlainConfig:
-    """How a model is read that does not say it itself: a plain encoder, or as for ``length`` a stock classifier.
+    """How a model is read otherwise than it says itself, or than a model is read that says nothing.
 
-    The ``pooling`` is of a plain encoder, "auto" its first token's vector; a model that says its own has no other.
-    A ``length`` of 0 is 512 tokens, as rerankers are published, or what the backbone has positions for. Half of it, or
-    64 where that is less, are for the query.
+    "auto" and a length of 0 leave it to the model. One that says no ``length`` reads 512 tokens, as rerankers are
+    published, or as many as its backbone or tokenizer has; one that says no ``query_length`` leaves half of that, or 64
+    where that is less, to a query beside a passage that needs the rest, and all of it to a query read apart.
     Raises: ModelError for a value that is not allowed.
     """
 
-    pooling: str = "auto"
+    pooling: str = AUTO
     length: int = 0
+    query_length: int = 0
+    similarity: str = AUTO
+    query_prompt: str = AUTO
+    passage_prompt: str = AUTO
 
     def __post_init__(self) -> None:
         """Refuses values that no model has."""
-        if self.pooling not in PLAIN_POOLINGS:
-            raise ModelError(f"pooling is {shortened(self.pooling)}, expected one of {', '.join(PLAIN_POOLINGS)}.")
-        if type(self.length) is not int or (self.length and not 2 * MIN_TOKENS <= self.length <= MAX_TOKENS):
-            allowed = f"{2 * MIN_TOKENS} to {MAX_TOKENS} tokens, or 0 for as many as it reads"
-            raise ModelError(f"length is {shortened(self.length)}, expected {allowed}.")
+        _check_pooling(self.pooling)
+        if self.similarity not in CHOSEN_SIMILARITIES:
+            allowed = ", ".join(CHOSEN_SIMILARITIES)
+            raise ModelError(f"similarity is {shortened(self.similarity)}, expected one of {allowed}.")
+        for key in ("query_prompt", "passage_prompt"):
+            _check_text(key, getattr(self, key))
+        for key, least in (("length", 2 * MIN_TOKENS), ("query_length", MIN_TOKENS)):
+            value = getattr(self, key)
+            if type(value) is not int or (value and not least <= value <= MAX_TOKENS):
+                allowed = f"{least} to {MAX_TOKENS} tokens, or 0 for as many as the model says"
+                raise ModelError(f"{key} is {shortened(value)}, expected {allowed}.")
 
 
-_LATER: Final = ("markers", "stopwords")
-"""Keys that a model lacks which was saved before they were there; it reads as their defaults say."""
+def _check_pooling(value: object) -> None:
+    """Refuses what is not one pooling, or several joined by ``+``."""
+    parts = value.split("+") if isinstance(value, str) else []
+    if value != AUTO and (not parts or any(part not in POOLINGS for part in parts)):
+        raise ModelError(f"pooling is {shortened(value)}, expected one of {', '.join(CHOSEN_POOLINGS)}.")
+
+
+def _check_text(key: str, value: object) -> None:
+    if not isinstance(value, str) or len(value) > _MAX_PROMPT:
+        raise ModelError(f"{key} is {shortened(value)}, expected a text of at most {_MAX_PROMPT} characters.")
+
+
+_MAX_PROMPT: Final = 4_096
+"""Characters of a prompt: instructions of published models have some hundred."""
+
+_LATER: Final[dict[str, Any]] = {
+    "markers": True,
+    "stopwords": "keep",
+    "query_prompt": "",
+    "passage_prompt": "",
+    "label": "",
+}
+"""How a model reads that was saved before these keys were there."""
 
 
 def write_config(config: RankerConfig, folder: Path) -> None:
@@ -138,7 +188,11 @@ def read_config(folder: Path) -> RankerConfig:
     missing = [name for name in names if name not in record and name not in _LATER]
     if missing:
         raise ModelError(f"{path}: lacks the key {missing[0]!r}.")
+    del record["format"]
+    undecided = next((name for name in ("pooling", "similarity") if record[name] == AUTO), None)
+    if undecided is not None:
+        raise ModelError(f"{path}: {undecided} is 'auto', expected what the model has.")
     try:
-        return RankerConfig(**{name: record[name] for name in names if name in record})
+        return RankerConfig(**({name: _LATER[name] for name in names if name in _LATER} | record))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error

@@ -17,12 +17,16 @@ class Shape(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What a head may be made from: the settings, the backbone's shape, the stock model, and its way to classes."""
+    """What a head may be made from: the settings, the backbone's shape, the stock model, and its way to classes.
+
+    ``projection`` is what is done to a text's pooled vector where texts are read apart.
+    """
 
     config: RankerConfig
     shape: Shape
     stock: Any
     classify: Classify
+    projection: nn.Sequential
 
 
 class Head(nn.Module):
@@ -44,7 +48,7 @@ class Head(nn.Module):
     def vectors(self, pooled: Tensor) -> Tensor:
         """What a text that is read alone is indexed by.
 
-        Shape: (N, H) in and out.
+        Shape: (N, H times the poolings) to (N, ``vector_width``).
         """
         return pooled
 

@@ -19,25 +19,30 @@ class DualHead(Head):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self._cosine = parts.config.similarity == "cosine"
+        self.projection = parts.projection
 
     def forward(self, views: Views) -> Tensor:
-        """Shape: (P,)."""
-        query, passage = self.vectors(views.query[:, -1, 0]), self.vectors(views.passage[:, -1, 0])
+        """Shape: (P,), of views that have ``vectors``."""
+        query, passage = self._compared(views.query[:, -1, 0]), self._compared(views.passage[:, -1, 0])
         return (query * passage).sum(dim=-1)
 
     def vectors(self, pooled: Tensor) -> Tensor:
         """The vectors whose inner product is the score: what FAISS indexes.
 
-        Shape: (N, H) in and out.
+        Shape: (N, H times the poolings) to (N, what the projection gives).
         """
-        return functional.normalize(pooled, dim=-1) if self._cosine else pooled
+        projected: Tensor = self.projection(pooled)
+        return self._compared(projected)
+
+    def _compared(self, vectors: Tensor) -> Tensor:
+        return functional.normalize(vectors, dim=-1) if self._cosine else vectors
 
 
 class CrossHead(Head):
     """The stock classifier's own way from the last layer's [CLS] to one logit: BERT (Last-Int), Qiao et al. 2019.
 
     The paper's is w · [CLS]; a stock BERT has its pooler in between, tanh(W [CLS] + b), as Nogueira & Cho 2019 do too.
-    Of two classes the score is the log-odds of the second, which is how they label relevance.
+    Of two classes the score is the log-odds of the one that ``RankerConfig.label`` names.
     """
 
     reads = Reads(layers="last")
@@ -48,11 +53,13 @@ class CrossHead(Head):
         self._classify = parts.classify
         # a tuple, so that the parameters stay registered once, where the stock model has them
         self._stock: tuple[Any] = (parts.stock,)
+        labels = {name: number for number, name in parts.stock.config.id2label.items()}
+        self._label = int(labels.get(parts.config.label, 1))
 
     def forward(self, views: Views) -> Tensor:
         """Shape: (P,)."""
         logits = self._classify(self._stock[0], views.cls[:, -1])
-        return logits[:, 0] if logits.shape[-1] == 1 else logits[:, 1] - logits[:, 0]
+        return logits[:, 0] if logits.shape[-1] == 1 else logits[:, self._label] - logits[:, 1 - self._label]
 
 
 HEADS: dict[str, type[Head]] = {

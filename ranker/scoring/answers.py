@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,16 @@ def answers_cut(scorer: Scorer, pairs: Pairs, texts: Callable[[int], tuple[Query
     ``texts`` gives the query and the passage of a pair by its number.
     """
     lost, kept = np.flatnonzero(scorer.lost(pairs)), scorer.kept(pairs)
-    backend = backend_of(scorer.model.tokenizer)
-    return sum(
-        _is_cut(backend, query, scorer.read(text), int(kept[n])) for n in lost for query, text in [texts(int(n))]
-    )
+    cut = partial(_is_cut, backend_of(scorer.model.tokenizer), scorer.template.keeps_end)
+    return sum(cut(query, scorer.read_passage(text), int(kept[n])) for n in lost for query, text in [texts(int(n))])
 
 
-def _is_cut(backend: Any, query: Query, text: str, kept: int) -> bool:  # noqa: ANN401  # the tokenizer has no types
-    """Whether an answer is in the text, and nowhere in its first tokens."""
-    found = [match.end() for answer in query.answers for match in re.finditer(re.escape(answer), text, re.IGNORECASE)]
+def _is_cut(backend: Any, keeps_end: bool, query: Query, text: str, kept: int) -> bool:  # noqa: ANN401  # no types
+    """Whether an answer is in the text, and nowhere in the tokens that are kept of it."""
+    found = [match.span() for answer in query.answers for match in re.finditer(re.escape(answer), text, re.IGNORECASE)]
     if not found:
         return False
-    read = backend.encode(text, add_special_tokens=False).offsets[:kept]
-    return min(found) > (read[-1][1] if read else 0)
+    offsets = backend.encode(text, add_special_tokens=False).offsets
+    if keeps_end:
+        return max(start for start, _ in found) < (offsets[-kept][0] if kept else len(text))
+    return min(end for _, end in found) > (offsets[kept - 1][1] if kept else 0)

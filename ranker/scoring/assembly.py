@@ -23,24 +23,19 @@ class Span(NamedTuple):
     lengths: Rows
 
 
-def pairs(template: Template, texts: tuple[Texts, Texts], rows: Rows, kept: Rows) -> Packed:
-    """Pairs of queries and passages read together, of each passage its first tokens.
+def pairs(template: Template, texts: tuple[Texts, Texts], rows: Rows, kept: tuple[Rows, Rows]) -> Packed:
+    """Pairs of queries and passages read together, so many tokens of each.
 
-    Shape: rows (N, 2): query, passage; kept (N,).
+    Shape: rows (N, 2): query, passage; kept (N,) each.
     """
-    queries, passages = texts
     start, middle, end = template.pair_parts
-    first, second = template.pair_segments
-    lengths = queries.lengths[rows[:, 0]]
-    return packed(
-        (
-            _markers(start, len(rows)),
-            Span(_whole(queries, first, QUERY), queries.offsets[rows[:, 0]], lengths),
-            _markers(middle, len(rows)),
-            Span(_whole(passages, second, PASSAGE), passages.offsets[rows[:, 1]], kept),
-            _markers(end, len(rows)),
-        )
+    parts = zip(texts, template.pair_segments, (QUERY, PASSAGE), rows.T, kept, strict=True)
+    query, passage = (
+        Span(_whole(own, segment, part), _starts(template, own, numbers, most), most)
+        for own, segment, part, numbers, most in parts
     )
+    markers = (_markers(source, len(rows)) for source in (start, middle, end))
+    return packed((next(markers), query, next(markers), passage, next(markers)))
 
 
 def singles(template: Template, texts: Texts, rows: Rows) -> Packed:
@@ -66,6 +61,11 @@ def packed(spans: Sequence[Span]) -> Packed:
             column[target] = values[source]
         at += span.lengths
     return Packed(ids, segments, parts, offsets)
+
+
+def _starts(template: Template, texts: Texts, rows: Rows, kept: Rows) -> Rows:
+    """Where the tokens that are kept of each text begin."""
+    return texts.offsets[rows] + (texts.lengths[rows] - kept) * template.keeps_end
 
 
 def _markers(source: Input, count: int) -> Span:

@@ -28,7 +28,7 @@ from ranker.scoring.speed import Speed
 from ranker.scoring.stopwords import without_all, without_some
 from ranker.scoring.survival import Compute, InputError, Survivor
 from ranker.scoring.token_file import Reading, find_token_file
-from ranker.scoring.tokens import Template, Texts, tokenize
+from ranker.scoring.tokens import Template, Texts, kept_of, tokenize
 from ranker.scoring.work import Apart, Together, Work
 
 Matrix = NDArray[np.float32]
@@ -56,14 +56,14 @@ class Scorer:
         self.survivor = Survivor()
 
     def queries(self, texts: Iterable[str]) -> Texts:
-        """Queries as ids, cut to the model's ``query_length``."""
+        """Queries as ids, cut to what fits beside no passage, or is read of one alone."""
         config = self.model.config
-        most = config.query_length - self._markers if config.apart else config.query_length
-        return tokenize(self.model.tokenizer, map(self.read, texts), most)
+        most = config.query_length - self._markers if config.apart else self.room
+        return tokenize(self.model.tokenizer, map(self.read_query, texts), most)
 
     def passages(self, texts: Iterable[str]) -> Texts:
-        """Passages as ids, whole where they are read in windows, else cut to what fits beside the shortest query."""
-        return tokenize(self.model.tokenizer, map(self.read, texts), self._most)
+        """Passages as ids, whole where they are read in windows, else cut to what fits beside no query."""
+        return tokenize(self.model.tokenizer, map(self.read_passage, texts), self._most)
 
     def passages_of(self, collection: Collection, doc_ids: Sequence[str]) -> Texts:
         """The same for passages of a collection, from its token file where it has one.
@@ -74,12 +74,14 @@ class Scorer:
         if tokens is None:
             return self.passages(collection[doc_id].contents for doc_id in doc_ids)
         numbers = np.fromiter(map(collection.number, doc_ids), dtype=np.int64, count=len(doc_ids))
-        return tokens.texts(numbers, self._most)
+        return tokens.texts(numbers, self._most, self.template.keeps_end)
 
     @property
     def reading(self) -> Reading:
         """How texts become ids here, for the token files of collections."""
-        return Reading(self.model.tokenizer, self.model.config.stopwords, self.read)
+        prompt = self.model.config.passage_prompt
+        name = self.model.config.stopwords + (f", behind {prompt!r}" if prompt else "")
+        return Reading(self.model.tokenizer, name, self.read_passage)
 
     def vectors(self, texts: Texts, advance: Advance) -> Matrix:
         """One vector per text, for modes that read apart.
@@ -170,20 +172,33 @@ class Scorer:
 
         Shape: (P,).
         """
-        rooms = np.full(len(pairs.rows), self.room, dtype=np.int64)
-        return rooms if self.model.config.apart else rooms - pairs.queries.lengths[pairs.rows[:, 0]]
+        if self.model.config.apart:
+            return np.full(len(pairs.rows), self.room, dtype=np.int64)
+        return self.room - self.kept_of_queries(pairs)
+
+    def kept_of_queries(self, pairs: Pairs) -> Order:
+        """Tokens of each pair's query that are read: its share of the input, and what the passage leaves of the rest.
+
+        Shape: (P,).
+        """
+        whole, config = pairs.queries.lengths[pairs.rows[:, 0]], self.model.config
+        if config.apart:
+            return whole
+        left = self.room - pairs.passages.lengths[pairs.rows[:, 1]]
+        return np.minimum(whole, np.maximum(left, config.query_length))
 
     def pair_lengths(self, pairs: Pairs) -> Order:
         """Tokens of each pair read together, markers included.
 
         Shape: (P,).
         """
-        return pairs.queries.lengths[pairs.rows[:, 0]] + self.kept(pairs) + self._markers
+        return self.kept_of_queries(pairs) + self.kept(pairs) + self._markers
 
     def cut(self, pairs: Pairs) -> Cut:
         """What of these pairs the model cannot read; in windows it reads all of a passage."""
-        lost = self.lost(pairs)
-        return Cut(int((pairs.queries.lost > 0).sum()), int((lost > 0).sum()), int(lost.sum()))
+        lost, of_queries = self.lost(pairs), self.lost_of_queries(pairs)
+        queries = np.unique(pairs.rows[of_queries > 0, 0])
+        return Cut(len(queries), int((lost > 0).sum()), int(lost.sum()))
 
     def lost(self, pairs: Pairs) -> Order:
         """Tokens of each pair's passage that are not read.
@@ -193,6 +208,13 @@ class Scorer:
         if self.overflow.overflow == "windows":
             return np.zeros(len(pairs.rows), dtype=np.int64)
         return (pairs.passages.lengths + pairs.passages.lost)[pairs.rows[:, 1]] - self.kept(pairs)
+
+    def lost_of_queries(self, pairs: Pairs) -> Order:
+        """Tokens of each pair's query that are not read.
+
+        Shape: (P,).
+        """
+        return (pairs.queries.lengths + pairs.queries.lost)[pairs.rows[:, 0]] - self.kept_of_queries(pairs)
 
     def budget(self, reader: Reader, reads: Reads, work: int) -> int:
         """The tokens of a batch, for work of so many: as asked for, or learned where there is enough to do."""
@@ -205,8 +227,11 @@ class Scorer:
 
     def pair_inputs(self, pairs: Pairs, cuts: Iterable[Order]) -> Iterator[Packed]:
         """The pairs of each batch, put together."""
-        texts, kept = (pairs.queries, pairs.passages), self.kept(pairs)
-        return (assembly.pairs(self.template, texts, pairs.rows[numbers], kept[numbers]) for numbers in cuts)
+        texts, kept = (pairs.queries, pairs.passages), (self.kept_of_queries(pairs), self.kept(pairs))
+        return (
+            assembly.pairs(self.template, texts, pairs.rows[numbers], (kept[0][numbers], kept[1][numbers]))
+            for numbers in cuts
+        )
 
     def single_inputs(self, texts: Texts, cuts: Iterable[Order]) -> Iterator[Packed]:
         """The same for texts read alone."""
@@ -244,15 +269,24 @@ class Scorer:
         return running_in(self.precision, self.device)
 
     def pair(self, query: Ids, passage: Ids) -> Input:
-        """A pair read together, the passage cut to the room that the query leaves."""
-        return self.template.pair(query, passage[: self.model.config.length - self._markers - len(query)])
+        """A pair read together, both cut to the room that there is."""
+        most = max(self.room - len(passage), self.model.config.query_length)
+        query = kept_of(query, most, self.template.keeps_end)
+        return self.template.pair(query, kept_of(passage, self.room - len(query), self.template.keeps_end))
 
     def single(self, text: Ids) -> Input:
         """A text read alone."""
         return self.template.single(text)
 
-    def read(self, text: str) -> str:
-        """The text without the stopwords that the model is not to read."""
+    def read_query(self, text: str) -> str:
+        """The query as it is tokenised: behind the prompt, and without the stopwords that are not read."""
+        return self.model.config.query_prompt + self._without_stopwords(text)
+
+    def read_passage(self, text: str) -> str:
+        """The passage in the same way."""
+        return self.model.config.passage_prompt + self._without_stopwords(text)
+
+    def _without_stopwords(self, text: str) -> str:
         if self.model.config.stopwords == "keep":
             return text
         return without_all(text) if self.model.config.stopwords == "drop" else without_some(text, _AT_RANDOM)

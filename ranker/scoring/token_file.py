@@ -71,14 +71,15 @@ class TokenFile:
         """How many passages there are."""
         return len(self._offsets) - 1
 
-    def texts(self, numbers: NDArray[np.int64], most: int) -> Texts:
-        """The first ``most`` tokens of the passages of these numbers, as if they had been tokenised now.
+    def texts(self, numbers: NDArray[np.int64], most: int, keeps_end: bool = False) -> Texts:
+        """The first ``most`` tokens of the passages of these numbers, or the last, as if they were tokenised now.
 
         Shape: numbers (texts,), places in the collection's file.
         """
         starts = self._offsets[numbers]
         whole = self._offsets[numbers + 1] - starts
         kept = np.minimum(whole, most)
+        starts = starts + (whole - kept) * keeps_end
         offsets = np.concatenate(([0], np.cumsum(kept)))
         ids = np.empty(int(offsets[-1]), dtype=np.int32)
         for first, last in _stretches(offsets):

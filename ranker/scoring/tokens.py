@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranker.model.batch import MARKER, PASSAGE, QUERY, Ids, Input
+
+S = TypeVar("S", list[int], Ids)
 
 TEXTS_AT_ONCE = 2_048
 """Texts handed to the tokenizer in one call, which spreads them over all cores."""
@@ -48,16 +50,19 @@ class Texts:
 class Template:
     """How a tokenizer marks texts and pairs, learned from its own output, so that it holds for any of them.
 
-    Without ``markers`` texts are put together as they are.
+    Without ``markers`` texts are put together as they are. Segments are 0 where the tokenizer gives a model none, and
+    of a text that is too long its end is kept where the tokenizer cuts on the left.
     """
 
     def __init__(self, tokenizer: Any, markers: bool = True) -> None:  # noqa: ANN401  # no annotated base is shared
         backend = backend_of(tokenizer)
         pair, single = backend.encode("a", "b"), backend.encode("a")
-        self.pair_parts = _markers(pair, (0, 1), markers)
-        self.single_parts = _markers(single, (0,), markers)
-        self.pair_segments = tuple(_segment(pair, sequence) for sequence in (0, 1))
-        self.single_segment = _segment(single, 0)
+        segments = "token_type_ids" in tokenizer.model_input_names
+        self.pair_parts = _markers(pair, (0, 1), markers, segments)
+        self.single_parts = _markers(single, (0,), markers, segments)
+        self.pair_segments = tuple(_segment(pair, sequence) * segments for sequence in (0, 1))
+        self.single_segment = _segment(single, 0) * segments
+        self.keeps_end = cuts_start(tokenizer)
         self.pad_id = int(tokenizer.pad_token_id or 0)
 
     @property
@@ -82,16 +87,26 @@ class Template:
         return _joined(start, _in(text, self.single_segment, QUERY), end)
 
 
+def cuts_start(tokenizer: Any) -> bool:  # noqa: ANN401
+    """Whether a text that is too long loses its beginning, not its end."""
+    return bool(tokenizer.truncation_side == "left")
+
+
+def kept_of(ids: S, most: int, keeps_end: bool) -> S:
+    """The first ``most`` of the ids of a text, or the last."""
+    return ids[max(0, len(ids) - most) :] if keeps_end else ids[:most]
+
+
 def tokenize(tokenizer: Any, texts: Iterable[str], most: int) -> Texts:  # noqa: ANN401
-    """The first ``most`` tokens of each text, and how many were lost behind them."""
-    backend = backend_of(tokenizer)
+    """The first ``most`` tokens of each text, the last where the tokenizer cuts on the left, and how many are lost."""
+    backend, keeps_end = backend_of(tokenizer), cuts_start(tokenizer)
     remaining = iter(texts)
     parts: list[Ids] = [np.empty(0, dtype=np.int32)]
     lengths: list[int] = []
     while chunk := list(islice(remaining, TEXTS_AT_ONCE)):
         encoded = [encoding.ids for encoding in backend.encode_batch_fast(chunk, add_special_tokens=False)]
         lengths += map(len, encoded)
-        parts.append(np.fromiter((i for ids in encoded for i in ids[:most]), dtype=np.int32))
+        parts.append(np.fromiter((i for ids in encoded for i in kept_of(ids, most, keeps_end)), dtype=np.int32))
     whole = np.array(lengths, dtype=np.int64)
     kept = np.minimum(whole, most)
     return Texts(np.concatenate(parts), np.concatenate(([0], np.cumsum(kept))), whole - kept)
@@ -117,7 +132,7 @@ def _segment(encoding: Any, sequence: int) -> int:  # noqa: ANN401
     return int(encoding.type_ids[encoding.sequence_ids.index(sequence)])
 
 
-def _markers(encoding: Any, sequences: tuple[int, ...], wanted: bool) -> list[Input]:  # noqa: ANN401
+def _markers(encoding: Any, sequences: tuple[int, ...], wanted: bool, segments: bool) -> list[Input]:  # noqa: ANN401
     """The markers before the first text, between two, and behind the last; none of them where they are not wanted."""
     if not wanted:
         return [Input(_ids([]), _ids([]), _ids([]))] * (len(sequences) + 1)
@@ -127,7 +142,8 @@ def _markers(encoding: Any, sequences: tuple[int, ...], wanted: bool) -> list[In
         cuts += [owners.index(sequence), len(owners) - owners[::-1].index(sequence)]
     cuts.append(len(owners))
     bounds = zip(cuts[::2], cuts[1::2], strict=True)
-    return [Input(_ids(encoding.ids[a:b]), _ids(encoding.type_ids[a:b]), _ids([MARKER] * (b - a))) for a, b in bounds]
+    kinds = [kind * segments for kind in encoding.type_ids]
+    return [Input(_ids(encoding.ids[a:b]), _ids(kinds[a:b]), _ids([MARKER] * (b - a))) for a, b in bounds]
 
 
 def _ids(numbers: list[int]) -> Ids:

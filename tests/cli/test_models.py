@@ -81,7 +81,7 @@ def test_a_dataset_is_asked_for_by_name(ranker, command):
     ("command", "option", "allowed"),
     [
         ("rerank", "--mode", "layer-attention"), ("rerank", "--precision", "bf16"), ("rerank", "--device", "cuda"),
-        ("rerank", "--pooling", "mean"), ("train", "--loss", "contrastive"), ("train", "--stopwords", "random"),
+        ("rerank", "--similarity", "dot"), ("train", "--loss", "contrastive"), ("train", "--stopwords", "random"),
         ("train", "--similarity", "dot"), ("index", "--kind", "dense"), ("index", "--language", "zh"),
     ],
 )  # fmt: skip

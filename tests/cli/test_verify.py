@@ -148,7 +148,7 @@ def test_a_run_of_a_model_that_was_given_a_length_is_scored_again_in_that_length
     run = make(model_for(mode, tiny), mode, "float32", "--length", 16)
     said = ranker("verify", run)
     assert said.status == 0, said.out
-    assert "query_length 8, length 16" in said.out
+    assert f"query_length {8 if mode == 'cross' else 16}, length 16" in said.out
     assert json.loads(run.with_name(f"{run.name}.json").read_text())["pairs_cut"] == (32 if mode == "cross" else 0)
 
 
@@ -162,7 +162,7 @@ def test_a_model_that_is_not_there_is_not_the_manifests_fault(ranker, make, tiny
 def test_a_length_in_a_manifest_that_there_is_not_is_one_sentence(ranker, make, tiny, length):
     run = make(tiny("bert", labels=1))
     changed(run, lambda told: told["model"].update(length=length))
-    sentence = f"length is {length!r}, expected 16 to 8192 tokens, or 0 for as many as it reads."
+    sentence = f"length is {length!r}, expected 16 to 8192 tokens, or 0 for as many as the model says."
     said = ranker("verify", run)
     assert (said.status, said.err) == (1, f"Error: {run}: its manifest does not fit: {sentence}\n")
 
@@ -177,7 +177,10 @@ def changed(run, change):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda told: told["model"].update(length=16), "pairs_cut: FAIL, the manifest says 0, but it is 32"),
+        (
+            lambda told: told["model"].update(length=16, query_length=8),
+            "pairs_cut: FAIL, the manifest says 0, but it is 32",
+        ),
         (lambda told: told["model"].update(pooling="mean"), "pooling: FAIL, the manifest says 'mean', but it is 'cls'"),
         (lambda told: told["model"].update(markers=1), "markers: FAIL, the manifest says 1, but it is True"),
         (lambda told: told["model"].update(stopwords="drop"), "stopwords: FAIL, the manifest says 'drop', but it is "),

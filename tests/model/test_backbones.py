@@ -1,5 +1,6 @@
 """Any BERT-like backbone loads, and scores as the stock classifier does."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -72,8 +73,79 @@ def test_a_classifier_of_three_classes_is_refused(tiny):
     with pytest.raises(ModelError) as error:
         load_model(str(folder))
     assert str(error.value) == (
-        f"{folder}: classifies into 3 labels; a reranker has 1 output, or 2 (not relevant, relevant)."
+        f"{folder}: classifies into 3 labels, ['LABEL_0', 'LABEL_1', 'LABEL_2']; a reranker has 1, or 2 with names "
+        "such as relevant and irrelevant, entailment and not_entailment, yes and no."
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (("not relevant", "relevant"), 1), (("relevant", "irrelevant"), 0), (("entailment", "not_entailment"), 0),
+        (("No", "Yes"), 1), (("LABEL_0", "LABEL_1"), 1), (("1", "0"), 0), (("false", "true"), 1),
+    ],
+)  # fmt: skip
+def test_of_two_classes_the_one_that_is_named_so_is_relevance(tiny, names, chosen):
+    folder = tiny("bert", labels=2, id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
+    model = load_model(str(folder))
+    expected = stock_scores(folder)
+    assert scores(model) == pytest.approx((expected[:, chosen] - expected[:, 1 - chosen]).numpy(), abs=1e-5)
+    assert model.config.label == names[chosen]
+    assert model.notes == (f"{folder}: scores by its class {names[chosen]!r} of 2.",)
+
+
+@pytest.mark.parametrize(
+    "names", [("entailment", "contradiction"), ("positive", "relevant"), ("cat", "dog"), ("relevant", "other")]
+)
+def test_two_classes_that_do_not_say_which_is_relevance_are_refused(tiny, names):
+    folder = tiny("bert", labels=2, id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder))
+    assert str(error.value).startswith(
+        f"{folder}: classifies into 2 labels, {list(names)}; a reranker has 1, or 2 with"
+    )
+
+
+@pytest.mark.parametrize("names", [("entailment", "contradiction"), ("a", "b", "c")])
+def test_to_train_a_classifier_of_other_classes_serves_as_a_backbone_under_a_new_head(tiny, names):
+    folder = tiny("bert", labels=len(names), id2label=dict(enumerate(names)), label2id={})
+    model = create_model(RankerConfig("cross", query_length=16, length=60), str(folder), seed=1)
+    assert (model.stock.classifier.out_features, model.config.label) == (1, "")
+    own = load_file(folder / "model.safetensors")["bert.encoder.layer.0.output.dense.weight"]
+    assert torch.equal(model.encoder.backbone.encoder.layer[0].output.dense.weight, own)
+
+
+def test_a_classifier_of_two_classes_keeps_its_own_when_it_is_trained_on(tiny, tmp_path):
+    names = ("relevant", "irrelevant")
+    folder = tiny("bert", labels=2, id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
+    model = create_model(RankerConfig("cross", query_length=32, length=64), str(folder), seed=1)
+    assert model.config.label == "relevant"
+    model.save(tmp_path / "model")
+    again = load_model(str(tmp_path / "model"))
+    assert again.config == model.config
+    assert scores(again) == pytest.approx(scores(load_model(str(folder))), abs=1e-6)
+
+
+def with_architectures(folder, target, *names):
+    shutil.copytree(folder, target)
+    config = json.loads((target / "config.json").read_text())
+    config["architectures"] = list(names) or None
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+@pytest.mark.parametrize("names", [(), ("BertModel",), ("BertForSequenceClassification",)])
+def test_the_weights_decide_whether_a_model_classifies(tiny, tmp_path, names):
+    classifier = load_model(str(with_architectures(tiny("bert", 1), tmp_path / "classifier", *names)))
+    assert classifier.config.mode == "cross"
+    assert scores(classifier) == pytest.approx(scores(load_model(str(tiny("bert", 1)))), abs=1e-6)
+    assert load_model(str(with_architectures(tiny("bert"), tmp_path / "encoder", *names))).config.mode == "dual"
+
+
+def test_a_classifier_of_tokens_is_none_of_pairs(tiny, tmp_path):
+    folder = with_architectures(tiny("bert", 1), tmp_path / "tokens", "BertForTokenClassification")
+    with pytest.raises(ModelError, match="is a model of mode 'dual', but --mode is 'cross'"):
+        load_model(str(folder), "cross")
 
 
 def test_modernbert_may_sum_up_a_pair_by_the_mean_of_its_tokens(tiny):
@@ -122,12 +194,24 @@ def test_a_stock_model_reads_no_more_than_it_has_positions_for(tiny):
     assert load_model(str(tiny("roberta", labels=1))).config.length == 64
 
 
-@pytest.mark.parametrize(("length", "of_query"), [(16, 8), (40, 20), (64, 32)])
+@pytest.mark.parametrize("length", [16, 40, 64])
+def test_a_model_that_was_not_trained_here_reads_the_length_it_is_given(tiny, length):
+    """A query read beside a passage has half of it, a query read alone all."""
+    together, alone = (
+        load_model(str(folder), plain=PlainConfig(length=length)).config
+        for folder in (tiny("roberta", 1), tiny("roberta"))
+    )
+    assert (together.length, together.query_length) == (length, length // 2)
+    assert (alone.length, alone.query_length) == (length, length)
+
+
 @pytest.mark.parametrize("labels", [0, 1])
-def test_a_model_that_was_not_trained_here_reads_the_length_it_is_given(tiny, labels, length, of_query):
-    folder = tiny("roberta", labels=labels) if labels else tiny("roberta")
-    config = load_model(str(folder), plain=PlainConfig(length=length)).config
-    assert (config.length, config.query_length) == (length, of_query)
+def test_a_query_may_be_given_as_much_as_the_model_reads(tiny, labels):
+    folder = str(tiny("roberta", labels=labels) if labels else tiny("roberta"))
+    assert load_model(folder, plain=PlainConfig(query_length=20)).config.query_length == 20
+    with pytest.raises(ModelError) as error:
+        load_model(folder, plain=PlainConfig(length=40, query_length=41))
+    assert str(error.value) == f"{folder}: query_length is 41, but the model reads 40 tokens."
 
 
 @pytest.mark.parametrize(("given", "found"), [("auto", "cls"), ("cls", "cls"), ("mean", "mean")])
@@ -143,7 +227,7 @@ def test_a_model_that_was_trained_here_has_the_pooling_it_was_trained_with(tiny,
     assert load_model(str(folder), plain=PlainConfig(own)).config.pooling == own
     with pytest.raises(ModelError) as error:
         load_model(str(folder), plain=PlainConfig(other))
-    reason = f"has pooling {own}, as it was trained with, not {other}; leave pooling out, or train another."
+    reason = f"has pooling {own!r}, as it was trained with, not {other!r}; leave pooling out, or train another."
     assert str(error.value) == f"{folder}: {reason}"
 
 
@@ -175,7 +259,7 @@ def test_a_model_that_was_trained_here_reads_the_length_it_was_trained_to(tiny, 
     assert load_model(str(folder), plain=PlainConfig(length=60)).config.length == 60
     with pytest.raises(ModelError) as error:
         load_model(str(folder), plain=PlainConfig(length=40))
-    reason = "reads 60 tokens, as it was trained to, not 40; leave length out, or train another."
+    reason = "has length 60, as it was trained with, not 40; leave length out, or train another."
     assert str(error.value) == f"{folder}: {reason}"
 
 
@@ -236,7 +320,7 @@ def test_broken_weights_are_one_sentence(tmp_path, tiny):
     (folder / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00nonsense")
     with pytest.raises(ModelError) as error:
         load_model(str(folder))
-    assert str(error.value).startswith(f"{folder}: cannot be loaded as a model: ")
+    assert str(error.value).startswith(f"{folder}: model.safetensors cannot be read: ")
     assert "\n" not in str(error.value)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ranker.errors import ModelError
 from ranker.limits import MAX_TOKENS, MIN_TOKENS
 from ranker.model.config import (
+    CHOSEN_POOLINGS,
     CONFIG_NAME,
     MODES,
     POOLINGS,
@@ -21,7 +22,9 @@ from ranker.model.config import (
     write_config,
 )
 
-GOOD = {"format": 1, **asdict(RankerConfig("cross"))}
+LATER = ("markers", "stopwords", "query_prompt", "passage_prompt", "label")
+GOOD = {"format": 1, **asdict(RankerConfig("cross", "cls", "cosine", query_prompt="", passage_prompt=""))}
+OR_0 = "or 0 for as many as the model says"
 NAMES = [field.name for field in fields(RankerConfig)]
 
 
@@ -31,7 +34,8 @@ def configs(draw):
     query_length = draw(st.integers(MIN_TOKENS, MAX_TOKENS - 1))
     length = draw(st.integers(query_length + 1, MAX_TOKENS))
     switches = [draw(st.booleans()), draw(st.booleans())]
-    return RankerConfig(*choices, query_length, length, *switches, draw(st.sampled_from(sorted(STOPWORDS))))
+    texts = [draw(st.text(max_size=20)) for _ in range(3)]
+    return RankerConfig(*choices, query_length, length, *switches, draw(st.sampled_from(sorted(STOPWORDS))), *texts)
 
 
 def refusal(folder, content):
@@ -54,10 +58,11 @@ def test_what_is_written_is_what_is_read(tmp_path_factory, config):
 
 
 def test_the_file_names_every_setting_and_its_own_format(tmp_path):
-    write_config(RankerConfig("dual", "mean", "dot", 16, 40, True, False, "drop"), tmp_path)
+    write_config(RankerConfig("dual", "mean", "dot", 16, 40, True, False, "drop", "question: ", ""), tmp_path)
     assert json.loads((tmp_path / CONFIG_NAME).read_text()) == {
         "format": 1, "mode": "dual", "pooling": "mean", "similarity": "dot", "query_length": 16, "length": 40,
-        "frozen": True, "markers": False, "stopwords": "drop",
+        "frozen": True, "markers": False, "stopwords": "drop", "query_prompt": "question: ", "passage_prompt": "",
+        "label": "",
     }  # fmt: skip
 
 
@@ -86,15 +91,20 @@ def test_an_unknown_key_is_refused_with_those_that_are_known(tmp_path, key):
     assert refusal(tmp_path, {**GOOD, key: 1}) == expected
 
 
-@pytest.mark.parametrize("key", [name for name in NAMES if name not in ("markers", "stopwords")])
+@pytest.mark.parametrize("key", [name for name in NAMES if name not in LATER])
 def test_a_missing_key_is_refused_and_never_guessed(tmp_path, key):
     assert refusal(tmp_path, {name: value for name, value in GOOD.items() if name != key}) == f"lacks the key {key!r}."
 
 
-def test_a_model_older_than_the_ablations_reads_every_word_and_marker(tmp_path):
-    old = {name: value for name, value in GOOD.items() if name not in ("markers", "stopwords")}
+def test_an_older_model_reads_every_word_and_marker_and_has_no_prompts(tmp_path):
+    old = {name: value for name, value in GOOD.items() if name not in LATER}
     (tmp_path / CONFIG_NAME).write_text(json.dumps(old))
-    assert read_config(tmp_path) == RankerConfig("cross", markers=True, stopwords="keep")
+    assert {"format": 1, **asdict(read_config(tmp_path))} == GOOD
+
+
+@pytest.mark.parametrize("key", ["pooling", "similarity"])
+def test_a_saved_model_leaves_nothing_to_be_decided(tmp_path, key):
+    assert refusal(tmp_path, {**GOOD, key: "auto"}) == f"{key} is 'auto', expected what the model has."
 
 
 @pytest.mark.parametrize(
@@ -103,8 +113,10 @@ def test_a_model_older_than_the_ablations_reads_every_word_and_marker(tmp_path):
         ("mode", "bert", ", ".join(MODES)),
         ("mode", None, ", ".join(MODES)),
         ("mode", "Cross", ", ".join(MODES)),
-        ("pooling", "max", "cls, mean"),
-        ("similarity", 2, "cosine, dot"),
+        ("pooling", "sum", ", ".join(CHOSEN_POOLINGS)),
+        ("pooling", "cls+", ", ".join(CHOSEN_POOLINGS)),
+        ("query_prompt", 3, "a text of at most 4096 characters"),
+        ("similarity", 2, "auto, cosine, dot"),
         ("stopwords", True, "keep, drop, random"),
         ("length", "256", "8 to 8192 tokens"),
         ("length", 256.0, "8 to 8192 tokens"),
@@ -131,6 +143,12 @@ def test_a_query_must_be_shorter_than_the_pair(query_length, length):
     assert str(error.value) == f"query_length is {query_length}, expected less than the length of {length}."
 
 
+def test_a_query_read_alone_may_have_the_whole_length():
+    assert RankerConfig("dual", query_length=64, length=64).query_length == 64
+    with pytest.raises(ModelError, match=r"^query_length is 65, expected at most the length of 64\.$"):
+        RankerConfig("dual", query_length=65, length=64)
+
+
 def test_the_shortest_and_the_longest_lengths_are_allowed():
     assert RankerConfig("cross", query_length=MIN_TOKENS, length=MIN_TOKENS + 1).length == 9
     assert RankerConfig("cross", query_length=MAX_TOKENS - 1, length=MAX_TOKENS).length == 8_192
@@ -143,15 +161,15 @@ def test_only_a_dual_model_reads_its_texts_apart():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"pooling": "max"}, "pooling is 'max', expected one of auto, cls, mean."),
-        ({"length": 15}, "length is 15, expected 16 to 8192 tokens, or 0 for as many as it reads."),
-        (
-            {"length": MAX_TOKENS + 1},
-            f"length is {MAX_TOKENS + 1}, expected 16 to 8192 tokens, or 0 for as many as it reads.",
+        ({"pooling": "sum"}, f"pooling is 'sum', expected one of {', '.join(CHOSEN_POOLINGS)}."),
+        ({"pooling": "auto+cls"}, f"pooling is 'auto+cls', expected one of {', '.join(CHOSEN_POOLINGS)}."),
+        ({"similarity": "euclidean"}, "similarity is 'euclidean', expected one of auto, cosine, dot."),
+        ({"query_prompt": None}, "query_prompt is None, expected a text of at most 4096 characters."),
+        ({"query_length": 7}, f"query_length is 7, expected 8 to 8192 tokens, {OR_0}."),
+        *(
+            ({"length": value}, f"length is {value!r}, expected 16 to 8192 tokens, {OR_0}.")
+            for value in (15, MAX_TOKENS + 1, -1, "64", False)
         ),
-        ({"length": -1}, "length is -1, expected 16 to 8192 tokens, or 0 for as many as it reads."),
-        ({"length": "64"}, "length is '64', expected 16 to 8192 tokens, or 0 for as many as it reads."),
-        ({"length": False}, "length is False, expected 16 to 8192 tokens, or 0 for as many as it reads."),
     ],
 )
 def test_a_plain_model_is_not_read_in_a_way_that_there_is_not(settings, sentence):

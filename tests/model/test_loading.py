@@ -108,7 +108,8 @@ def test_a_folder_has_a_file_for_the_head_where_the_stock_model_has_no_place_for
 def test_how_a_model_reads_is_saved_with_it(saved):
     settings = {"pooling": "mean", "similarity": "dot", "frozen": True, "stopwords": "drop", "length": 50}
     _, folder = saved("dual", **settings)
-    assert load_model(str(folder)).config == RankerConfig("dual", query_length=16, **settings)
+    expected = RankerConfig("dual", query_length=16, query_prompt="", passage_prompt="", **settings)
+    assert load_model(str(folder)).config == expected
 
 
 def test_a_frozen_model_is_frozen_when_it_is_opened_again(saved):
@@ -262,7 +263,7 @@ def test_weights_cut_short_are_refused(saved, share):
     _, folder = saved()
     whole = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(whole[: int(len(whole) * share)])
-    assert refusal(folder).startswith(f"{folder}: cannot be loaded as a model: ")
+    assert refusal(folder).startswith(f"{folder}: model.safetensors cannot be read: ")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ranker.model.batch import Input, Packed, pad, padded
 from ranker.scoring import assembly
-from ranker.scoring.tokens import Template, Texts
+from ranker.scoring.tokens import Template, Texts, kept_of
 
 LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=6)
 
@@ -21,6 +21,7 @@ class Marked:
     single_parts = (pair_parts[0], Input(*(np.array([value], dtype=np.int32) for value in (3, 0, 0))))
     pair_segments = (0, 1)
     single_segment = 0
+    keeps_end = False
     pair = Template.pair
     single = Template.single
 
@@ -41,15 +42,16 @@ def lists(inputs):
     return [[column.tolist() for column in one] for one in inputs]
 
 
-@given(LENGTHS, LENGTHS, st.integers(0, 9), st.randoms(use_true_random=False))
-def test_pairs_are_what_the_template_makes_of_each_alone(query_lengths, passage_lengths, most, random):
+@given(LENGTHS, LENGTHS, st.integers(0, 9), st.booleans(), st.randoms(use_true_random=False))
+def test_pairs_are_what_the_template_makes_of_each_alone(query_lengths, passage_lengths, most, keeps_end, random):
     queries, passages, template = texts_of(query_lengths, 100), texts_of(passage_lengths, 1000), Marked()
+    template.keeps_end = keeps_end
     rows = [(q, p) for q in range(len(queries)) for p in range(len(passages))]
     random.shuffle(rows)
     rows = np.array(rows)
-    kept = np.minimum(passages.lengths[rows[:, 1]], most)
+    kept = (np.minimum(queries.lengths[rows[:, 0]], 3), np.minimum(passages.lengths[rows[:, 1]], most))
     found = assembly.pairs(template, (queries, passages), rows, kept)
-    wanted = [template.pair(queries[q], passages[p][:most]) for q, p in rows]
+    wanted = [template.pair(kept_of(queries[q], 3, keeps_end), kept_of(passages[p], most, keeps_end)) for q, p in rows]
     assert inputs_of(found) == lists(wanted)
 
 

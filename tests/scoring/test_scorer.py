@@ -22,6 +22,7 @@ PASSAGES = [
     "rome",
     "water " * 80,
 ]
+QUERY_WORDS = len(QUERIES[2].split())
 
 
 def scorer_of(folder, mode="cross", tokens=0, precision="float32", **settings):
@@ -110,7 +111,10 @@ def test_only_the_passage_is_cut_when_a_pair_is_too_long(tiny):
 def test_a_query_longer_than_its_bound_is_cut_to_it_and_counted(tiny):
     scorer = scorer_of(tiny(), query_length=8)
     pairs = all_pairs(scorer)
-    assert pairs.queries.lengths.tolist() == [6, 2, 8]
+    assert pairs.queries.lengths.tolist() == [6, 2, QUERY_WORDS]
+    kept = scorer.kept_of_queries(pairs)
+    assert kept.max() == QUERY_WORDS
+    assert kept[pairs.passages.lengths[pairs.rows[:, 1]] > 40 - 3 - QUERY_WORDS].max() == 8
     assert scorer.cut(pairs).queries == 1
 
 

@@ -53,8 +53,9 @@ def model(tiny):
 
 
 def slow_score(model, query, passage):
-    """The query's words are tokens each, so that it is cut by words; transformers cuts the passage."""
-    cut = " ".join(query.split()[: model.config.query_length])
+    """Words are tokens each, so that the query is cut by words; transformers cuts the passage."""
+    left = model.config.length - 3 - len(passage.split())
+    cut = " ".join(query.split()[: max(model.config.query_length, left)])
     tokens = model.tokenizer(
         cut, passage, truncation="only_second", max_length=model.config.length, return_tensors="pt",
         return_token_type_ids=True,
@@ -133,10 +134,14 @@ def test_what_is_lost_is_counted_as_by_hand(model, mode, lengths, others):
     scorer = scorer_of(model(mode))
     rows = [(query, passage) for query in range(len(lengths)) for passage in range(len(others))]
     found = scorer.cut(pairs_of(scorer, rows, ["x " * n for n in lengths], ["y " * n for n in others]))
-    most = 8 - 2 if mode == "dual" else 8
-    room = [24 - 2 if mode == "dual" else 24 - 3 - min(length, most) for length in lengths]
-    lost = [max(others[passage] - room[query], 0) for query, passage in rows]
-    assert found == Cut(sum(n > most for n in lengths), sum(n > 0 for n in lost), sum(lost))
+    if mode == "dual":
+        lost = [max(others[passage] - 22, 0) for _, passage in rows]
+        cut = {query for query, _ in rows if lengths[query] > 8 - 2}
+    else:
+        kept = [min(lengths[query], max(8, 21 - others[passage])) for query, passage in rows]
+        lost = [max(others[passage] - (21 - most), 0) for (_, passage), most in zip(rows, kept, strict=True)]
+        cut = {query for (query, _), most in zip(rows, kept, strict=True) if lengths[query] > most}
+    assert found == Cut(len(cut), sum(n > 0 for n in lost), sum(lost))
 
 
 @settings(max_examples=20, deadline=None)
