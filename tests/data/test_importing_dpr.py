@@ -139,7 +139,6 @@ def test_what_is_imported_opens_as_a_dataset(tmp_path: Path) -> None:
         ('[{"question": "a"}\n{"question"', ": cannot be read as JSON after 1 records: found '{', expected ','."),
         ('[["a"]]', ": record 1: is ['a'], expected an object."),
         ("[{}]", ": record 1: 'question' is None, expected a string."),
-        ('[{"question": " "}]', ": record 1: 'question' is empty, expected a question."),
         (
             '[{"question": "a", "positive_ctxs": null}]',
             ": record 1: 'positive_ctxs' is None, expected a list.",

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ranker.data.imports.documents import field, json_records, objects
+from ranker.data.imports.questions import NO_TEXT
 from ranker.data.imports.sources import Imported, Sources, checked_id
-from ranker.data.records import Judgment, Passage, Query
+from ranker.data.records import Judgment, Passage, Query, has_words
 from ranker.errors import DataError
 
 _POSITIVE = "positive_ctxs"
@@ -43,7 +44,7 @@ class _Reader:
         for place, record in json_records(path):
             positives: dict[str, None] = {}
             for key, passage in _contexts(record, place):
-                if not passage.text.strip():
+                if not has_words(passage.text):
                     self.skipped["passages without text"] += 1
                     continue
                 if key == _POSITIVE:
@@ -57,8 +58,9 @@ class _Reader:
         text, answers = field(record, "question", str, place), record.get("answers", [])
         query_id = f"{split}-{self._numbers[split]}"
         self._numbers[split] += 1
-        if not text.strip():
-            raise DataError(f"{place}: 'question' is empty, expected a question.")
+        if not has_words(text):
+            self.skipped[NO_TEXT] += 1
+            return
         if not positives:
             self.skipped[UNANSWERED] += 1
             return
@@ -81,5 +83,4 @@ def _passage(context: dict[str, Any], place: str) -> Passage:
     if doc_id is None:
         raise DataError(f"{place}: has no id, expected {' or '.join(_ID_KEYS)}.")
     title = field(context, "title", str, place) if context.get("title") is not None else ""
-    doc_id = str(doc_id) if type(doc_id) is int else doc_id  # JSON's true is a Python int too
     return Passage(checked_id(doc_id, place, "passage id"), title, field(context, "text", str, place))
