@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import ir_datasets
 import pytest
+from ir_datasets.formats import TrecQrels, TsvDocs, TsvQueries
+from ir_datasets.util import LocalDownload
 
 from ranker.data.trec import read_run
 
@@ -112,6 +115,18 @@ def test_validate_lists_what_is_left_out_and_refuses_it_where_it_is_strict(ranke
     assert lists.err == f"{odd}: 0 errors, 11 to mind.\n"
 
 
+def test_what_is_listed_of_a_dataset_in_the_cache_goes_by_its_name(ranker, tmp_path):
+    parts = []
+    for kind, lines in (("docs", "d1\tone\nd2\t\n"), ("queries", "q1\tfirst?\n"), ("qrels", "q1 0 d1 1\n")):
+        (tmp_path / kind).write_text(lines)
+        parts.append(LocalDownload(str(tmp_path / kind)))
+    given = (TsvDocs(parts[0]), TsvQueries(parts[1]), TrecQrels(parts[2], {}))
+    ir_datasets.registry.register("ranker-listed", ir_datasets.Dataset(*given))
+    said = ranker("validate", "irds:ranker-listed")
+    assert said.out == "mind: irds:ranker-listed/corpus.jsonl:2: passage d2 has no words, so it is left out.\n"
+    assert said.err == "irds:ranker-listed: 0 errors, 1 to mind.\n"
+
+
 def test_strict_finds_nothing_where_there_is_nothing(ranker, dataset):
     assert ranker("validate", dataset, "--strict").status == 0
 
@@ -119,6 +134,14 @@ def test_strict_finds_nothing_where_there_is_nothing(ranker, dataset):
 def test_an_orderly_dataset_is_not_spoken_of(ranker, dataset, run_of_test, tiny, tmp_path):
     words = ("--mode", "cross", "--model", tiny("bert", labels=1), "--depth", 2, "-o", tmp_path / "x.run")
     assert len(ranker("rerank", dataset, "--run", run_of_test, *words).err.splitlines()) == 1
+
+
+def test_a_run_of_a_passage_that_is_left_out_is_refused_with_the_reason(ranker, odd, tiny, tmp_path):
+    (tmp_path / "other.run").write_text("q0 Q0 d1 1 2 x\n")
+    words = ("--mode", "cross", "--model", tiny("bert", labels=1), "-o", tmp_path / "x.run")
+    said = ranker("rerank", odd, "--run", tmp_path / "other.run", *words)
+    why = "is it a run for another dataset, or is the passage without words, and so left out?"
+    assert said.err.endswith(f"Error: run other: passage d1 of query q0 is not in the collection; {why}\n")
 
 
 # without judgments

@@ -140,6 +140,14 @@ def test_null_titles_numbers_as_ids_and_questions_without_text_are_read_or_left_
     assert material.skipped == {"questions without text": 1}
 
 
+def test_a_paragraph_that_is_null_is_one_without_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", article("A", ("a", [])))
+    path.write_text(path.read_text().replace('"context": "a"', '"context": null'))
+    material = imported(path)
+    assert list(material.passages) == []
+    assert material.skipped == {"paragraphs without text": 1}
+
+
 def test_a_gzip_file_is_read_as_the_plain_one(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", article("A", ("a", [])))
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(path.read_bytes()))
@@ -171,6 +179,7 @@ def test_articles_longer_than_what_is_read_at_once_come_whole(tmp_path: Path) ->
         ('{"data": []}', ": has no records, expected a list of objects at 'data'."),
         ('{"data": 3}', ": cannot be read as JSON after 0 records: found '3', expected '['."),
         ('{"data": [3]}', ": record 1: is 3, expected an object."),
+        ('{"data": [{}]}', ": record 1: 'title' is None, expected a string."),
         ('{"data": [{"title": 3}]}', ": record 1: 'title' is 3, expected a string."),
         ('{"data": [{"title": null}]}', ": record 1: 'paragraphs' is None, expected a list."),
         ('{"data": [{"title": "A"}]}', ": record 1: 'paragraphs' is None, expected a list."),

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ranker.data.collection import Collection
 from ranker.data.dataset import Dataset
 from ranker.data.trec import read_qrels, read_run
-from ranker.data.validation import problems, problems_of_qrels, problems_of_run
+from ranker.data.validation import problems, problems_of_dataset, problems_of_qrels, problems_of_run
 from ranker.errors import DataError
 
 TWICE = "take one of the two out, or give it another id."
@@ -26,6 +27,10 @@ QRELS_LINE = st.builds(
     st.sampled_from(["a", "b"]),
     st.sampled_from(["0", "1", "-1", "1.0", "99999"]),
 )
+CORPUS_LINES = [
+    '{"_id": "a", "text": "x"}', '{"_id": "a", "text": ""}', '{"_id": 7, "text": "x"}', '{"_id": "7", "title": "y"}',
+    '{"_id": "b", "text": null}', '{"_id": "c", "text": NaN}', '{"_id": " ", "text": "x"}', '{"_id": "d"', "", " ",
+]  # fmt: skip
 ODD = st.sampled_from(["", "q1 Q0 a 1", "q1 Q0 a 1 2 n extra", "q1\x07 Q0 a 1 2 n"])
 
 
@@ -55,6 +60,17 @@ def test_a_run_has_errors_just_where_the_reader_refuses_it(tmp_path, lines):
     said = refusal(read_run, path)
     assert bool(errors) == (said is not None)
     assert said is None or said in errors
+
+
+@settings(FEW, max_examples=60)
+@given(lines=st.lists(st.sampled_from(CORPUS_LINES), max_size=6))
+def test_a_collection_has_errors_just_where_it_is_refused(tmp_path, lines):
+    folder = tmp_path / "set"
+    folder.mkdir(exist_ok=True)
+    file(folder, '{"_id": "q", "text": "x"}\n', "queries.jsonl")
+    path = file(folder, "".join(f"{line}\n" for line in lines), "corpus.jsonl")
+    errors = [one.sentence for one in problems_of_dataset(folder) if one.grave]
+    assert bool(errors) == (refusal(Collection.open, path) is not None)
 
 
 @FEW

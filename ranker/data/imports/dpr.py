@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ranker.data.imports.documents import field, json_records, objects
+from ranker.data.imports.documents import json_records, objects, text
 from ranker.data.imports.questions import NO_TEXT
 from ranker.data.imports.sources import Imported, Sources, checked_id
 from ranker.data.records import Judgment, Passage, Query, has_words
@@ -55,10 +55,10 @@ class _Reader:
             self._ask(split, record, positives, place)
 
     def _ask(self, split: str, record: dict[str, Any], positives: dict[str, None], place: str) -> None:
-        text, answers = field(record, "question", str, place), record.get("answers", [])
+        question, answers = text(record, "question", place), record.get("answers", [])
         query_id = f"{split}-{self._numbers[split]}"
         self._numbers[split] += 1
-        if not has_words(text):
+        if not has_words(question):
             self.skipped[NO_TEXT] += 1
             return
         if not positives:
@@ -66,7 +66,7 @@ class _Reader:
             return
         if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
             raise DataError(f"{place}: 'answers' are no list of strings.")
-        self.queries.append(Query(query_id, text, tuple(dict.fromkeys(answers))))
+        self.queries.append(Query(query_id, question, tuple(dict.fromkeys(answers))))
         self.judgments.extend(Judgment(split, query_id, doc_id, 1) for doc_id in positives)
 
 
@@ -82,5 +82,5 @@ def _passage(context: dict[str, Any], place: str) -> Passage:
     doc_id = next((context[key] for key in _ID_KEYS if context.get(key) is not None), None)
     if doc_id is None:
         raise DataError(f"{place}: has no id, expected {' or '.join(_ID_KEYS)}.")
-    title = field(context, "title", str, place) if context.get("title") is not None else ""
-    return Passage(checked_id(doc_id, place, "passage id"), title, field(context, "text", str, place))
+    title = text(context, "title", place) if "title" in context else ""
+    return Passage(checked_id(doc_id, place, "passage id"), title, text(context, "text", place))
