@@ -158,14 +158,19 @@ def say_queries_found(run: Run, tell: Callable[[str], None] = say) -> None:
 
 
 def leave_out_queries(run: Run, leave_out: bool) -> Run:
-    """The run without the passages that are the queries themselves by their ids, or as it is; both are said."""
+    """The run without the passages that are the queries themselves by their ids, or as it is; both are said.
+
+    Raises: DataError where it holds no other passage.
+    """
     if not leave_out:
         say_queries_found(run)
         return run
-    found = len(run.queries_found)
+    found, others = len(run.queries_found), run.without_queries()
+    if found and not others:
+        raise DataError(f"run {run.name}: holds the queries' own passages alone, so --leave-out-query leaves nothing.")
     if found:
         say(f"{run.name}: the passage of the query's own id is left out of {found} of {len(run)} rankings.")
-    return run.without_queries()
+    return others
 
 
 @contextmanager

@@ -161,7 +161,8 @@ def rerank_command(
     """Put a run's passages in a model's order.
 
     Ranks are decided by the model's raw float32 scores; what lies below --depth keeps its order, beneath. With --budget
-    the run is whole whenever time is up, or at Ctrl-C: ranks that were not reached keep their order too.
+    the run is whole whenever time is up, or at Ctrl-C: ranks that were not reached keep their order too. Of a DATASET
+    without judgments, the run may answer all queries.
 
     Scores are remembered, by model and texts, as they are computed: what is stopped goes on where it was when it is
     given again.

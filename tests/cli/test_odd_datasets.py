@@ -214,6 +214,13 @@ def test_a_query_is_left_out_before_its_ranking_is_cut_and_reranked(ranker, in_c
     assert ranker("verify", tmp_path / "left.run").status == 0
 
 
+def test_a_run_of_the_queries_alone_is_refused_where_they_are_left_out(ranker, in_collection, tmp_path):
+    (tmp_path / "alone.run").write_text("q0 Q0 q0 1 1 x\n")
+    said = ranker("evaluate", in_collection, tmp_path / "alone.run", "--leave-out-query")
+    why = "holds the queries' own passages alone, so --leave-out-query leaves nothing"
+    assert (said.status, said.err) == (1, f"Error: run alone: {why}.\n")
+
+
 def test_evaluation_leaves_the_query_out_as_beir_does(ranker, in_collection, own_run):
     words = (own_run, "-m", "RR@10", "--format", "json")
     plain, left = (ranker("evaluate", in_collection, *words, *more) for more in ((), ("--leave-out-query",)))
