@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ranker.data.collection import Collection
+from ranker.data.oddities import Oddity
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run, Scores, check_finite, strictly_falling, to_float32
 from ranker.errors import DataError
@@ -72,11 +73,14 @@ def check_run(run: Run, queries: Mapping[str, Query], collection: Collection, de
             )
         for doc_id in ranking.doc_ids[:depth]:
             if doc_id not in known and doc_id not in collection:
-                raise DataError(
-                    f"run {run.name}: passage {doc_id} of query {query_id} is not in the collection; "
-                    "is it a run for another dataset?"
-                )
+                raise DataError(f"run {run.name}: passage {doc_id} of query {query_id} {_unknown(collection)}")
             known.add(doc_id)
+
+
+def _unknown(collection: Collection) -> str:
+    """Why a run may hold a passage that the collection has not."""
+    also = ", or is the passage without words, and so left out" if collection.oddities[Oddity.EMPTY_PASSAGE] else ""
+    return f"is not in the collection; is it a run for another dataset{also}?"
 
 
 def candidates(scorer: Scorer, run: Run, queries: Mapping[str, Query], collection: Collection, depth: int) -> Inputs:

@@ -89,9 +89,9 @@ def check_digests(run_path: Path, manifest: Mapping[str, Any], dataset: Dataset,
 
     Raises: DataError where the manifest lacks one.
     """
-    data = {name: told(run_path, manifest, "dataset", name) for name in ("collection", "queries", "qrels")}
-    expected = {"run": told(run_path, manifest, "sha256"), **data, "model": told(run_path, manifest, "model", "sha256")}
     now = dataset.digests(told(run_path, manifest, "dataset", "split"))
+    data = {name: told(run_path, manifest, "dataset", name) for name in now}
+    expected = {"run": told(run_path, manifest, "sha256"), **data, "model": told(run_path, manifest, "model", "sha256")}
     found = {"run": digest(run_path), **now, "model": scorer.model.digest()}
     return [Check(name, expected[name], found[name]) for name in found]
 

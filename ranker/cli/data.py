@@ -13,11 +13,16 @@ from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster,
 from ranker.cli.model_options import plain_options
 from ranker.cli.options import (
     PATH,
+    asked_split,
     claim,
     force_option,
+    leave_out_option,
+    leave_out_queries,
     output_option,
     progress,
+    run_name,
     say,
+    say_oddities,
     split_option,
     trust_option,
 )
@@ -59,13 +64,14 @@ def import_command(format_name: str, sources: tuple[str, ...], output: Path, for
 
     \b
     squad      [SPLIT=]PATH...         SQuAD 1.1 or 2.0 JSON
-    msmarco    collection=PATH queries=PATH qrels[:SPLIT]=PATH
+    msmarco    collection=PATH queries=PATH [qrels[:SPLIT]=PATH]
     dpr        [SPLIT=]PATH...         Dense Passage Retrieval JSON
-    trec       collection=PATH topics=PATH qrels[:SPLIT]=PATH
-    trec-html  collection=PATH topics=PATH qrels[:SPLIT]=PATH
+    trec       collection=PATH topics=PATH [qrels[:SPLIT]=PATH]
+    trec-html  collection=PATH topics=PATH [qrels[:SPLIT]=PATH]
 
     A SOURCE is ROLE=PATH, or ROLE:SPLIT=PATH where a role goes by split; without a SPLIT it is test. A role may be
-    given several times, any file may be .gz, and a TREC collection a file, a folder or a tar archive.
+    given several times, any file may be .gz, and a TREC collection a file, a folder or a tar archive. Numbers of topics
+    are matched with the qrels as they are written, then without zeros before them.
     """  # noqa: D301  # click keeps lines as they are behind a real backspace
     from ranker.data.beir import write_material
     from ranker.data.imports.formats import FORMATS
@@ -130,6 +136,7 @@ def index_command(
     check_output(output, force)
     data = open_dataset(dataset)
     count = len(data.collection)
+    say_oddities(data)
     started = time.monotonic()
     with progress(f"index {kind}", count, "passage") as advance:
         if kind == "bm25":
@@ -166,6 +173,7 @@ def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
         Scorer(load_model(source, trust_remote_code=trusted), Speed(device="cpu")).reading,
         len(data.collection),
     )
+    say_oddities(data)
     started = time.monotonic()
     with progress("tokens", count, "passage") as advance:
         build_token_file(reading, data.collection, advance)
@@ -186,6 +194,7 @@ def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
 @click.option("--model", "source", default="", help="For a dense index: its model, where it has moved since.")
 @trust_option
 @split_option
+@leave_out_option
 @speed_options
 @output_option("RUN")
 @force_option
@@ -198,26 +207,37 @@ def retrieve_command(
     source: str,
     trust_remote_code: bool,
     split: str,
+    leave_out_query: bool,
     output: Path,
     force: bool,
 ) -> None:
-    """Find passages for each query of a DATASET's split, with the settings that the index remembers."""
+    """Find passages for each query of a DATASET's split, with the settings that the index remembers.
+
+    Of a DATASET without judgments, all queries are taken.
+    """
     from ranker.cli.records import write_named
     from ranker.data.catalogue import open_dataset
+    from ranker.data.run import Run
     from ranker.index.store import index_kind
 
     claim(output, force)
     data = open_dataset(dataset)
+    split = asked_split(split, data)
     queries = data.queries(split)
+    say_oddities(data)
     started = time.monotonic()
     kind = index_kind(index_path)
     search = {"bm25": _search_bm25, "dense": _search_dense}[kind]
     speed = checked_speed(context) if kind == "dense" else settings_of(context, Speed)
     with progress("retrieve", len(queries), "query") as advance:
-        run, facts = search(_Retrieval(data, queries, index_path, depth, source, trust_remote_code, speed, advance))
+        # one more, since the query itself may be among them
+        deep = min(depth + int(leave_out_query), MAX_DEPTH)
+        run, facts = search(_Retrieval(data, queries, index_path, deep, source, trust_remote_code, speed, advance))
+    run = leave_out_queries(Run(run_name(output), run.rankings), leave_out_query).head(depth)
     seconds = time.monotonic() - started
     dataset_facts = data.record(split)
-    write_named(run, output, force, {"dataset": dataset_facts, "depth": depth, **facts, "seconds": round(seconds, 2)})
+    told = {"dataset": dataset_facts, "depth": depth, "leave_out_query": leave_out_query}
+    write_named(run, output, force, {**told, **facts, "seconds": round(seconds, 2)})
     unanswered = len(queries) - len(run)
     missed = f"; {unanswered} queries found nothing" if unanswered else ""
     say(f"{output}: {len(run)} queries, {run.hits} hits in {seconds:.1f} s{missed}.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ranker.cli.options import PATH, open_qrels, open_runs, split_option
+from ranker.cli.options import PATH, open_qrels, open_runs, say_queries_found, split_option
 from ranker.cli.results import format_option, measure_option
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str
     reranked = open_runs((run,))[0]
     manifest = read_manifest(run)
     before = open_runs((first or _source(run, manifest),))[0]
+    say_queries_found(reranked)
     longest = max(map(len, before.values()))
     deepest = min(longest, int(manifest.get("depth", longest)))
     found = evaluations_by_depth(before, reranked, deepest, open_qrels(qrels, split), parse_measures(measures))

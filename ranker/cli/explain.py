@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.model_options import MODEL_HELP, mode_option, plain_options
-from ranker.cli.options import PATH, force_option, progress, say, say_notes, shown, split_option, trust_option
+from ranker.cli.options import (
+    PATH,
+    asked_split,
+    force_option,
+    progress,
+    say,
+    say_notes,
+    say_oddities,
+    shown,
+    split_option,
+    trust_option,
+)
 from ranker.cli.settings import settings_of
 from ranker.errors import DataError
 from ranker.model.config import PlainConfig
@@ -116,9 +127,12 @@ def _pair(dataset: str | None, query: str, passage: str, split: str) -> PairText
             raise DataError(f"--{empty}: is empty, expected a text.")
         return found
     data = open_dataset(dataset)
+    split = asked_split(split, data)
     queries = data.queries(split)
+    say_oddities(data)
     if query not in queries:
-        raise DataError(f"dataset {data.name}: split {split!r} has no query {query!r}.")
+        place = f"split {split!r} has" if split else "has"
+        raise DataError(f"dataset {data.name}: {place} no query {query!r}.")
     if passage not in data.collection:
         raise DataError(f"dataset {data.name}: has no passage {passage!r}.")
     return PairText(queries[query].text, data.collection[passage].contents)

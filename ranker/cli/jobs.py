@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.options import PATH, claim, force_option, trust_option
+from ranker.cli.options import PATH, claim, force_option, say_oddities, trust_option
 from ranker.cli.records import countdown, counts, scoring_record, training_facts, write_named
 from ranker.cli.settings import checked_speed, speed_options
 
@@ -90,6 +90,7 @@ def reproduce_command(
         claim(path, force)
     with countdown() as on_moment:
         result = reproduce(dataset, backbone, config, speed, on_moment)
+    say_oddities(dataset)
     for arm, path in runs.items():
         write_named(result.arms[arm].run, path, force, _facts(result.arms[arm], dataset, config))
     _write_rest(result, qrels, models, force)

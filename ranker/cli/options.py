@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from ranker.errors import DataError
 
 if TYPE_CHECKING:
+    from ranker.data.dataset import Dataset
     from ranker.data.records import Qrels
     from ranker.data.run import Ranking, Run
     from ranker.model.reranker import Reranker
@@ -41,6 +43,15 @@ def split_option(command: F) -> F:
     return click.option("--split", default="test", show_default=True, help="The split of the DATASET.")(command)
 
 
+def leave_out_option(command: F) -> F:
+    """``--leave-out-query``, for the commands that make, rerank or judge a run."""
+    return click.option(
+        "--leave-out-query",
+        is_flag=True,
+        help="Leave the passage of the query's own id out of each ranking, as BEIR does.",
+    )(command)
+
+
 def trust_option(command: F) -> F:
     """``--trust-remote-code``, for every command that opens a model."""
     return click.option(
@@ -61,9 +72,11 @@ def run_name(path: Path) -> str:
 
 def open_qrels(name: str, split: str) -> Qrels:
     """Judgments from a TREC qrels file, a BEIR ``.tsv``, or a dataset's split."""
+    from ranker.data.catalogue import open_dataset
     from ranker.data.trec import read_qrels
 
-    return read_qrels(qrels_path(name, split))
+    path = Path(name)
+    return read_qrels(path) if path.is_file() else open_dataset(name).qrels(split)
 
 
 def qrels_path(name: str, split: str) -> Path:
@@ -107,6 +120,60 @@ def open_merged(paths: tuple[Path, ...]) -> Run:
     return Run(run_name(paths[0]), rankings)
 
 
+def asked_split(split: str, data: Dataset) -> str:
+    """The split that a command takes its queries from; all queries of a dataset without judgments, where none is named.
+
+    Raises: DataError where one is named that cannot be there.
+    """
+    from ranker.data.dataset import ALL
+
+    if data.splits:
+        return split
+    if click.get_current_context().get_parameter_source("split") is not ParameterSource.DEFAULT:
+        without = "leave --split out to take all its queries"
+        raise DataError(f"{data.source}: has no judgments, so no split {split!r}; {without}.")
+    say(f"{data.source}: has no judgments, so all its queries are taken.")
+    return ALL
+
+
+def say(sentence: str) -> None:
+    """One line on stderr, where progress goes."""
+    click.echo(shown(sentence), err=True)
+
+
+def say_oddities(data: Dataset, tell: Callable[[str], None] = say) -> None:
+    """Says in a line what of a dataset was left out, or read otherwise than written, if anything was."""
+    from ranker.data.oddities import in_words
+
+    said = in_words(data.oddities)
+    if said:
+        tell(f"{data.source}: {said}; ranker validate lists them.")
+
+
+def say_queries_found(run: Run, tell: Callable[[str], None] = say) -> None:
+    """Says in a line in how many rankings of a run stands a passage that is the query itself by its id, if in any."""
+    found = run.queries_found
+    if found:
+        shared = f"{len(found)} of {len(run)} rankings hold the passage of the query's own id, as of {found[0]}"
+        tell(f"{run.name}: {shared}; --leave-out-query of retrieve, rerank and evaluate leaves it out, as BEIR does.")
+
+
+def leave_out_queries(run: Run, leave_out: bool) -> Run:
+    """The run without the passages that are the queries themselves by their ids, or as it is; both are said.
+
+    Raises: DataError where it holds no other passage.
+    """
+    if not leave_out:
+        say_queries_found(run)
+        return run
+    found, others = len(run.queries_found), run.without_queries()
+    if found and not others:
+        raise DataError(f"run {run.name}: holds the queries' own passages alone, so --leave-out-query leaves nothing.")
+    if found:
+        say(f"{run.name}: the passage of the query's own id is left out of {found} of {len(run)} rankings.")
+    return others
+
+
 @contextmanager
 def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
     """A progress bar on stderr, silent where stderr is no terminal."""
@@ -138,11 +205,6 @@ def seconds(_: click.Context, option: click.Parameter, value: str | None) -> flo
             f"{value!r} is no time, expected a number above 0 and s, m or h, as in 90s, 10m or 1.5h.", param=option
         )
     return float(found[1]) * _UNITS[found[2]]
-
-
-def say(sentence: str) -> None:
-    """One line on stderr, where progress goes."""
-    click.echo(shown(sentence), err=True)
 
 
 def say_notes(model: Reranker) -> Reranker:

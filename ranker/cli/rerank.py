@@ -17,11 +17,15 @@ from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster,
 from ranker.cli.model_options import MODEL_HELP, mode_option, plain_options
 from ranker.cli.options import (
     PATH,
+    asked_split,
     claim,
     force_option,
+    leave_out_option,
+    leave_out_queries,
     open_runs,
     progress,
     say,
+    say_oddities,
     seconds,
     split_option,
     trust_option,
@@ -84,6 +88,7 @@ class _Work:
     split: str
     queries: dict[str, Query]
     run: Run
+    leave_out_query: bool
     source: dict[str, str]
 
 
@@ -130,6 +135,7 @@ def _meanings(choices: Mapping[str, str]) -> str:
 @plain_options
 @trust_option
 @split_option
+@leave_out_option
 @speed_options
 @cluster_options
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="The run to write; needed without --plan.")
@@ -148,13 +154,15 @@ def rerank_command(
     fresh: bool,
     trust_remote_code: bool,
     split: str,
+    leave_out_query: bool,
     output: Path | None,
     force: bool,
 ) -> None:
     """Put a run's passages in a model's order.
 
     Ranks are decided by the model's raw float32 scores; what lies below --depth keeps its order, beneath. With --budget
-    the run is whole whenever time is up, or at Ctrl-C: ranks that were not reached keep their order too.
+    the run is whole whenever time is up, or at Ctrl-C: ranks that were not reached keep their order too. Of a DATASET
+    without judgments, the run may answer all queries.
 
     Scores are remembered, by model and texts, as they are computed: what is stopped goes on where it was when it is
     given again.
@@ -172,7 +180,9 @@ def rerank_command(
     data = open_dataset(dataset)
     [run] = open_runs((run_path,))
     source = {"name": run.name, "path": str(run_path), "sha256": digest(run_path)}
-    work = _Work(data, split, data.queries(split), run, source)
+    split = asked_split(split, data)
+    work = _Work(data, split, data.queries(split), leave_out_queries(run, leave_out_query), leave_out_query, source)
+    say_oddities(data)
     cluster, overflow = context.with_resource(joined_cluster(context)), settings_of(context, Overflow)
     scorers = [
         open_scorer(context, Wanted(source, stage.mode, plain, trust_remote_code), cluster, overflow)
@@ -258,7 +268,8 @@ def _rerank(
         )
         run = done.run
     earlier = {"earlier": told[:-1]} if told[:-1] else {}
-    write_result(done, *output, {"dataset": work.data.record(work.split), "run": work.source, **earlier, **told[-1]})
+    facts = {"dataset": work.data.record(work.split), "run": work.source, "leave_out_query": work.leave_out_query}
+    write_result(done, *output, {**facts, **earlier, **told[-1]})
 
 
 def _inputs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = True) -> Inputs:

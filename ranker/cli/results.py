@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
-from ranker.cli.options import PATH, open_qrels, open_runs, say, split_option
+from ranker.cli.options import PATH, leave_out_option, leave_out_queries, open_qrels, open_runs, say, split_option
 from ranker.limits import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
@@ -32,8 +32,15 @@ format_option = click.option(
 @click.option("--per-query", is_flag=True, help="Print each query's value.")
 @format_option
 @split_option
+@leave_out_option
 def evaluate_command(
-    qrels: str, runs: tuple[Path, ...], measures: tuple[str, ...], per_query: bool, form: str, split: str
+    qrels: str,
+    runs: tuple[Path, ...],
+    measures: tuple[str, ...],
+    per_query: bool,
+    form: str,
+    split: str,
+    leave_out_query: bool,
 ) -> None:
     """Say how good RUNS are by QRELS.
 
@@ -47,7 +54,8 @@ def evaluate_command(
     from ranker.ties import evaluate_ties
 
     wanted = parse_measures(measures)
-    judgments, found = open_qrels(qrels, split), open_runs(runs)
+    judgments = open_qrels(qrels, split)
+    found = [leave_out_queries(run, leave_out_query) for run in open_runs(runs)]
     evaluations = [evaluate(run, judgments, wanted) for run in found]
     ties = [evaluate_ties(run, judgments, e) for run, e in zip(found, evaluations, strict=True)]
     click.echo(render_evaluations(evaluations, cast("Format", form), per_query, ties), nl=False)
@@ -73,6 +81,7 @@ def evaluate_command(
 @measure_option
 @format_option
 @split_option
+@leave_out_option
 def compare_command(
     qrels: str,
     runs: tuple[Path, ...],
@@ -81,6 +90,7 @@ def compare_command(
     measures: tuple[str, ...],
     form: str,
     split: str,
+    leave_out_query: bool,
 ) -> None:
     """Say whether RUNS differ from a baseline by QRELS, and whether that could be chance.
 
@@ -94,7 +104,8 @@ def compare_command(
 
     wanted = parse_measures(measures)
     judgments = open_qrels(qrels, split)
-    evaluations = [evaluate(run, judgments, wanted) for run in open_runs(runs)]
+    found = [leave_out_queries(run, leave_out_query) for run in open_runs(runs)]
+    evaluations = [evaluate(run, judgments, wanted) for run in found]
     name = run_name(Path(baseline)) if baseline else None
     comparison = compare(evaluations, name, missing=missing)
     click.echo(render_comparison(comparison, cast("Format", form)), nl=False)

@@ -11,7 +11,7 @@ import click
 
 from ranker.cli.cluster import cluster_options, joined_cluster
 from ranker.cli.model_options import MODEL_HELP, checkpoint_option, shared_options
-from ranker.cli.options import PATH, claim, say, split_option, trust_option
+from ranker.cli.options import PATH, claim, say, say_oddities, say_queries_found, split_option, trust_option
 from ranker.cli.settings import settings_of, speed_options
 from ranker.cli.study_folder import write_report
 from ranker.errors import DataError
@@ -170,6 +170,9 @@ def study_command(
         str(output), config, settings_of(context, Speed),
     )  # fmt: skip
     study = Study(request, say)
+    for data in dict.fromkeys((study.test, study.train)):
+        say_oddities(data)
+    say_queries_found(study.data.test.run)
     _begin(output, study.settings)
     leaks = _leaks(study.data, study.test.name, negative_depth)
     with joined_cluster(context) as cluster:

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.model_options import MODEL_HELP, checkpoint_option, mode_option, reading_options, training_options
-from ranker.cli.options import PATH, claim, force_option, open_merged, output_option, say, say_notes, trust_option
+from ranker.cli.options import (
+    PATH,
+    claim,
+    force_option,
+    open_merged,
+    output_option,
+    say,
+    say_notes,
+    say_oddities,
+    say_queries_found,
+    trust_option,
+)
 from ranker.cli.records import training_progress, training_record
 from ranker.cli.settings import checked_speed, settings_of, speed_options
 from ranker.errors import TrainingError
@@ -22,6 +33,7 @@ from ranker.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
+    from ranker.data.run import Run
     from ranker.experiment import Lessons
     from ranker.model.reranker import Reranker
     from ranker.training.learner import Trained
@@ -146,6 +158,7 @@ def train_command(
         lessons = Lessons(data.collection, training, validation, negative_depth)
         with team.in_turn():
             lessons, leaked = _without_leaks(lessons, (data, split), tests, leaks, tell)
+        _tell_of(data, found, tell)
         chosen_on = {"dev": dev} if validation else {}
         dataset_facts = {"name": data.name, "split": split, **chosen_on, **data.digests(split)}
         reading = {**asdict(model.config), "precision": scorer.precision, "device": scorer.device.type}
@@ -163,6 +176,12 @@ def train_command(
             _write(scorer.model, {**record, "leaks": leaked, "processes": team.count}, output, force)
             checkpoint.remove()
         tell(f"{output}: {mode} after {_length(trained, team.count)}{_best(trained, dev)}.")
+
+
+def _tell_of(data: Dataset, candidates: Run, tell: Callable[[str], None]) -> None:
+    """What of a dataset is odd, and whether its candidates hold the queries themselves."""
+    say_oddities(data, tell)
+    say_queries_found(candidates, tell)
 
 
 def _write(model: Reranker, record: dict[str, Any], output: Path, force: bool) -> None:
@@ -203,8 +222,10 @@ def _without_leaks(
     if wish == "ignore":
         return lessons, {}
     dataset, split = trained_on
-    others = (one for name in tests for one in held_out(open_dataset(name), ""))
-    found = find_leaks(lessons, [*held_out(dataset, split), *others])
+    others = [open_dataset(name) for name in tests]
+    found = find_leaks(lessons, [*held_out(dataset, split), *(one for data in others for one in held_out(data, ""))])
+    for data in others:
+        say_oddities(data, tell)
     if found and wish == "stop":
         raise TrainingError(f"dataset {dataset.name}: holds in its training {found}; leave them out by --leaks drop.")
     if found:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.options import PATH, open_runs, say, trust_option
+from ranker.cli.options import PATH, open_runs, say, say_oddities, trust_option
 from ranker.errors import DataError, ModelError, SetupError
 from ranker.scoring.overflow_config import Overflow
 from ranker.scoring.speed import Speed
@@ -57,6 +57,7 @@ def verify_command(
     for change in changes(scorer, sampled(written, queries, seed), data, split, depth, speed.precision):
         holds &= change.holds
         click.echo(_moves(change))
+    say_oddities(data)
     say(f"{run}: {'is' if holds else 'is not'} what its manifest says.")
     if not holds:
         sys.exit(1)

@@ -8,52 +8,75 @@ from typing import IO, Any
 
 from ranker.data.files import open_text_lines, written_folder
 from ranker.data.objects import DECODER
-from ranker.data.records import Judgment, Material, Passage, Query
+from ranker.data.oddities import Note, Oddity, ignored
+from ranker.data.records import Judgment, Material, Passage, Query, has_words
 from ranker.errors import DataError
 from ranker.limits import MAX_ID_BYTES
 
 _QRELS_HEADER = "query-id\tcorpus-id\tscore\n"
 
+_BLANKS = " \t\r\n"
+"""Of JSON."""
 
-def parse_passage(line: str, path: Path, number: int) -> Passage:
-    """A line of ``corpus.jsonl``.
+TWICE = "take one of the two out, or give it another id."
+"""What to do about an id that stands twice."""
 
-    Raises: DataError with file and line for broken JSON, a bad id, and a passage with nothing to read.
+_WAY_OUT = "mend the line or take it out (ranker validate lists all such)."
+
+
+def parse_passage(line: str, path: Path, number: int, note: Note = ignored) -> Passage | None:
+    """A line of ``corpus.jsonl``; None for one that is left out, without words or blank.
+
+    A null is read as an empty text, and a whole number as an id; ``note`` is told of both, and of what is left out.
+    Raises: DataError with file and line for broken JSON, a bad id, and a text that is no string.
     """
-    record = _record(line, path, number)
-    doc_id = _identifier(record, path, number)
-    passage = Passage(doc_id, _text(record, "title", path, number), _text(record, "text", path, number))
-    if not passage.contents.strip():
-        raise DataError(f"{path}:{number}: passage {doc_id} is empty, expected words in 'text' or 'title'.")
+    record = _record(line, path, number, note)
+    if record is None:
+        return None
+    doc_id = _identifier(record, path, number, note)
+    title, text = (_text(record, key, path, number, note) for key in ("title", "text"))
+    passage = Passage(doc_id, title, text)
+    if not has_words(passage.contents):
+        note(Oddity.EMPTY_PASSAGE, doc_id)
+        return None
     return passage
 
 
-def parse_query(line: str, path: Path, number: int) -> Query:
-    """A line of ``queries.jsonl``.
+def parse_query(line: str, path: Path, number: int, note: Note = ignored) -> Query | None:
+    """A line of ``queries.jsonl``; None for one that is left out, as in ``parse_passage``.
 
-    Raises: DataError with file and line for broken JSON, a bad id, an empty text, and answers that are no strings.
+    Raises: DataError as ``parse_passage``, and for answers that are no strings.
     """
-    record = _record(line, path, number)
-    query = Query(
-        _identifier(record, path, number), _text(record, "text", path, number), _answers(record, path, number)
-    )
-    if not query.text.strip():
-        raise DataError(f"{path}:{number}: query {query.query_id} is empty, expected words in 'text'.")
+    record = _record(line, path, number, note)
+    if record is None:
+        return None
+    query_id = _identifier(record, path, number, note)
+    query = Query(query_id, _text(record, "text", path, number, note), _answers(record, path, number))
+    if not has_words(query.text):
+        note(Oddity.EMPTY_QUERY, query_id)
+        return None
     return query
 
 
-def read_queries(path: Path) -> Iterator[Query]:
-    """The queries of a ``queries.jsonl``, in file order.
+def read_queries(path: Path, note: Note = ignored) -> Iterator[Query]:
+    """The queries of a ``queries.jsonl``, in file order; ``note`` is told as in ``parse_query``.
 
     Raises: DataError as ``parse_query``, and for an id given twice.
     """
-    seen: set[str] = set()
+    lines: dict[str, int] = {}
     for number, line in open_text_lines(path):
-        query = parse_query(line, path, number)
-        if query.query_id in seen:
-            raise DataError(f"{path}:{number}: query id {query.query_id} stands twice, expected each id once.")
-        seen.add(query.query_id)
+        query = parse_query(line, path, number, note)
+        if query is None:
+            continue
+        first = lines.setdefault(query.query_id, number)
+        if first != number:
+            raise DataError(f"{path}:{number}: {repeated(query.query_id, first)}")
         yield query
+
+
+def repeated(identifier: str, first: int) -> str:
+    """That an id stands twice, first in that line, and what to do."""
+    return f"id {identifier} stands twice, first in line {first}; {TWICE}"
 
 
 def write_material(material: Material, folder: Path, force: bool = False) -> None:
@@ -95,29 +118,39 @@ def _write(file: IO[str], record: dict[str, Any]) -> None:
         raise DataError(f"{record['_id']!r}: holds half a surrogate pair, expected Unicode text.") from error
 
 
-def _record(line: str, path: Path, number: int) -> dict[str, Any]:
+def _record(line: str, path: Path, number: int, note: Note) -> dict[str, Any] | None:
+    """The object of a line; None for a blank line, as many a file has at its end."""
+    if not line.strip(_BLANKS):
+        note(Oddity.BLANK_LINE, "")
+        return None
     try:
         record = DECODER.decode(line)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}:{number}: is not JSON: {error}; expected one object a line.") from error
+        raise DataError(f"{path}:{number}: is not JSON: {error}; expected one object a line; {_WAY_OUT}") from error
     if not isinstance(record, dict):
-        raise DataError(
-            f"{path}:{number}: is a JSON {type(record).__name__}, expected an object with '_id' and 'text'."
-        )
+        kind = type(record).__name__
+        raise DataError(f"{path}:{number}: is a JSON {kind}, expected an object with '_id' and 'text'; {_WAY_OUT}")
     return record
 
 
-def _identifier(record: dict[str, Any], path: Path, number: int) -> str:
+def _identifier(record: dict[str, Any], path: Path, number: int, note: Note) -> str:
     value = record.get("_id")
+    whole = type(value) is int  # JSON's true is a Python int too
+    value = str(value) if whole else value
     if not isinstance(value, str) or len(value.split()) != 1 or value.strip() != value:
         raise DataError(f"{path}:{number}: '_id' is {_short(value)}, expected a string of one word without spaces.")
     if len(_encoded(value, path, number)) > MAX_ID_BYTES or not value.isprintable():
         raise DataError(f"{path}:{number}: '_id' is {_short(value)}, expected at most {MAX_ID_BYTES} printable bytes.")
+    if whole:
+        note(Oddity.NUMBER, value)
     return value
 
 
-def _text(record: dict[str, Any], key: str, path: Path, number: int) -> str:
+def _text(record: dict[str, Any], key: str, path: Path, number: int, note: Note) -> str:
     value = record.get(key, "")
+    if value is None:
+        note(Oddity.NULL, key)
+        return ""
     if not isinstance(value, str):
         raise DataError(f"{path}:{number}: '{key}' is {_short(value)}, expected a string.")
     _encoded(value, path, number)
@@ -127,7 +160,8 @@ def _text(record: dict[str, Any], key: str, path: Path, number: int) -> str:
 def _answers(record: dict[str, Any], path: Path, number: int) -> tuple[str, ...]:
     """The answers in a query's ``metadata``, which BEIR leaves to each dataset."""
     metadata = record.get("metadata")
-    answers = metadata.get("answers", []) if isinstance(metadata, dict) else []
+    answers = metadata.get("answers") if isinstance(metadata, dict) else None
+    answers = [] if answers is None else answers
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         raise DataError(f"{path}:{number}: 'answers' is {_short(answers)}, expected a list of strings.")
     return tuple(dict.fromkeys(answers))

@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 from array import array
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.data.beir import parse_passage
+from ranker.data.beir import parse_passage, repeated
 from ranker.data.cache import cache_folder
 from ranker.data.files import decode_line, open_text_lines, read_lines, reason, written_folder
 from ranker.data.intact import checked_digest, file_digest
 from ranker.data.locks import locked
+from ranker.data.oddities import Oddities, Oddity, in_words
 from ranker.data.records import Passage
 from ranker.data.unchanged import Unchanged, stamp
 from ranker.errors import DataError
@@ -32,7 +34,7 @@ _BATCH = 65_536
 _READ_BYTES = 8_192
 """What is read of a passage at once; most are shorter."""
 
-_FORMAT = 3
+_FORMAT = 4
 
 _COLUMNS = ("hashes", "offsets", "numbers")
 
@@ -51,12 +53,14 @@ class _Table:
     offsets: NDArray[np.uint64]
     numbers: NDArray[np.uint64]
     digest: str
+    oddities: Oddities
 
 
 class Collection:
     """Passages in a ``corpus.jsonl`` of BEIR layout: by doc_id, in file order, and by number.
 
-    ``digest`` is the SHA-256 of the (decompressed) file.
+    ``digest`` is the SHA-256 of the (decompressed) file. Passages without words are none: they have no number, and are
+    counted in ``oddities`` with what else is not as it should be.
     """
 
     def __init__(self, path: Path, plain: Path, table: _Table, unchanged: Unchanged) -> None:
@@ -64,6 +68,7 @@ class Collection:
         self._unchanged = unchanged
         self.path = path
         self.digest = table.digest
+        self.oddities = table.oddities
         self._plain = plain
         self._table = table
 
@@ -97,7 +102,9 @@ class Collection:
     def __iter__(self) -> Iterator[Passage]:
         """Every passage, in file order."""
         for number, line in open_text_lines(self._plain):
-            yield parse_passage(line, self.path, number)
+            passage = parse_passage(line, self.path, number)
+            if passage is not None:
+                yield passage
 
     def __contains__(self, doc_id: object) -> bool:
         """Whether a passage has this doc_id."""
@@ -115,6 +122,14 @@ class Collection:
         if passage.doc_id != doc_id:
             raise DataError(_changed(self.path))
         return passage
+
+    def lacking(self, doc_ids: Iterable[str]) -> list[str]:
+        """Those of many doc_ids that no passage has."""
+        wanted = list(doc_ids)
+        hashes = np.fromiter(map(_hash, wanted), np.uint64, len(wanted))
+        places = np.searchsorted(self._table.hashes, hashes)
+        places[places == len(self)] = 0
+        return [wanted[i] for i in np.flatnonzero(self._table.hashes[places] != hashes)]
 
     def number(self, doc_id: str) -> int:
         """The passage's place in file order, from 0.
@@ -142,9 +157,12 @@ class Collection:
     def _passage_at(self, offset: int) -> Passage:
         line = _line_at(self._plain, offset)
         try:
-            return parse_passage(_text(line, self.path, 1 if offset == 0 else 0), self.path, 0)
+            passage = parse_passage(_text(line, self.path, 1 if offset == 0 else 0), self.path, 0)
         except DataError as error:
             raise DataError(_changed(self.path)) from error
+        if passage is None:
+            raise DataError(_changed(self.path))
+        return passage
 
 
 def _table(folder: Path) -> _Table | None:
@@ -154,7 +172,8 @@ def _table(folder: Path) -> _Table | None:
         columns = [np.asarray(np.memmap(folder / name, np.uint64, mode="r")) for name in _COLUMNS]
         whole = all(checked_digest(folder / name, digest) == digest for name, digest in _digests(folder, meta).items())
         if whole and all(len(column) == meta["passages"] for column in columns):
-            return _Table(columns[0], columns[1], columns[2], str(meta["digest"]))
+            oddities = Counter({kind: int(meta["oddities"].get(kind.name, 0)) for kind in Oddity})
+            return _Table(columns[0], columns[1], columns[2], str(meta["digest"]), +oddities)
     return None
 
 
@@ -217,30 +236,37 @@ def _build(path: Path, folder: Path) -> None:
         with plain.open("wb") as unpacked:
             unpacked.writelines(line for _, line in read_lines(path))
     buckets = [folder / f"bucket{number}" for number in range(_BUCKETS)]
-    digest, count = _scan(path, plain, buckets)
+    digest, count, oddities = _scan(path, plain, buckets)
     _sort(path, plain, buckets, folder)
     digests = {name: file_digest(folder / name) for name in _COLUMNS}
-    meta = {"digest": digest, "passages": count, "source": str(path), "sha256": digests}
+    told = {kind.name: number for kind, number in oddities.items()}
+    meta = {"digest": digest, "passages": count, "source": str(path), "sha256": digests, "oddities": told}
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
-def _scan(path: Path, plain: Path, buckets: list[Path]) -> tuple[str, int]:
-    """Every line checked; its hash and offset in the bucket of the hash. The digest, and how many there are."""
-    total, offset, count = hashlib.sha256(), 0, 0
+def _scan(path: Path, plain: Path, buckets: list[Path]) -> tuple[str, int, Oddities]:
+    """Every line checked; the hash and offset of each passage in the bucket of the hash.
+
+    The digest, how many passages there are, and what was odd.
+    """
+    total, offset, count, oddities = hashlib.sha256(), 0, 0, Oddities()
     hashes, offsets = array("Q"), array("Q")
     for number, line in read_lines(plain):
-        passage = parse_passage(_text(line, path, number), path, number)
+        passage = parse_passage(_text(line, path, number), path, number, lambda kind, _: oddities.update([kind]))
         total.update(line)
-        hashes.append(int(_hash(passage.doc_id)))
-        offsets.append(offset)
-        offset, count = offset + len(line), number
+        if passage is not None:
+            hashes.append(int(_hash(passage.doc_id)))
+            offsets.append(offset)
+            count += 1
+        offset += len(line)
         if len(hashes) == _BATCH:
-            _distribute(hashes, offsets, number, buckets)
+            _distribute(hashes, offsets, count, buckets)
             del hashes[:], offsets[:]
     if not count:
-        raise DataError(f"{path}: has no passages, expected one JSON object a line.")
+        left_out = f" ({in_words(oddities)})" if oddities else ""
+        raise DataError(f"{path}: has no passages{left_out}, expected one JSON object a line.")
     _distribute(hashes, offsets, count, buckets)
-    return total.hexdigest(), count
+    return total.hexdigest(), count, oddities
 
 
 def _text(line: bytes, path: Path, number: int) -> str:
@@ -281,8 +307,8 @@ def _refuse_repeats(path: Path, plain: Path, rows: NDArray[np.uint64]) -> None:
     offset = 0
     for number, line in read_lines(plain):
         if offset in suspicious:
-            doc_id = parse_passage(_text(line, path, number), path, number).doc_id
-            if doc_id in lines:
-                raise DataError(f"{path}:{number}: doc id {doc_id} stands twice, first in line {lines[doc_id]}.")
-            lines[doc_id] = number
+            passage = parse_passage(_text(line, path, number), path, number)
+            first = number if passage is None else lines.setdefault(passage.doc_id, number)
+            if passage is not None and first != number:
+                raise DataError(f"{path}:{number}: {repeated(passage.doc_id, first)}")
         offset += len(line)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,7 @@ class Block:
 def read_blocks(path: Path, chunks: Iterable[bytes], columns: tuple[str, ...], first: int = 1) -> Iterator[Block]:
     """Whole lines as blocks of words; ``first`` is the number of the first line of the first chunk.
 
+    Blank lines, as a file may have at its end, are passed over.
     Raises: DataError with file and line for another number of columns, control characters, bytes that are not UTF-8,
     and words above ``MAX_ID_BYTES``.
     """
@@ -108,10 +110,13 @@ def read_blocks(path: Path, chunks: Iterable[bytes], columns: tuple[str, ...], f
         if not text:
             continue
         block = _block(text if text.endswith(b"\n") else text + b"\n", first, len(columns))
-        if block is None:
-            block = _block_of_lines(path, text, first, columns)
-        yield block
-        first += len(block)
+        if block is not None:
+            yield block
+            first += len(block)
+            continue
+        lines = text.removesuffix(b"\n").split(b"\n")
+        yield from _blocks_of_lines(path, lines, first, columns)
+        first += len(lines)
 
 
 def _block(text: bytes, first: int, columns: int) -> Block | None:
@@ -130,14 +135,27 @@ def _block(text: bytes, first: int, columns: int) -> Block | None:
     return None if long_lines and np.diff(places, prepend=-1).max() > MAX_ID_BYTES + 1 else block
 
 
-def _block_of_lines(path: Path, text: bytes, first: int, columns: tuple[str, ...]) -> Block:
-    """The block of a text with blanks in any number, line by line."""
-    lines = text.removesuffix(b"\n").split(b"\n")
+def _blocks_of_lines(path: Path, lines: list[bytes], first: int, columns: tuple[str, ...]) -> Iterator[Block]:
+    """The blocks of lines with blanks in any number, line by line; a blank line ends a block."""
+    start = 0
+    for blank, group in groupby(lines, is_blank):
+        held = list(group)
+        if not blank:
+            yield _block_of_lines(path, held, first + start, columns)
+        start += len(held)
+
+
+def _block_of_lines(path: Path, lines: list[bytes], first: int, columns: tuple[str, ...]) -> Block:
     tidy = [b" ".join(checked_words(path, number, line, columns)) for number, line in enumerate(lines, start=first)]
     block = _block(b"\n".join(tidy) + b"\n", first, len(columns))
     if block is None:
         raise ValueError("lines that were checked are in columns")
     return block
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether a line holds nothing but the blanks between words."""
+    return not line.strip(b" \t\r")
 
 
 def checked_words(path: Path, number: int, line: bytes, columns: tuple[str, ...]) -> list[bytes]:

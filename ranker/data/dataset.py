@@ -1,15 +1,23 @@
 """A dataset: a collection, queries, and judgments by split, in a folder of BEIR layout."""
 
+import os
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from ranker.data.beir import read_queries
 from ranker.data.collection import Collection
 from ranker.data.files import digest, reason
+from ranker.data.oddities import Oddities, Oddity
 from ranker.data.records import Qrels, Query
 from ranker.data.trec import read_qrels
 from ranker.data.unchanged import Unchanged
 from ranker.errors import DataError
+
+ALL: Final = ""
+"""Every query there is, judged or not: the split of a dataset without judgments."""
 
 
 class Dataset:
@@ -27,11 +35,13 @@ class Dataset:
         self._corpus = existing(folder, "corpus.jsonl")
         self._queries = existing(folder, "queries.jsonl")
         self._unchanged = Unchanged()
+        self._oddities: dict[str, Oddities] = {}
 
     @cached_property
     def collection(self) -> Collection:
         """The passages; opened on first use."""
-        return Collection.open(self._corpus)
+        with self._mendable():
+            return Collection.open(self._corpus)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -61,23 +71,58 @@ class Dataset:
 
         Raises: DataError where there is no such split, or its file is malformed.
         """
-        return read_qrels(self._unchanged.note(self.qrels_path(split)))
+        with self._mendable():
+            return read_qrels(self._unchanged.note(self.qrels_path(split)))
 
     def queries(self, split: str) -> dict[str, Query]:
-        """The queries with judgments in a split, by query_id, in file order.
+        """The queries with judgments in a split, by query_id, in file order; of ``ALL``, every query.
 
-        Raises: DataError where a judged query has no text.
+        A query without words is left out, and so is a judged one without a text; ``oddities`` counts them.
+        Raises: DataError where there is no such split, and where none of its queries has a text.
         """
-        judged = self.qrels(split)
-        queries = {
-            query.query_id: query
-            for query in read_queries(self._unchanged.note(self._queries))
-            if query.query_id in judged
-        }
-        missing = next((query_id for query_id in judged if query_id not in queries), None)
-        if missing is not None:
-            raise DataError(f"{self._queries}: has no query {missing}, which {self.qrels_path(split)} judges.")
+        oddities, wordless = Oddities(), set[str]()
+
+        def note(kind: Oddity, query_id: str) -> None:
+            oddities[kind] += 1
+            if kind is Oddity.EMPTY_QUERY:
+                wordless.add(query_id)
+
+        judged = None if split == ALL else self.qrels(split)
+        with self._mendable():
+            queries = {
+                query.query_id: query
+                for query in read_queries(self._unchanged.note(self._queries), note)
+                if judged is None or query.query_id in judged
+            }
+        self._oddities[ALL] = oddities
+        if judged is not None:
+            self._oddities[split] = self._lost(judged, queries.keys() | wordless)
+        if not queries:
+            raise DataError(self._none_asked(split))
         return queries
+
+    def _lost(self, judged: Qrels, known: Set[str]) -> Oddities:
+        """Of a split's judgments, the queries that are not ``known``, and positives that are not in the collection."""
+        positives = dict.fromkeys(doc_id for grades in judged.values() for doc_id in grades if grades[doc_id] > 0)
+        return Oddities(
+            {
+                Oddity.UNKNOWN_QUERY: sum(query_id not in known for query_id in judged),
+                Oddity.LOST_POSITIVE: len(self.collection.lacking(positives)),
+            }
+        )
+
+    def _none_asked(self, split: str) -> str:
+        """Why there are no queries."""
+        if split == ALL:
+            return f"{self.source}: has no query with words in queries.jsonl, expected at least one."
+        judged = f"none of the queries that split {split!r} judges has a text in queries.jsonl"
+        return f"{self.source}: {judged}; expected the qrels and the queries of one dataset."
+
+    @property
+    def oddities(self) -> Oddities:
+        """What was left out, or read otherwise than written, of all that has been read so far."""
+        collection = self.collection.oddities if "collection" in self.__dict__ else Oddities()
+        return sum(self._oddities.values(), collection)
 
     def record(self, split: str) -> dict[str, str]:
         """What the manifest of a result says of it."""
@@ -86,14 +131,11 @@ class Dataset:
     def digests(self, split: str) -> dict[str, str]:
         """SHA-256 of the collection, the queries and a split's judgments, for the manifests of results.
 
-        Raises: DataError as ``check_unchanged``.
+        ``ALL`` has no judgments. Raises: DataError as ``check_unchanged``.
         """
         self.check_unchanged()
-        return {
-            "collection": self.collection.digest,
-            "queries": digest(self._queries),
-            "qrels": digest(self.qrels_path(split)),
-        }
+        judged = {} if split == ALL else {"qrels": digest(self.qrels_path(split))}
+        return {"collection": self.collection.digest, "queries": digest(self._queries), **judged}
 
     def check_unchanged(self) -> None:
         """Holds that all files read so far are what they were when they were read first.
@@ -103,6 +145,21 @@ class Dataset:
         self._unchanged.check()
         if "collection" in self.__dict__:
             self.collection.check_unchanged()
+
+    @contextmanager
+    def _mendable(self) -> Iterator[None]:
+        """Turns the refusal of a file in the cache, which nobody should mend there, into one of the dataset by name."""
+        try:
+            yield
+        except DataError as error:
+            place = f"{self.folder}{os.sep}"
+            sentence = str(error)
+            if self.source == str(self.folder) or not sentence.startswith(place):
+                raise
+            raise DataError(
+                f"{self.source}: {sentence.removeprefix(place).removesuffix('.')}; "
+                f"mend a copy of its folder, {self.folder}, and give that as the DATASET."
+            ) from error
 
 
 def existing(folder: Path, name: str) -> Path:

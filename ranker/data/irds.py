@@ -15,10 +15,10 @@ _SPLIT = "test"
 
 
 def irds(dataset_id: str) -> Material:
-    """The passages, queries and judgments of an ir_datasets id, which may download them.
+    """The passages, queries and judgments, if it has some, of an ir_datasets id, which may download them.
 
-    Raises: SetupError where ir-datasets is not installed; DataError for an unknown id, one without all three parts, and
-    a download that fails.
+    Raises: SetupError where ir-datasets is not installed; DataError for an unknown id, one without passages or queries,
+    and a download that fails.
     """
     try:
         import ir_datasets  # noqa: PLC0415  # an extra
@@ -28,9 +28,9 @@ def irds(dataset_id: str) -> Material:
         dataset = ir_datasets.load(dataset_id)
     except KeyError as error:
         raise DataError(f"irds:{dataset_id}: is unknown to ir_datasets; its catalogue lists the ids.") from error
-    for part in ("docs", "queries", "qrels"):
+    for part in ("docs", "queries"):
         if not getattr(dataset, f"has_{part}")():
-            raise DataError(f"irds:{dataset_id}: has no {part}, expected an id with docs, queries and qrels.")
+            raise DataError(f"irds:{dataset_id}: has no {part}, expected an id with docs and queries.")
     return Material(
         _fetched(dataset_id, _passages(dataset)),
         _fetched(dataset_id, _queries(dataset)),
@@ -61,5 +61,5 @@ def _queries(dataset: Any) -> Iterator[Query]:  # noqa: ANN401
 
 
 def _judgments(dataset: Any) -> Iterator[Judgment]:  # noqa: ANN401
-    for qrel in dataset.qrels_iter():
+    for qrel in dataset.qrels_iter() if dataset.has_qrels() else ():
         yield Judgment(_SPLIT, qrel.query_id, qrel.doc_id, qrel.relevance)

@@ -35,6 +35,15 @@ class Judgment(NamedTuple):
     relevance: int
 
 
+def has_words(text: str) -> bool:
+    """Whether a text holds more than blanks and control characters: what does not can be neither indexed nor read.
+
+    This alone decides what a collection leaves out, so that its length, its indexes and its tokens agree. Control
+    characters are no words, since Anserini turns away what Java's trim leaves empty.
+    """
+    return any(character > " " and not character.isspace() for character in text)
+
+
 Qrels = dict[str, dict[str, int]]
 """Relevance by query_id and doc_id. An absent passage is unjudged."""
 

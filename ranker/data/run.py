@@ -111,6 +111,22 @@ class Run(Mapping[str, Ranking]):
         return Run(self.name, {query_id: ranking.distinct() for query_id, ranking in self.rankings.items()})
 
     @property
+    def queries_found(self) -> tuple[str, ...]:
+        """The queries whose ranking holds a passage of the query's own id, as where queries stand in the collection."""
+        return tuple(query_id for query_id, ranking in self.rankings.items() if query_id in ranking.doc_ids)
+
+    def without_queries(self) -> "Run":
+        """The same without the passage of each query's own id; a query that found nothing else is left out."""
+        found = {query_id: self.rankings[query_id].without({query_id}) for query_id in self.queries_found}
+        rankings = {query_id: found.get(query_id, ranking) for query_id, ranking in self.rankings.items()}
+        return Run(self.name, {query_id: ranking for query_id, ranking in rankings.items() if len(ranking)})
+
+    def head(self, depth: int) -> "Run":
+        """The best ``depth`` passages of each query."""
+        heads = {query_id: one.head(depth) if len(one) > depth else one for query_id, one in self.rankings.items()}
+        return Run(self.name, heads)
+
+    @property
     def hits(self) -> int:
         """Passages over all queries."""
         return sum(len(ranking) for ranking in self.rankings.values())

@@ -26,6 +26,9 @@ BEIR_HEADER = [b"query-id", b"corpus-id", b"score"]
 
 RELEVANCES = f"a whole number from {-MAX_RELEVANCE} to {MAX_RELEVANCE}"
 
+FINITE = "a finite number; take the line out, or write the run again"
+KEEP_ONE = "keep one of the lines"
+
 _Part = tuple[tuple[str, ...], Scores]
 
 
@@ -83,7 +86,7 @@ def read_qrels(path: Path) -> Qrels:
                 if judged.setdefault(doc_id, relevance) != relevance:
                     raise DataError(
                         f"{path}:{block.first + line}: relevance {relevance} of passage {doc_id} for query "
-                        f"{query_id} contradicts the {judged[doc_id]} of an earlier line."
+                        f"{query_id} contradicts the {judged[doc_id]} of an earlier line; {KEEP_ONE}."
                     )
     if not qrels:
         raise DataError(f"{path}: has no judgments, expected lines of {' '.join(TREC_QRELS_COLUMNS)}.")
@@ -108,7 +111,7 @@ def _scores(path: Path, block: Block) -> Scores:
     if not finite.all():
         line = int(np.argmin(finite))
         score = block.word(line, _SCORE).decode()
-        raise DataError(f"{path}:{block.first + line}: the score is {score!r}, expected a finite number.")
+        raise DataError(f"{path}:{block.first + line}: the score is {score!r}, expected {FINITE}.")
     return scores
 
 
@@ -133,7 +136,9 @@ def _refuse_ranking(path: Path, query_id: str, error: DataError) -> NoReturn:
             number = block.first + line
             if doc_id in seen:
                 earlier = f"first in line {seen[doc_id]}"
-                raise DataError(f"{path}:{number}: passage {doc_id} stands twice for query {query_id}, {earlier}.")
+                raise DataError(
+                    f"{path}:{number}: passage {doc_id} stands twice for query {query_id}, {earlier}; {KEEP_ONE}."
+                )
             seen[doc_id] = number
             if len(seen) > MAX_DEPTH:
                 raise DataError(f"{path}:{number}: query {query_id} has more than the {MAX_DEPTH} passages allowed.")

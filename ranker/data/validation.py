@@ -7,14 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ranker.data.beir import parse_passage, parse_query
-from ranker.data.columns import BYTE_ORDER_MARK, checked_words
+from ranker.data.beir import parse_passage, parse_query, repeated
+from ranker.data.columns import BYTE_ORDER_MARK, checked_words, is_blank
 from ranker.data.dataset import Dataset, existing
 from ranker.data.files import decode_line, read_lines
+from ranker.data.oddities import Note, Oddity
 from ranker.data.records import Passage, Query
 from ranker.data.trec import (
     BEIR_HEADER,
     BEIR_QRELS_COLUMNS,
+    FINITE,
+    KEEP_ONE,
     RELEVANCES,
     RUN_COLUMNS,
     TREC_QRELS_COLUMNS,
@@ -24,7 +27,19 @@ from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH
 
 _Words = list[str]
-_Parse = Callable[[str, Path, int], Passage | Query]
+_Parse = Callable[[str, Path, int, Note], Passage | Query | None]
+
+_SHOWN = 60
+"""Characters of an id that a sentence about it shows."""
+
+_ODD = {
+    Oddity.EMPTY_PASSAGE: "passage {} has no words, so it is left out",
+    Oddity.EMPTY_QUERY: "query {} has no words, so it is left out",
+    Oddity.NULL: "'{}' is null, and read as an empty text",
+    Oddity.NUMBER: "'_id' is the number {}, and read as a word",
+    Oddity.BLANK_LINE: "the line is blank, and passed over",
+}
+"""What is said of a line; of queries and positives that judgments name alone, it is said in their place."""
 
 
 class Problem(NamedTuple):
@@ -51,8 +66,9 @@ def problems_of_run(path: Path) -> Iterator[Problem]:
     last: dict[str, tuple[int, float]] = {}
     disordered: Counter[str] = Counter()
     tied: set[str] = set()
-    number = 0
+    lines = 0
     for number, words in _worded(path, RUN_COLUMNS):
+        lines += not isinstance(words, Problem) or words.grave
         if isinstance(words, Problem):
             yield words
             continue
@@ -60,7 +76,7 @@ def problems_of_run(path: Path) -> Iterator[Problem]:
         yield from _repeated(path, number, doc_id, query_id, places.setdefault(query_id, {}))
         score = _finite(score_word)
         if score is None:
-            yield Problem(f"{path}:{number}: the score is {score_word!r}, expected a finite number.")
+            yield Problem(f"{path}:{number}: the score is {score_word!r}, expected {FINITE}.")
             continue
         rank, before = _whole(rank_word), last.get(query_id)
         if rank is None:
@@ -70,7 +86,7 @@ def problems_of_run(path: Path) -> Iterator[Problem]:
             disordered[query_id] += (score > before[1]) == (rank > before[0]) and score != before[1]
             tied |= {query_id} if score == before[1] else set()
         last[query_id] = (rank, score)
-    if not number:
+    if not lines:
         yield Problem(f"{path}: is empty, expected lines of {len(RUN_COLUMNS)} columns ({' '.join(RUN_COLUMNS)}).")
     yield from _order(path, +disordered, tied)
 
@@ -136,16 +152,19 @@ class _Judgments:
         elif judged[doc_id] == relevance:
             yield Problem(f"{place}: passage {doc_id} is judged twice for query {query_id}.", grave=False)
         else:
-            contradicted = f"contradicts the {judged[doc_id]} of an earlier line"
+            contradicted = f"contradicts the {judged[doc_id]} of an earlier line; {KEEP_ONE}"
             yield Problem(f"{place}: relevance {relevance} of passage {doc_id} for query {query_id} {contradicted}.")
 
     def unknown(
         self, queries: Path, asked: dict[int, int], corpus: Path, passages: dict[int, int]
     ) -> Iterator[Problem]:
-        """Judged queries without text, which are grave, and judged passages that the collection has not."""
+        """Judged queries without text, and judged passages that the collection has not."""
         without = [query_id for query_id in self.grades if hash(query_id) not in asked]
         for query_id in without:
-            yield Problem(f"{queries}: has no query {query_id}, which {self.path} judges.")
+            shown = f"has no query {query_id}, which {self.path} judges"
+            yield Problem(f"{queries}: {shown}, so it is left out.", grave=False)
+        if self.grades and len(without) == len(self.grades):
+            yield Problem(f"{self.path}: judges no query that {queries} has, expected those of one dataset.")
         judged_ids = dict.fromkeys(doc_id for judged in self.grades.values() for doc_id in judged)
         lost = [doc_id for doc_id in judged_ids if hash(doc_id) not in passages]
         if lost:
@@ -160,8 +179,11 @@ def _worded(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, _Words 
         for number, line in read_lines(path):
             try:
                 text = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
-                words = checked_words(path, number, text.rstrip(b"\n").removesuffix(b"\r"), columns)
-                yield number, [word.decode() for word in words]
+                text = text.rstrip(b"\n").removesuffix(b"\r")
+                if is_blank(text):
+                    yield number, Problem(f"{path}:{number}: {_ODD[Oddity.BLANK_LINE]}.", grave=False)
+                else:
+                    yield number, [word.decode() for word in checked_words(path, number, text, columns)]
             except DataError as error:
                 yield number, Problem(str(error))
     except DataError as error:
@@ -169,30 +191,40 @@ def _worded(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, _Words 
 
 
 def _records(path: Path, parse: _Parse, seen: dict[int, int]) -> Iterator[Problem]:
-    """Lines that are no record, and ids that stand twice; ``seen`` becomes the line of each id, by the id's hash."""
-    number = 0
+    """Lines that are no record or odd, and ids that stand twice; ``seen`` becomes the line of each id, by its hash."""
+    number = wrong = 0
+    left_out: dict[int, int] = {}
     try:
         for number, line in read_lines(path):
+            odd: list[tuple[Oddity, str]] = []
             try:
                 text = decode_line(path, number, line.rstrip(b"\r\n"))
-                identifier = parse(text.removeprefix("\ufeff") if number == 1 else text, path, number)[0]
+                text = text.removeprefix("\ufeff") if number == 1 else text
+                record = parse(text, path, number, lambda *noted, odd=odd: odd.append(noted))
             except DataError as error:
+                wrong += 1
                 yield Problem(str(error))
                 continue
-            first = seen.setdefault(hash(identifier), number)
-            if first != number:
-                yield Problem(f"{path}:{number}: id {identifier} stands twice, first in line {first}.")
+            for kind, name in odd:
+                yield Problem(f"{path}:{number}: {_ODD[kind].format(name[:_SHOWN])}.", grave=False)
+            if record is None:
+                left_out |= {hash(name): number for _, name in odd}
+            elif (first := seen.setdefault(hash(record[0]), number)) != number:
+                yield Problem(f"{path}:{number}: {repeated(record[0], first)}")
     except DataError as error:
+        wrong += 1
         yield Problem(str(error))
-    if not number:
-        yield Problem(f"{path}: is empty, expected one JSON object a line.")
+    if not (seen or wrong):
+        yield Problem(f"{path}: has no {'words' if number else 'lines'}, expected one JSON object a line.")
+    for identifier, line_number in left_out.items():
+        seen.setdefault(identifier, line_number)  # what follows from it is no problem of its own
 
 
 def _repeated(path: Path, number: int, doc_id: str, query_id: str, places: dict[str, int]) -> Iterator[Problem]:
     first = places.setdefault(doc_id, number)
     if first != number:
         earlier = f"first in line {first}"
-        yield Problem(f"{path}:{number}: passage {doc_id} stands twice for query {query_id}, {earlier}.")
+        yield Problem(f"{path}:{number}: passage {doc_id} stands twice for query {query_id}, {earlier}; {KEEP_ONE}.")
     elif len(places) == MAX_DEPTH + 1:
         yield Problem(f"{path}:{number}: query {query_id} has more than the {MAX_DEPTH} passages allowed.")
 

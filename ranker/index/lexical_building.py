@@ -38,9 +38,6 @@ _BUFFER_SHARE: Final = 4
 _MAX_BUFFER: Final = 1_024
 """Megabytes of Lucene's buffer. More makes fewer segments to merge, and little else."""
 
-_JAVA_BLANKS: Final = "".join(map(chr, range(0x21)))
-"""What Java's trim removes; Anserini turns away a passage of nothing else, which may be control characters."""
-
 
 class DocIds:
     """The doc_ids of an index by Lucene's own numbers, kept outside Lucene, where reading them takes most of a search.
@@ -204,10 +201,7 @@ def _batches(collection: Collection) -> Iterator[list[str]]:
     batch: list[str] = []
     characters = 0
     for passage in collection:
-        contents = passage.contents
-        if not contents.strip(_JAVA_BLANKS):
-            continue
-        batch.append(json.dumps({"id": passage.doc_id, "contents": contents}))
+        batch.append(json.dumps({"id": passage.doc_id, "contents": passage.contents}))
         characters += len(batch[-1])
         if len(batch) == _BATCH_PASSAGES or characters > _BATCH_CHARACTERS:
             yield batch

@@ -26,15 +26,16 @@ def find_candidates(
 ) -> list[Candidates]:
     """Each query's judged positives, and the passages among the run's first ``depth`` that may serve as negatives.
 
-    A negative is never a judged positive, nor a passage with a positive's text under another id.
+    A negative is never a judged positive, nor a passage with a positive's text under another id, nor the query itself,
+    which some collections hold, by its id or its text. A positive that the collection lacks is left out.
     Raises: TrainingError where no query has both.
     """
     words = Words(collection)
     found = [
         one
-        for query_id in queries
+        for query_id, query in queries.items()
         if query_id in run
-        for one in [_candidates(query_id, run[query_id].doc_ids[:depth], qrels[query_id], words)]
+        for one in [_candidates(query, run[query_id].doc_ids[:depth], qrels[query_id], words)]
         if one.positives and one.negatives
     ]
     if not found:
@@ -45,11 +46,19 @@ def find_candidates(
     return found
 
 
-def _candidates(query_id: str, doc_ids: tuple[str, ...], judged: Mapping[str, int], words: "Words") -> Candidates:
-    positives = tuple(doc_id for doc_id, relevance in judged.items() if relevance > 0)
-    texts = {words[doc_id] for doc_id in positives}
-    negatives = (doc_id for doc_id in doc_ids if judged.get(doc_id, 0) <= 0 and words[doc_id] not in texts)
-    return Candidates(query_id, positives, tuple(negatives))
+def _candidates(query: Query, doc_ids: tuple[str, ...], judged: Mapping[str, int], words: "Words") -> Candidates:
+    relevant = [doc_id for doc_id, relevance in judged.items() if relevance > 0]
+    positives = tuple(doc_id for doc_id in relevant if doc_id in words.collection)
+    texts, asked = {words[doc_id] for doc_id in positives}, digest_of_words(query.text)
+    negatives = (
+        doc_id
+        for doc_id in doc_ids
+        if judged.get(doc_id, 0) <= 0
+        and doc_id != query.query_id
+        and words[doc_id] not in texts
+        and asked not in (words[doc_id], words.without_title(doc_id))
+    )
+    return Candidates(query.query_id, positives, tuple(negatives))
 
 
 @dataclass(frozen=True)
@@ -77,12 +86,23 @@ class Words(dict[str, bytes]):
 
     def __init__(self, collection: Collection) -> None:
         super().__init__()
-        self._collection = collection
+        self.collection = collection
+        self._titled: dict[str, bytes] = {}
 
     def __missing__(self, doc_id: str) -> bytes:
         """A run names the same passages for many queries; each is read once."""
-        if doc_id not in self._collection:
-            raise TrainingError(f"passage {doc_id} is judged relevant, but the collection has no such passage.")
-        words = " ".join(self._collection[doc_id].contents.lower().split())
-        self[doc_id] = digest = hashlib.blake2b(words.encode(), digest_size=16).digest()
+        passage = self.collection[doc_id]
+        if passage.title and passage.text:
+            self._titled[doc_id] = digest_of_words(passage.text)
+        self[doc_id] = digest = digest_of_words(passage.contents)
         return digest
+
+    def without_title(self, doc_id: str) -> bytes:
+        """The digest of the passage's text alone, as a question stands in a collection whose passages have titles."""
+        whole = self[doc_id]
+        return self._titled.get(doc_id, whole)
+
+
+def digest_of_words(text: str) -> bytes:
+    """A digest of a text's words without case and spacing."""
+    return hashlib.blake2b(" ".join(text.lower().split()).encode(), digest_size=16).digest()

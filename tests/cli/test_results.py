@@ -86,9 +86,18 @@ def test_two_files_of_one_name_are_refused(ranker, files):
     ("text", "sentence"),
     [
         ("q1 Q0 a 1 2.0\n", "1: expected 6 columns (query_id Q0 doc_id rank score name), found 5."),
-        ("q1 Q0 a 1 nan x\n", "1: the score is 'nan', expected a finite number."),
-        ("q1 Q0 a 1 2 x\nq1 Q0 b 2 inf x\n", "2: the score is 'inf', expected a finite number."),
-        ("q1 Q0 a 1 2 x\nq1 Q0 a 2 1 x\n", "2: passage a stands twice for query q1, first in line 1."),
+        (
+            "q1 Q0 a 1 nan x\n",
+            "1: the score is 'nan', expected a finite number; take the line out, or write the run again.",
+        ),
+        (
+            "q1 Q0 a 1 2 x\nq1 Q0 b 2 inf x\n",
+            "2: the score is 'inf', expected a finite number; take the line out, or write the run again.",
+        ),
+        (
+            "q1 Q0 a 1 2 x\nq1 Q0 a 2 1 x\n",
+            "2: passage a stands twice for query q1, first in line 1; keep one of the lines.",
+        ),
     ],
 )
 def test_a_malformed_run_is_one_sentence_with_file_and_line(ranker, files, text, sentence):

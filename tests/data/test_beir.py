@@ -1,6 +1,6 @@
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ranker.data.beir import parse_passage, parse_query, read_queries, write_material
-from ranker.data.records import Judgment, Material, Passage, Query
+from ranker.data.oddities import Oddities, Oddity, in_words
+from ranker.data.records import Judgment, Material, Passage, Query, has_words
 from ranker.errors import DataError, OutputError, RankerError
 from ranker.limits import MAX_ID_BYTES
 
@@ -53,11 +54,8 @@ def test_any_printable_word_is_an_id(doc_id: str) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"_id": "q", "text": ""}', "query q is empty, expected words in 'text'."),
-        ('{"_id": "q", "title": "T"}', "query q is empty, expected words in 'text'."),
-        ('{"_id": "q", "text": "\\t"}', "query q is empty, expected words in 'text'."),
-        ('"q"', "is a JSON str, expected an object with '_id' and 'text'."),
-        ("null", "is a JSON NoneType, expected an object with '_id' and 'text'."),
+        ('"q"', "is a JSON str, expected an object with '_id' and 'text'; mend the line or take it out"),
+        ("null", "is a JSON NoneType, expected an object with '_id' and 'text'; mend"),
         ('{"_id": true, "text": "x"}', "'_id' is True, expected a string of one word without spaces."),
         ('{"_id": "a\\u00a0b", "text": "x"}', "'_id' is 'a\\xa0b', expected a string of one word without spaces."),
         ('{"_id": "a\\u200bb", "text": "x"}', "'_id' is 'a\\u200bb', expected at most 1024 printable bytes."),
@@ -68,6 +66,79 @@ def test_any_printable_word_is_an_id(doc_id: str) -> None:
 def test_a_query_that_is_none_is_refused_with_file_and_line(line: str, reason: str) -> None:
     with pytest.raises(DataError, match=f"^corpus.jsonl:7: {re.escape(reason)}"):
         parse_query(line, PATH, 7)
+
+
+Odd = list[tuple[Oddity, str]]
+
+
+def noted(parse: Callable[..., object], line: str) -> tuple[object, Odd]:
+    """What a line is read as, and what there was to note."""
+    found: Odd = []
+    return parse(line, PATH, 1, lambda *odd: found.append(odd)), found
+
+
+@pytest.mark.parametrize("text", ["", " \t", "\u3000\u2003", "\u0000\u001f\u0085", None])
+def test_a_text_without_words_is_left_out(text: str | None) -> None:
+    nulls = [(Oddity.NULL, "text")] if text is None else []
+    line = json.dumps({"_id": "a", "text": text})
+    assert noted(parse_passage, line) == (None, [*nulls, (Oddity.EMPTY_PASSAGE, "a")])
+    assert noted(parse_query, line) == (None, [*nulls, (Oddity.EMPTY_QUERY, "a")])
+
+
+def test_a_record_without_a_text_is_left_out() -> None:
+    assert noted(parse_passage, '{"_id": "a"}') == (None, [(Oddity.EMPTY_PASSAGE, "a")])
+    assert noted(parse_query, '{"_id": "q", "title": "T"}') == (None, [(Oddity.EMPTY_QUERY, "q")])
+
+
+@pytest.mark.parametrize("line", ["", " ", "\t \r"])
+def test_a_blank_line_is_passed_over(line: str) -> None:
+    assert noted(parse_passage, line) == noted(parse_query, line) == (None, [(Oddity.BLANK_LINE, "")])
+
+
+def test_a_null_is_an_empty_text() -> None:
+    read = noted(parse_passage, '{"_id": "a", "title": null, "text": "x"}')
+    assert read == (Passage("a", "", "x"), [(Oddity.NULL, "title")])
+    read = noted(parse_passage, '{"_id": "a", "title": "T", "text": null}')
+    assert read == (Passage("a", "T", ""), [(Oddity.NULL, "text")])
+    assert noted(parse_query, '{"_id": "q", "text": "x", "metadata": {"answers": null}}') == (Query("q", "x"), [])
+
+
+@pytest.mark.parametrize(("number", "word"), [(7, "7"), (0, "0"), (-3, "-3"), (10**18, "1" + "0" * 18)])
+def test_a_whole_number_is_an_id(number: int, word: str) -> None:
+    line = json.dumps({"_id": number, "text": "x"})
+    assert noted(parse_passage, line) == (Passage(word, "", "x"), [(Oddity.NUMBER, word)])
+    assert noted(parse_query, line) == (Query(word, "x"), [(Oddity.NUMBER, word)])
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({}, ""),
+        ({Oddity.NULL: 0, Oddity.EMPTY_QUERY: 1}, "1 query without words left out"),
+        (
+            {Oddity.BLANK_LINE: 1, Oddity.EMPTY_PASSAGE: 2},
+            "2 passages without words left out, 1 blank line passed over",
+        ),
+    ],
+)
+def test_oddities_are_told_with_their_numbers(counts: dict[Oddity, int], said: str) -> None:
+    assert in_words(Oddities(counts)) == said
+
+
+def test_queries_without_words_are_left_out_and_noted(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    path.write_text('{"_id": "b", "text": ""}\n\n{"_id": 5, "text": "y"}\n\n')
+    found: Odd = []
+    assert list(read_queries(path, lambda *odd: found.append(odd))) == [Query("5", "y")]
+    blank = (Oddity.BLANK_LINE, "")
+    assert found == [(Oddity.EMPTY_QUERY, "b"), blank, (Oddity.NUMBER, "5"), blank]
+
+
+def test_a_number_and_a_word_that_are_one_id_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    path.write_text('{"_id": "5", "text": "x"}\n{"_id": 5, "text": "y"}\n')
+    with pytest.raises(DataError, match=":2: id 5 stands twice, first in line 1; take one of the two out"):
+        list(read_queries(path))
 
 
 def test_a_long_value_is_shown_shortened() -> None:
@@ -85,7 +156,8 @@ def test_queries_come_in_file_order(tmp_path: Path) -> None:
 def test_a_query_given_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "queries.jsonl"
     path.write_text('{"_id": "b", "text": "x"}\n{"_id": "a", "text": "y"}\n{"_id": "b", "text": "x"}\n')
-    with refused(f"{path}:3: query id b stands twice, expected each id once."):
+    wrong = "id b stands twice, first in line 1; take one of the two out, or give it another id."
+    with refused(f"{path}:3: {wrong}"):
         list(read_queries(path))
 
 
@@ -102,7 +174,7 @@ def test_random_bytes_are_never_more_than_refused(tmp_path: Path, content: bytes
     assert not sentence or sentence.startswith(f"{path}:")
 
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20).filter(str.strip)
+texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20).filter(has_words)
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

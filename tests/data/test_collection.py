@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from ranker.data import collection as collection_module
 from ranker.data.collection import Collection
-from ranker.data.records import Passage
+from ranker.data.oddities import Oddity
+from ranker.data.records import Passage, has_words
 from ranker.errors import DataError, OutputError, RankerError
 
 MEASURED = """
@@ -41,6 +42,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("RANKER_CACHE", str(folder))
     return folder
+
+
+TWICE = "stands twice, first in line 1; take one of the two out, or give it another id."
+MEND = "mend the line or take it out (ranker validate lists all such)."
 
 
 def refused(message: str, error: type[RankerError] = DataError) -> pytest.RaisesExc[RankerError]:
@@ -109,7 +114,7 @@ def test_long_passages_are_read_whole(tmp_path: Path) -> None:
 @given(
     st.dictionaries(
         st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=5),
-        st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter(str.strip),
+        st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter(has_words),
         min_size=1,
     )
 )
@@ -134,7 +139,7 @@ def test_ids_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.Monk
     collection = Collection.open(corpus(tmp_path, line("aa", "1"), line("b", "2"), line("cc", "3"), line("dd", "4")))
     assert [collection[doc_id].text for doc_id in ("aa", "b", "cc", "dd")] == ["1", "2", "3", "4"]
     assert "ee" not in collection
-    with refused(f"{tmp_path / 'x'}:3: doc id aa stands twice, first in line 1."):
+    with refused(f"{tmp_path / 'x'}:3: id aa {TWICE}"):
         Collection.open(corpus(tmp_path, line("aa"), line("bb"), line("aa"), name="x"))
 
 
@@ -171,6 +176,52 @@ def test_threads_and_forked_processes_look_up_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+# what is left out
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "corpus.jsonl.gz"])
+def test_passages_without_words_are_left_out_and_the_others_are_numbered_without_them(
+    tmp_path: Path, name: str
+) -> None:
+    lines = [line("e", ""), line("b", "zwei"), "", line("f", " \u3000"), line(7, "drei", title=None), line("a"), ""]
+    path = corpus(tmp_path, *lines, name=name)
+    for _ in range(2):  # built, and found again
+        collection = Collection.open(path)
+        assert [passage.doc_id for passage in collection] == ["b", "7", "a"]
+        assert len(collection) == 3
+        assert [collection.number(doc_id) for doc_id in ("b", "7", "a")] == [0, 1, 2]
+        assert collection["7"] == Passage("7", "", "drei")
+        assert "e" not in collection
+        assert collection.oddities == {
+            Oddity.EMPTY_PASSAGE: 2, Oddity.BLANK_LINE: 2, Oddity.NUMBER: 1, Oddity.NULL: 1
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [7, 8, 9])
+def test_passages_left_out_at_the_edge_of_a_batch_change_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(collection_module, "_BATCH", 4)
+    lines = [one for number in range(count) for one in (line(f"e{number}", ""), line(f"d{number}"))]
+    collection = Collection.open(corpus(tmp_path, *lines, "", line("last", " ")))
+    assert len(collection) == len(list(collection)) == count
+    assert [collection.number(f"d{number}") for number in range(count)] == list(range(count))
+
+
+def test_a_collection_of_nothing_but_empty_passages_is_refused(tmp_path: Path) -> None:
+    path = corpus(tmp_path, line("a", ""), line("b", ""), "")
+    left_out = "2 passages without words left out, 1 blank line passed over"
+    with refused(f"{path}: has no passages ({left_out}), expected one JSON object a line."):
+        Collection.open(path)
+
+
+def test_many_ids_are_looked_up_at_once(tmp_path: Path) -> None:
+    collection = Collection.open(corpus(tmp_path, *(line(f"d{number}") for number in range(50))))
+    asked = ["d3", "gone", "d49", "", "d0", "\ud800", "d50"]
+    assert collection.lacking(asked) == [doc_id for doc_id in asked if doc_id not in collection]
+    assert collection.lacking([]) == []
 
 
 # the offset index
@@ -270,23 +321,19 @@ def test_a_cache_on_a_full_disk_is_one_sentence(tmp_path: Path, small_disk: Path
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        (line("a"), "doc id a stands twice, first in line 1."),
-        ("", "is not JSON: Expecting value: line 1 column 1 (char 0); expected one object a line."),
+        (line("a"), f"id a {TWICE}"),
         (
             '{"_id": "c", "text": "x"',
-            "is not JSON: Expecting ',' delimiter: line 1 column 25 (char 24); expected one object a line.",
+            f"is not JSON: Expecting ',' delimiter: line 1 column 25 (char 24); expected one object a line; {MEND}",
         ),
-        ('["c", "x"]', "is a JSON list, expected an object with '_id' and 'text'."),
-        (line("c", ""), "passage c is empty, expected words in 'text' or 'title'."),
-        (line("c", " \n\u3000"), "passage c is empty, expected words in 'text' or 'title'."),
-        ('{"_id": "c"}', "passage c is empty, expected words in 'text' or 'title'."),
+        ('["c", "x"]', f"is a JSON list, expected an object with '_id' and 'text'; {MEND}"),
         ('{"text": "x"}', "'_id' is None, expected a string of one word without spaces."),
-        (line(7), "'_id' is 7, expected a string of one word without spaces."),
+        (line(7.0), "'_id' is 7.0, expected a string of one word without spaces."),
         (line(""), "'_id' is '', expected a string of one word without spaces."),
         (line("c d"), "'_id' is 'c d', expected a string of one word without spaces."),
         (line("c\n"), "'_id' is 'c\\n', expected a string of one word without spaces."),
         (line("c\x00"), "'_id' is 'c\\x00', expected at most 1024 printable bytes."),
-        (line("c", None), "'text' is None, expected a string."),
+        ('{"_id": "c", "text": NaN}', "'text' is nan, expected a string."),
         (line("c", ["x"]), "'text' is ['x'], expected a string."),
         (line("c", "x", title=3), "'title' is 3, expected a string."),
         ('{"_id": "c", "text": "x\\ud800y"}', "holds half a surrogate pair, '\\ud800'."),
@@ -310,7 +357,7 @@ def test_an_id_above_the_bound_is_refused(tmp_path: Path) -> None:
 
 def test_json_deeper_than_python_reads_is_refused(tmp_path: Path) -> None:
     path = corpus(tmp_path, "[" * 200_000)
-    with pytest.raises(DataError, match=r"corpus\.jsonl:1: is not JSON: .*; expected one object a line\.$"):
+    with pytest.raises(DataError, match=r"corpus\.jsonl:1: is not JSON: .*; expected one object a line; mend"):
         Collection.open(path)
 
 

@@ -95,9 +95,9 @@ def test_a_missing_word_is_not_made_up_for_by_the_next_line(text: bytes) -> None
         block(text)
 
 
-def test_a_blank_line_is_refused() -> None:
-    with refused("some.txt:2: expected 2 columns (a b), found 0."):
-        block(b"a b\n\nc d\n")
+def test_a_blank_line_is_passed_over_and_ends_a_block() -> None:
+    blocks = list(read_blocks(PATH, [b"a b\n\nc d\n \t\n\n", b"e f\n\n"], ("a", "b")))
+    assert [(one.first, one.words(0)) for one in blocks] == [(1, ["a"]), (3, ["c"]), (6, ["e"])]
 
 
 @pytest.mark.parametrize("control", ["\x00", "\x0b", "\x0c", "\x1c", "\x1f"])

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ranker.data.beir import write_material
-from ranker.data.dataset import Dataset
+from ranker.data.dataset import ALL, Dataset
+from ranker.data.oddities import Oddity
 from ranker.data.records import Judgment, Material, Passage, Query
 from ranker.errors import DataError
 
@@ -116,10 +117,68 @@ def test_a_dataset_without_judgments_can_be_searched_but_not_judged(folder: Path
         dataset.qrels("test")
 
 
-def test_a_judged_query_without_a_text_is_refused(folder: Path) -> None:
+def test_a_judged_query_without_a_text_is_left_out_and_counted(folder: Path) -> None:
     (folder / "queries.jsonl").write_text('{"_id": "q2", "text": "second"}\n')
-    judging = folder / "qrels" / "test.tsv"
-    with refused(f"{folder / 'queries.jsonl'}: has no query q1, which {judging} judges."):
+    dataset = Dataset("mine", folder)
+    assert dataset.queries("test") == {"q2": Query("q2", "second")}
+    assert dataset.oddities == {Oddity.UNKNOWN_QUERY: 1}
+    (folder / "queries.jsonl").write_text('{"_id": "q9", "text": "of another"}\n')
+    none = "none of the queries that split 'test' judges has a text in queries.jsonl"
+    with refused(f"{folder}: {none}; expected the qrels and the queries of one dataset."):
+        Dataset("mine", folder).queries("test")
+
+
+def test_a_query_without_words_is_left_out_and_counted_once(folder: Path) -> None:
+    (folder / "queries.jsonl").write_text('{"_id": "q2", "text": "second"}\n{"_id": "q1", "text": " "}\n')
+    dataset = Dataset("mine", folder)
+    assert list(dataset.queries("test")) == ["q2"]
+    assert list(dataset.queries("dev")) == ["q2"]
+    assert dataset.oddities == {Oddity.EMPTY_QUERY: 1}
+
+
+def test_positives_that_are_not_in_the_collection_are_counted_with_its_own_oddities(folder: Path) -> None:
+    with (folder / "qrels" / "test.tsv").open("a") as judging:
+        judging.write("q1\tgone\t1\nq2\tgone\t2\nq2\talso\t1\nq1\tunjudged\t0\n")
+    with (folder / "corpus.jsonl").open("a") as passages:
+        passages.write('{"_id": "e", "text": ""}\n')
+    dataset = Dataset("mine", folder)
+    assert dataset.oddities == {}
+    dataset.queries("test")
+    assert dataset.oddities == {Oddity.LOST_POSITIVE: 2, Oddity.EMPTY_PASSAGE: 1}
+
+
+def test_without_judgments_all_queries_may_be_had_and_their_digests(folder: Path) -> None:
+    digests = Dataset("mine", folder).digests("test")
+    del digests["qrels"]
+    for path in (folder / "qrels").iterdir():
+        path.unlink()
+    dataset = Dataset("mine", folder)
+    assert list(dataset.queries(ALL)) == ["q2", "q1", "q3"]
+    assert dataset.digests(ALL) == digests
+    assert dataset.record(ALL) == {"name": "mine", "source": str(folder), "split": "", **digests}
+    (folder / "queries.jsonl").write_text("\n")
+    with refused(f"{folder}: has no query with words in queries.jsonl, expected at least one."):
+        Dataset("mine", folder).queries(ALL)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "wrong"),
+    [
+        ("corpus.jsonl", '{"_id": "d1", "text": "x"}', "id d1 stands twice, first in line 1"),
+        ("queries.jsonl", '{"_id": "q2", "text": "x"}', "id q2 stands twice, first in line 1"),
+        ("corpus.jsonl", "{", "is not JSON"),
+        ("qrels/test.tsv", "q1\td1\t5", "relevance 5 of passage d1 for query q1 contradicts the 1 of an earlier line"),
+    ],
+)
+def test_nobody_is_sent_into_the_cache_to_mend_a_file(folder: Path, name: str, line: str, wrong: str) -> None:
+    with (folder / name).open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(DataError) as caught:
+        Dataset("irds:some/set", folder, source="irds:some/set").queries("test")
+    assert str(caught.value).startswith(f"irds:some/set: {name}:")
+    assert wrong in str(caught.value)
+    assert str(caught.value).endswith(f"; mend a copy of its folder, {folder}, and give that as the DATASET.")
+    with pytest.raises(DataError, match=f"^{re.escape(str(folder / name))}:"):
         Dataset("mine", folder).queries("test")
 
 

@@ -103,18 +103,39 @@ def test_passages_without_text_are_left_out_and_counted(tmp_path: Path) -> None:
     assert material.skipped == {"passages without text": 2}
 
 
+def test_queries_without_text_and_their_judgments_are_left_out_and_counted_once(tmp_path: Path) -> None:
+    words = files(tmp_path, queries="1\ta\n2\t \n\n", qrels="1\t0\t0\t1\n2\t0\t0\t1\n9\t0\t0\t1\n9\t0\t1\t1\n")
+    material = imported(words)
+    assert list(material.queries) == [Query("1", "a")]
+    assert list(material.judgments) == [Judgment("test", "1", "0", 1)]
+    assert material.skipped == {"questions without text": 1, "judged queries without a text": 1}
+
+
+def test_without_judgments_there_are_passages_and_queries(tmp_path: Path) -> None:
+    material = imported(files(tmp_path)[:2])
+    assert [len(list(stream)) for stream in (material.passages, material.queries, material.judgments)] == [3, 2, 0]
+
+
+def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
+    material = imported(files(tmp_path, collection="0\ta\n\n1\tb\n \n"))
+    assert [passage.doc_id for passage in material.passages] == ["0", "1"]
+    assert not material.skipped
+
+
 @pytest.mark.parametrize(
     ("role", "content", "problem"),
     [
         ("collection", "0\ta\n1 b\n", ":2: expected 2 columns (id text) with a tab between them, found no tab."),
-        ("collection", "\n", ":1: expected 2 columns (id text) with a tab between them, found no tab."),
         ("collection", "0 1\ta\n", ":1: the passage id is '0 1', expected one word without spaces."),
-        ("queries", "1\t\n", ":1: query 1 is empty, expected a question."),
-        ("queries", "1\ta\n2\tb\n1\tc\n", ":3: query id 1 stands twice, expected each id once."),
+        (
+            "queries",
+            "1\ta\n2\tb\n1\tc\n",
+            ":3: query id 1 stands twice; take one of the two out, or give it another id.",
+        ),
         ("queries", "300\n", ":1: expected 2 columns (id text) with a tab between them, found no tab."),
         ("qrels", "300\t0\t7\n300\t0\t7\t1\n", ":2: expected 3 columns (query_id doc_id relevance), found 4."),
         ("qrels", "300\t0\t7\tyes\n", ":1: the relevance is 'yes', expected a whole number from -32768 to 32768."),
-        ("qrels", "9\t0\t7\t1\n", ": judges query 9, which is in none of the queries given."),
+        ("qrels", "9\t0\t7\t1\n", ": judges 9 and none of the queries given, expected their qrels."),
     ],
 )
 def test_a_malformed_file_is_refused_with_file_and_line(tmp_path: Path, role: str, content: str, problem: str) -> None:

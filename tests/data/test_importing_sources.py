@@ -22,10 +22,10 @@ def test_the_formats_are_these() -> None:
 def test_each_format_says_how_its_sources_are_written() -> None:
     assert {name: format_.usage for name, format_ in FORMATS.items()} == {
         "squad": "[SPLIT=]PATH...",
-        "msmarco": "collection=PATH queries=PATH qrels[:SPLIT]=PATH",
+        "msmarco": "collection=PATH queries=PATH [qrels[:SPLIT]=PATH]",
         "dpr": "[SPLIT=]PATH...",
-        "trec": "collection=PATH topics=PATH qrels[:SPLIT]=PATH",
-        "trec-html": "collection=PATH topics=PATH qrels[:SPLIT]=PATH",
+        "trec": "collection=PATH topics=PATH [qrels[:SPLIT]=PATH]",
+        "trec-html": "collection=PATH topics=PATH [qrels[:SPLIT]=PATH]",
     }
 
 
@@ -71,19 +71,19 @@ def test_a_path_after_its_role_may_hold_equals_signs_and_colons() -> None:
 @pytest.mark.parametrize("split", ["../up", ".hidden", "a/b", "", "a b"])
 def test_a_split_that_could_not_name_a_file_is_no_split(split: str) -> None:
     assert said("msmarco", f"qrels:{split}=x") == (
-        f"qrels:{split}=x: does not say what it is for, expected collection=PATH queries=PATH qrels[:SPLIT]=PATH."
+        f"qrels:{split}=x: does not say what it is for, expected collection=PATH queries=PATH [qrels[:SPLIT]=PATH]."
     )
 
 
 def test_a_path_without_a_role_is_refused_where_there_are_several() -> None:
     assert said("msmarco", "collection.tsv") == (
-        "collection.tsv: does not say what it is for, expected collection=PATH queries=PATH qrels[:SPLIT]=PATH."
+        "collection.tsv: does not say what it is for, expected collection=PATH queries=PATH [qrels[:SPLIT]=PATH]."
     )
 
 
 def test_an_unknown_role_is_refused() -> None:
     assert said("trec", "corpus=x") == (
-        "corpus=x: the role corpus is unknown, expected collection=PATH topics=PATH qrels[:SPLIT]=PATH."
+        "corpus=x: the role corpus is unknown, expected collection=PATH topics=PATH [qrels[:SPLIT]=PATH]."
     )
 
 
@@ -94,9 +94,9 @@ def test_a_split_for_a_role_without_splits_is_refused() -> None:
 
 
 def test_a_missing_role_is_refused() -> None:
-    assert said("msmarco", "collection=c", "queries=q") == (
-        "no source is given for qrels (judgments: query_id 0 doc_id relevance), "
-        "expected collection=PATH queries=PATH qrels[:SPLIT]=PATH."
+    assert said("msmarco", "collection=c") == (
+        "no source is given for queries (queries: lines of id, tab, text), "
+        "expected collection=PATH queries=PATH [qrels[:SPLIT]=PATH]."
     )
     assert said("squad") == "no source is given for file (a JSON file of SQuAD), expected [SPLIT=]PATH...."
 
@@ -126,7 +126,8 @@ def test_reading_begins_only_when_the_streams_are_read() -> None:
         (" a", "is ' a', expected one word without spaces."),
         ("a\x00", "is 'a\\x00', expected one word without spaces."),
         (None, "is None, expected one word without spaces."),
-        (7, "is 7, expected one word without spaces."),
+        (7.0, "is 7.0, expected one word without spaces."),
+        (True, "is True, expected one word without spaces."),
         ("é" * 600, f"is '{'é' * 12}...{'é' * 13}', expected at most 1024 bytes."),
     ],
 )
@@ -134,6 +135,16 @@ def test_an_id_that_no_dataset_may_hold_is_refused(value: object, problem: str) 
     with pytest.raises(DataError) as caught:
         checked_id(value, "f:1", "query id")
     assert str(caught.value) == f"f:1: the query id {problem}"
+
+
+def test_a_whole_number_is_an_id_as_a_word() -> None:
+    assert checked_id(7, "f:1", "query id") == "7"
+
+
+def test_judgments_may_be_left_out() -> None:
+    for name, asked in (("msmarco", "queries"), ("trec", "topics"), ("trec-html", "topics")):
+        sources = FORMATS[name].sources(["collection=c", f"{asked}=q"])
+        assert sources.by_split("qrels") == ()
 
 
 def test_the_help_on_sources_names_each_way_to_write_one() -> None:

@@ -127,8 +127,25 @@ def test_a_question_id_given_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         list(imported(path).passages)
     assert str(caught.value) == (
-        f"{path}: record 1, paragraphs 2, qas 1: query id q stands twice, expected each id once."
+        f"{path}: record 1, paragraphs 2, qas 1: query id q stands twice; "
+        "take one of the two out, or give it another id."
     )
+
+
+def test_null_titles_numbers_as_ids_and_questions_without_text_are_read_or_left_out(tmp_path: Path) -> None:
+    asked_ = [{**question("q", "Who?"), "id": 7}, question("empty", " ")]
+    material = imported(written(tmp_path / "a.json", {**article("A", ("Beta.", asked_)), "title": None}))
+    assert list(material.passages) == [Passage("untitled/0", "", "Beta.")]
+    assert [query.query_id for query in material.queries] == ["7"]
+    assert material.skipped == {"questions without text": 1}
+
+
+def test_a_paragraph_that_is_null_is_one_without_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", article("A", ("a", [])))
+    path.write_text(path.read_text().replace('"context": "a"', '"context": null'))
+    material = imported(path)
+    assert list(material.passages) == []
+    assert material.skipped == {"paragraphs without text": 1}
 
 
 def test_a_gzip_file_is_read_as_the_plain_one(tmp_path: Path) -> None:
@@ -163,6 +180,8 @@ def test_articles_longer_than_what_is_read_at_once_come_whole(tmp_path: Path) ->
         ('{"data": 3}', ": cannot be read as JSON after 0 records: found '3', expected '['."),
         ('{"data": [3]}', ": record 1: is 3, expected an object."),
         ('{"data": [{}]}', ": record 1: 'title' is None, expected a string."),
+        ('{"data": [{"title": 3}]}', ": record 1: 'title' is 3, expected a string."),
+        ('{"data": [{"title": null}]}', ": record 1: 'paragraphs' is None, expected a list."),
         ('{"data": [{"title": "A"}]}', ": record 1: 'paragraphs' is None, expected a list."),
         ('{"data": [{"title": "A", "paragraphs": [7]}]}', ": record 1, paragraphs 1: is 7, expected an object."),
         (
@@ -170,12 +189,8 @@ def test_articles_longer_than_what_is_read_at_once_come_whole(tmp_path: Path) ->
             ": record 1, paragraphs 1: 'qas' is None, expected a list.",
         ),
         (
-            '{"data": [{"title": "A", "paragraphs": [{"context": "a", "qas": [{"id": 1, "question": "?"}]}]}]}',
-            ": record 1, paragraphs 1, qas 1: the query id is 1, expected one word without spaces.",
-        ),
-        (
-            '{"data": [{"title": "A", "paragraphs": [{"context": "a", "qas": [{"id": "q", "question": " "}]}]}]}',
-            ": record 1, paragraphs 1, qas 1: query q is empty, expected a question.",
+            '{"data": [{"title": "A", "paragraphs": [{"context": "a", "qas": [{"id": true, "question": "?"}]}]}]}',
+            ": record 1, paragraphs 1, qas 1: the query id is True, expected one word without spaces.",
         ),
         (
             '{"data": [{"title": "A", "paragraphs": [{"context": "\\ud800", "qas": []}]}]}',

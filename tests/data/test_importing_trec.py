@@ -13,7 +13,7 @@ from ranker.data.files import open_text_lines
 from ranker.data.imports import archive, trec
 from ranker.data.imports.formats import FORMATS
 from ranker.data.imports.markup import page_words, tagged_words
-from ranker.data.imports.questions import Questions
+from ranker.data.imports.questions import matched
 from ranker.data.imports.sources import Imported
 from ranker.data.imports.topics import read_topics
 from ranker.data.records import Passage, Query
@@ -85,7 +85,7 @@ def refusal(name: str, folder: Path, collection: Path) -> str:
 def topics(folder: Path, text: str) -> list[Query]:
     path = folder / "topics.txt"
     path.write_text(text)
-    return list(read_topics(path, Questions()))
+    return [Query(query_id, words) for _, query_id, words in read_topics(path)]
 
 
 def topics_refusal(folder: Path, text: str) -> str:
@@ -356,9 +356,9 @@ def test_a_broken_archive_is_refused(tmp_path: Path) -> None:
     assert refusal("trec-html", tmp_path, path).startswith(f"{path}: cannot be read to its end: ")
 
 
-def test_topics_are_the_titles_of_their_blocks_and_numbers_lose_their_zeros(tmp_path: Path) -> None:
+def test_topics_are_the_titles_of_their_blocks_with_their_numbers_as_written(tmp_path: Path) -> None:
     assert topics(tmp_path, TOP) == [
-        Query("51", "Airbus Subsidies"),
+        Query("051", "Airbus Subsidies"),
         Query("302", "Poliomyelitis &amp; Post-Polio"),
     ]
 
@@ -380,24 +380,78 @@ def test_topics_may_be_doc_blocks(tmp_path: Path) -> None:
         ("<top>\n<num> 1\n", ":1: the topic that starts here does not end, expected </top>."),
         ("<top>\n<title> a\n</top>", ":1: the topic that starts here has no id, expected <num> and <title>."),
         ("<top>\n<num> 1\n</top>", ":1: the topic that starts here has no question, expected <num> and <title>."),
-        ("<top>\n<num> 1\n<title> \n</top>", ":1: query 1 is empty, expected a question."),
-        (
-            "<top>\n<num> 1\n<title> a\n</top>\n<top>\n<num> 01\n<title> b\n</top>",
-            ":5: query id 1 stands twice, expected each id once.",
-        ),
         ("<DOC>\nwords\n</DOC>", ":1: the topic that starts here has no id, expected <DOCNO> and words after it."),
-        ("<DOC>\n<DOCNO>1</DOCNO>\n</DOC>", ":1: query 1 is empty, expected a question."),
     ],
 )
 def test_malformed_topics_are_refused_with_file_and_line(tmp_path: Path, text: str, problem: str) -> None:
     assert topics_refusal(tmp_path, text) == problem
 
 
-def test_a_judged_topic_must_be_among_the_topics(tmp_path: Path) -> None:
-    (tmp_path / "d").write_text(AP)
-    material = imported("trec", sources(tmp_path, tmp_path / "d", qrels="1 0 A 1\n2 0 A 0\n"))
-    list(material.passages)
-    list(material.queries)
+def queries_and_judgments(folder: Path, topics_: str, qrels: str) -> tuple[list[str], list[str], Imported]:
+    """The ids of the queries and of the judgments that an import gives."""
+    (folder / "d").write_text(AP)
+    material = imported("trec", sources(folder, folder / "d", topics_, qrels))
+    asked = [query.query_id for query in material.queries]
+    return asked, [judgment.query_id for judgment in material.judgments], material
+
+
+def top(*numbers: str, title: str = "a") -> str:
+    return "".join(f"<top>\n<num> Number: {number}\n<title> {title}\n</top>\n" for number in numbers)
+
+
+@pytest.mark.parametrize(
+    ("asked", "judged", "ids"),
+    [
+        (["051"], ["051"], ["051"]),
+        (["051"], ["51"], ["51"]),
+        (["51"], ["051"], ["051"]),
+        (["051", "052"], ["51", "052"], ["51", "052"]),
+        (["051", "51"], ["51"], ["051", "51"]),  # as it is written first, whatever comes first in the file
+        (["051", "51"], ["051", "51"], ["051", "51"]),
+        (["0"], ["000"], ["000"]),
+        (["051", "9"], ["9"], ["051", "9"]),  # an unjudged topic keeps its number as it is written
+    ],
+)
+def test_numbers_are_matched_as_written_then_without_their_zeros(
+    tmp_path: Path, asked: list[str], judged: list[str], ids: list[str]
+) -> None:
+    qrels = "".join(f"{query_id} 0 A 1\n" for query_id in judged)
+    queries, judgments, material = queries_and_judgments(tmp_path, top(*asked), qrels)
+    assert queries == ids
+    assert judgments == judged
+    assert not material.skipped
+
+
+def test_only_numbers_lose_zeros_and_only_where_one_alone_may_be_meant() -> None:
+    assert matched(["0x", "q01"], ["x", "q1"]) == {}
+    assert matched(["0051"], ["051", "51"]) == {}
+    assert matched(["0051", "051"], ["51"]) == {}
+
+
+def test_a_number_given_twice_is_refused_by_its_place(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        list(material.judgments)
-    assert str(caught.value) == f"{tmp_path}/qrels: judges query 2, which is in none of the queries given."
+        queries_and_judgments(tmp_path, top("051", "051"), "51 0 A 1\n")
+    assert str(caught.value) == (
+        f"{tmp_path}/topics:5: query id 051 stands twice; take one of the two out, or give it another id."
+    )
+
+
+def test_topics_without_text_and_judged_topics_that_are_not_given_are_left_out_and_counted(tmp_path: Path) -> None:
+    text = top("1") + top("3", title=" ") + "<DOC>\n<DOCNO>4</DOCNO>\n</DOC>"
+    asked, judged, material = queries_and_judgments(tmp_path, text, "1 0 A 1\n2 0 A 0\n3 0 A 1\n")
+    assert (asked, judged) == (["1"], ["1"])
+    assert material.skipped == {"questions without text": 1, "judged queries without a text": 1}
+
+
+def test_judgments_of_none_of_the_topics_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        queries_and_judgments(tmp_path, top("1"), "2 0 A 1\n")
+    assert str(caught.value) == f"{tmp_path}/qrels: judges 2 and none of the queries given, expected their qrels."
+
+
+def test_a_collection_and_topics_are_a_dataset_without_judgments(tmp_path: Path) -> None:
+    (tmp_path / "d").write_text(AP)
+    write_material(imported("trec", sources(tmp_path, tmp_path / "d", top("051"))[:2]), tmp_path / "set")
+    dataset = Dataset("set", tmp_path / "set")
+    assert dataset.splits == ()
+    assert dataset.queries("") == {"051": Query("051", "a")}

@@ -11,7 +11,9 @@ from ir_datasets.formats import TrecQrels, TsvDocs, TsvQueries
 from ir_datasets.util import Download, LocalDownload, RequestsDownload
 
 from ranker.data.catalogue import open_dataset
+from ranker.data.dataset import ALL
 from ranker.data.irds import irds
+from ranker.data.oddities import in_words
 from ranker.data.records import Judgment, Passage, Query
 from ranker.errors import DataError
 
@@ -83,10 +85,43 @@ def test_an_unknown_id_is_refused(name: str) -> None:
         open_dataset(f"irds:{name}")
 
 
-def test_an_id_without_judgments_is_refused(tmp_path: Path) -> None:
-    name = registered("ranker-unjudged", TsvDocs(local(tmp_path / "docs.tsv", "d1\tone\n")))
-    with refused(f"irds:{name}: has no queries, expected an id with docs, queries and qrels."):
+def test_an_id_without_queries_is_refused(tmp_path: Path) -> None:
+    name = registered("ranker-passages", TsvDocs(local(tmp_path / "docs.tsv", "d1\tone\n")))
+    with refused(f"irds:{name}: has no queries, expected an id with docs and queries."):
         irds(name)
+
+
+def test_an_id_without_judgments_is_a_dataset_without(tmp_path: Path) -> None:
+    queries = TsvQueries(local(tmp_path / "queries.tsv", "q1\tfirst?\n"))
+    name = registered("ranker-unjudged", TsvDocs(local(tmp_path / "docs.tsv", "d1\tone\n")), queries)
+    dataset = open_dataset(f"irds:{name}")
+    assert dataset.splits == ()
+    assert dataset.queries(ALL) == {"q1": Query("q1", "first?")}
+
+
+def test_passages_and_queries_of_an_id_that_have_no_words_are_left_out(tmp_path: Path) -> None:
+    docs = TsvDocs(local(tmp_path / "docs.tsv", "d1\tone\nd2\t \n"))
+    queries = TsvQueries(local(tmp_path / "queries.tsv", "q1\tfirst?\nq2\t\n"))
+    qrels = TrecQrels(local(tmp_path / "qrels", "q1 0 d1 1\nq2 0 d1 1\nq3 0 d2 1\n"), {})
+    dataset = open_dataset(f"irds:{registered('ranker-gaps', docs, queries, qrels)}")
+    assert [passage.doc_id for passage in dataset.collection] == ["d1"]
+    assert list(dataset.queries("test")) == ["q1"]
+    assert in_words(dataset.oddities) == (
+        "1 passage without words left out, 1 query without words left out, "
+        "1 judged query without a text left out, 1 positive that is not in the collection"
+    )
+
+
+def test_what_an_id_may_not_hold_is_refused_by_its_name_and_with_a_way_out(tmp_path: Path, cache: Path) -> None:
+    docs = TsvDocs(local(tmp_path / "docs.tsv", "d1\tone\nd1\ttwo\n"))
+    queries = TsvQueries(local(tmp_path / "queries.tsv", "q1\tfirst?\n"))
+    qrels = TrecQrels(local(tmp_path / "qrels", "q1 0 d1 1\n"), {})
+    name = f"irds:{registered('ranker-twice', docs, queries, qrels)}"
+    dataset = open_dataset(name)
+    twice = "id d1 stands twice, first in line 1; take one of the two out, or give it another id"
+    copy = f"mend a copy of its folder, {dataset.folder}, and give that as the DATASET"
+    with refused(f"{name}: corpus.jsonl:2: {twice}; {copy}."):
+        len(dataset.collection)
 
 
 def test_a_download_that_fails_is_refused_and_nothing_kept(

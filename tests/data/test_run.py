@@ -130,6 +130,35 @@ def test_a_ranking_cannot_be_changed_or_hashed() -> None:
         hash(ranking)
 
 
+OWN = Run(
+    "x",
+    {
+        "q1": Ranking.ordered(["a", "q1", "q2"], [3, 2, 1]),
+        "q2": Ranking.ordered(["q2"], [1]),
+        "q3": Ranking.ordered(["q1", "b"], [2, 1]),
+    },
+)
+
+
+def test_a_run_tells_which_queries_found_the_passage_of_their_own_id() -> None:
+    assert OWN.queries_found == ("q1", "q2")
+    assert OWN.without_queries().queries_found == ()
+
+
+def test_leaving_queries_out_keeps_all_other_passages_and_no_empty_ranking() -> None:
+    assert dict(OWN.without_queries()) == {"q1": Ranking.ordered(["a", "q2"], [3, 1]), "q3": OWN["q3"]}
+
+
+def test_the_head_of_a_run_is_that_of_each_ranking() -> None:
+    head = OWN.head(1)
+    assert {query_id: ranking.doc_ids for query_id, ranking in head.items()} == {
+        "q1": ("a",),
+        "q2": ("q2",),
+        "q3": ("q1",),
+    }
+    assert head["q2"] is OWN["q2"]
+
+
 def test_float32_scores_are_taken_without_a_copy() -> None:
     scores = np.array([2, 1], dtype=np.float32)
     assert Ranking.ordered(["a", "b"], scores).scores is scores

@@ -191,16 +191,39 @@ def test_real_runs_are_read_as_ir_measures_reads_them(shared_data: Path, name: s
     [
         ("q1 Q0 d9 3 1.5", f"{SIX}, found 5."),
         ("q1 Q0 d9 3 1.5 bm25 more", f"{SIX}, found 7."),
-        ("", f"{SIX}, found 0."),
-        ("q1 Q0 d9 3 nan bm25", "the score is 'nan', expected a finite number."),
-        ("q1 Q0 d9 3 inf bm25", "the score is 'inf', expected a finite number."),
-        ("q1 Q0 d9 3 -Infinity bm25", "the score is '-Infinity', expected a finite number."),
-        ("q1 Q0 d9 3 1e39 bm25", "the score is '1e39', expected a finite number."),
-        ("q1 Q0 d9 3 1,5 bm25", "the score is '1,5', expected a finite number."),
-        ("q1 Q0 d9 3 1_000 bm25", "the score is '1_000', expected a finite number."),
-        ("q1 Q0 d9 3 \uff11 bm25", "the score is '\uff11', expected a finite number."),
-        ("q1 Q0 d9 3 high bm25", "the score is 'high', expected a finite number."),
-        ("q1 Q0 d1 3 0.5 bm25", "passage d1 stands twice for query q1, first in line 1."),
+        (
+            "q1 Q0 d9 3 nan bm25",
+            "the score is 'nan', expected a finite number; take the line out, or write the run again.",
+        ),
+        (
+            "q1 Q0 d9 3 inf bm25",
+            "the score is 'inf', expected a finite number; take the line out, or write the run again.",
+        ),
+        (
+            "q1 Q0 d9 3 -Infinity bm25",
+            "the score is '-Infinity', expected a finite number; take the line out, or write the run again.",
+        ),
+        (
+            "q1 Q0 d9 3 1e39 bm25",
+            "the score is '1e39', expected a finite number; take the line out, or write the run again.",
+        ),
+        (
+            "q1 Q0 d9 3 1,5 bm25",
+            "the score is '1,5', expected a finite number; take the line out, or write the run again.",
+        ),
+        (
+            "q1 Q0 d9 3 1_000 bm25",
+            "the score is '1_000', expected a finite number; take the line out, or write the run again.",
+        ),
+        (
+            "q1 Q0 d9 3 \uff11 bm25",
+            "the score is '\uff11', expected a finite number; take the line out, or write the run again.",
+        ),
+        (
+            "q1 Q0 d9 3 high bm25",
+            "the score is 'high', expected a finite number; take the line out, or write the run again.",
+        ),
+        ("q1 Q0 d1 3 0.5 bm25", "passage d1 stands twice for query q1, first in line 1; keep one of the lines."),
         ("q1 Q0 d9\x0b 3 0.5 bm25", "holds the control character '\\x0b', expected text."),
         ("q1 Q0 d9\x00 3 0.5 bm25", "holds the control character '\\x00', expected text."),
         (f"q1 Q0 {'d' * 1025} 3 0.5 bm25", "the doc_id has 1025 bytes, at most 1024 are allowed."),
@@ -212,6 +235,23 @@ def test_a_malformed_line_is_refused_with_file_line_and_reason(
 ) -> None:
     path = file(tmp_path, "\n".join([*LINES[:2], line, *behind]) + "\n")
     with refused(f"{path}:3: {reason}"):
+        read_run(path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\n\n", " \t\r\n", "\n \n"])
+def test_blank_lines_are_passed_over_and_the_others_keep_their_numbers(tmp_path: Path, end: str) -> None:
+    path = file(tmp_path, "\n" + "\n".join(LINES) + "\n" + end)
+    assert read_run(path) == read_run(file(tmp_path, "\n".join(LINES), "plain"))
+    lines = path.read_text().count("\n")
+    with path.open("a") as run:
+        run.write("q1 Q0 d9 3 1.5\n")
+    with refused(f"{path}:{lines + 1}: {SIX}, found 5."):
+        read_run(path)
+
+
+def test_a_file_of_blank_lines_is_empty(tmp_path: Path) -> None:
+    path = file(tmp_path, "\n \n")
+    with refused(f"{path}: is empty, expected lines of 6 columns (query_id Q0 doc_id rank score name)."):
         read_run(path)
 
 
@@ -232,7 +272,7 @@ def test_a_line_that_lacks_a_column_is_not_completed_by_the_next(tmp_path: Path)
 def test_a_passage_that_returns_far_below_is_refused_with_both_lines(tmp_path: Path) -> None:
     lines = [f"q{number % 2} Q0 d{number} 1 0.5 x" for number in range(50_000)]
     path = file(tmp_path, "\n".join([*lines, "q1 Q0 d77 1 0.25 x"]))
-    with refused(f"{path}:50001: passage d77 stands twice for query q1, first in line 78."):
+    with refused(f"{path}:50001: passage d77 stands twice for query q1, first in line 78; keep one of the lines."):
         read_run(path)
 
 
@@ -283,6 +323,8 @@ def naive_run(content: bytes) -> dict[str, dict[str, float]] | None:
     found: dict[str, dict[str, float]] = {}
     for line in lines[:-1] if lines[-1] == "" else lines:
         words = [word for word in re.split(r"[ \t\r]", line) if word]
+        if not words:
+            continue
         if len(words) != 6 or re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", line):
             return None
         query_id, _, doc_id, _, score, _ = words
@@ -454,14 +496,16 @@ def test_real_qrels_are_read_as_ir_measures_reads_them(shared_data: Path) -> Non
     ("line", "reason"),
     [
         ("q1 0 d9", "expected 4 columns (query_id 0 doc_id relevance), found 3."),
-        ("", "expected 4 columns (query_id 0 doc_id relevance), found 0."),
         ("q1 0 d9 1.0", "the relevance is '1.0', expected a whole number from -32768 to 32768."),
         ("q1 0 d9 32769", "the relevance is '32769', expected a whole number from -32768 to 32768."),
         ("q1 0 d9 +1", "the relevance is '+1', expected a whole number from -32768 to 32768."),
         ("q1 0 d9 --1", "the relevance is '--1', expected a whole number from -32768 to 32768."),
         ("q1 0 d9 -", "the relevance is '-', expected a whole number from -32768 to 32768."),
         ("q1 0 d9 \uff11", "the relevance is '\uff11', expected a whole number from -32768 to 32768."),
-        ("q1 0 d1 2", "relevance 2 of passage d1 for query q1 contradicts the 1 of an earlier line."),
+        (
+            "q1 0 d1 2",
+            "relevance 2 of passage d1 for query q1 contradicts the 1 of an earlier line; keep one of the lines.",
+        ),
         ("q1 0 d9\x0b 2", "holds the control character '\\x0b', expected text."),
     ],
 )
@@ -469,6 +513,11 @@ def test_a_malformed_judgment_is_refused_with_file_line_and_reason(tmp_path: Pat
     path = file(tmp_path, f"q1 0 d1 1\nq2 0 d1 1\n{line}\nq3 0 d1 1\n")
     with refused(f"{path}:3: {reason}"):
         read_qrels(path)
+
+
+def test_blank_lines_among_judgments_are_passed_over(tmp_path: Path) -> None:
+    for text in ("q1 0 d1 1\n\nq2 0 d1 0\n\n", "query-id\tcorpus-id\tscore\n\nq1\td1\t1\nq2\td1\t0\n \n"):
+        assert read_qrels(file(tmp_path, text)) == {"q1": {"d1": 1}, "q2": {"d1": 0}}
 
 
 def test_lines_of_beir_are_counted_with_the_header(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ranker.data.collection import Collection
 from ranker.data.dataset import Dataset
 from ranker.data.trec import read_qrels, read_run
-from ranker.data.validation import problems, problems_of_qrels, problems_of_run
+from ranker.data.validation import problems, problems_of_dataset, problems_of_qrels, problems_of_run
 from ranker.errors import DataError
 
+TWICE = "take one of the two out, or give it another id."
 FEW = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 RUN_LINE = st.builds(
     "{} Q0 {} {} {} name".format,
@@ -25,6 +27,10 @@ QRELS_LINE = st.builds(
     st.sampled_from(["a", "b"]),
     st.sampled_from(["0", "1", "-1", "1.0", "99999"]),
 )
+CORPUS_LINES = [
+    '{"_id": "a", "text": "x"}', '{"_id": "a", "text": ""}', '{"_id": 7, "text": "x"}', '{"_id": "7", "title": "y"}',
+    '{"_id": "b", "text": null}', '{"_id": "c", "text": NaN}', '{"_id": " ", "text": "x"}', '{"_id": "d"', "", " ",
+]  # fmt: skip
 ODD = st.sampled_from(["", "q1 Q0 a 1", "q1 Q0 a 1 2 n extra", "q1\x07 Q0 a 1 2 n"])
 
 
@@ -56,6 +62,17 @@ def test_a_run_has_errors_just_where_the_reader_refuses_it(tmp_path, lines):
     assert said is None or said in errors
 
 
+@settings(FEW, max_examples=60)
+@given(lines=st.lists(st.sampled_from(CORPUS_LINES), max_size=6))
+def test_a_collection_has_errors_just_where_it_is_refused(tmp_path, lines):
+    folder = tmp_path / "set"
+    folder.mkdir(exist_ok=True)
+    file(folder, '{"_id": "q", "text": "x"}\n', "queries.jsonl")
+    path = file(folder, "".join(f"{line}\n" for line in lines), "corpus.jsonl")
+    errors = [one.sentence for one in problems_of_dataset(folder) if one.grave]
+    assert bool(errors) == (refusal(Collection.open, path) is not None)
+
+
 @FEW
 @given(lines=st.lists(QRELS_LINE, max_size=8))
 def test_qrels_have_errors_just_where_the_reader_refuses_them(tmp_path, lines):
@@ -71,8 +88,8 @@ def test_every_wrong_line_of_a_run_is_listed(tmp_path):
     text = "q1 Q0 a 1 2.0 n\nq1 Q0 b 2\nq1 Q0 a 3 1.0 n\nq1 Q0 c 4 nan n\nq2 Q0 a 1 5 n\n"
     assert told(file(tmp_path, text)) == [
         "F:2: expected 6 columns (query_id Q0 doc_id rank score name), found 4.",
-        "F:3: passage a stands twice for query q1, first in line 1.",
-        "F:4: the score is 'nan', expected a finite number.",
+        "F:3: passage a stands twice for query q1, first in line 1; keep one of the lines.",
+        "F:4: the score is 'nan', expected a finite number; take the line out, or write the run again.",
     ]
 
 
@@ -97,7 +114,7 @@ def test_scores_that_differ_only_beyond_float32_are_equal(tmp_path):
 def test_every_wrong_judgment_is_listed(tmp_path):
     text = "query-id\tcorpus-id\tscore\nq1\ta\t1\nq1\ta\t0\nq1\tb\tyes\nq1\ta\t1\nq2\ta\n"
     assert told(file(tmp_path, text, "test.tsv")) == [
-        "F:3: relevance 0 of passage a for query q1 contradicts the 1 of an earlier line.",
+        "F:3: relevance 0 of passage a for query q1 contradicts the 1 of an earlier line; keep one of the lines.",
         "F:4: the relevance is 'yes', expected a whole number from -32768 to 32768.",
         "mind: F:5: passage a is judged twice for query q1.",
         "F:6: expected 3 columns (query_id doc_id relevance), found 2.",
@@ -112,7 +129,7 @@ def test_a_file_that_breaks_off_is_listed_after_what_was_read(tmp_path, name):
     if not name.endswith("gz"):
         path.write_bytes(path.read_bytes()[:-20] + b"\nq1 Q0 \xff 1 1 n\n")
     found = told(path)
-    assert found[0] == "F:1: the score is 'x', expected a finite number."
+    assert found[0] == "F:1: the score is 'x', expected a finite number; take the line out, or write the run again."
     assert any("is not a whole gzip file" in one or "is not UTF-8" in one for one in found[1:])
 
 
@@ -142,12 +159,13 @@ def test_all_that_is_wrong_with_a_dataset_is_listed(folder):
     with (folder / "qrels" / "train.tsv").open("a") as train:
         train.write("q2\td9\t1\nq9\td1\t1\n")
     assert told(folder) == [
-        "F/corpus.jsonl:4: id d1 stands twice, first in line 2.",
+        f"F/corpus.jsonl:4: id d1 stands twice, first in line 2; {TWICE}",
         "F/corpus.jsonl:5: '_id' is 'd 3', expected a string of one word without spaces.",
-        "F/corpus.jsonl:6: is not JSON: Expecting value: line 1 column 1 (char 0); expected one object a line.",
-        "F/corpus.jsonl:7: passage d4 is empty, expected words in 'text' or 'title'.",
-        "F/queries.jsonl:3: id q1 stands twice, first in line 1.",
-        "F/queries.jsonl: has no query q9, which F/qrels/train.tsv judges.",
+        "F/corpus.jsonl:6: is not JSON: Expecting value: line 1 column 1 (char 0); expected one object a line; "
+        "mend the line or take it out (ranker validate lists all such).",
+        "mind: F/corpus.jsonl:7: passage d4 has no words, so it is left out.",
+        f"F/queries.jsonl:3: id q1 stands twice, first in line 1; {TWICE}",
+        "mind: F/queries.jsonl: has no query q9, which F/qrels/train.tsv judges, so it is left out.",
         "mind: F/corpus.jsonl: lacks 1 passages that F/qrels/train.tsv judges, d9 among them; no run can find them.",
         "mind: F/qrels/train.tsv: 1 queries are judged in another split too, q2 in test; expected each in one.",
     ]
@@ -156,7 +174,38 @@ def test_all_that_is_wrong_with_a_dataset_is_listed(folder):
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
 def test_an_empty_file_of_a_dataset_is_a_problem(folder, name):
     file(folder, "", name)
-    assert f"F/{name}: is empty, expected one JSON object a line." in told(folder)
+    assert f"F/{name}: has no lines, expected one JSON object a line." in told(folder)
+
+
+def test_what_is_left_out_or_read_otherwise_is_to_mind_and_nothing_follows_from_it(folder):
+    with (folder / "corpus.jsonl").open("a") as corpus:
+        corpus.write('{"_id": 9, "text": "x", "title": null}\n{"_id": "d8", "text": ""}\n\n')
+    with (folder / "queries.jsonl").open("a") as queries:
+        queries.write('{"_id": "q3", "text": " "}\n')
+    with (folder / "qrels" / "train.tsv").open("a") as train:
+        train.write("q3\td8\t1\n\n")
+    assert told(folder) == [
+        "mind: F/corpus.jsonl:4: '_id' is the number 9, and read as a word.",
+        "mind: F/corpus.jsonl:4: 'title' is null, and read as an empty text.",
+        "mind: F/corpus.jsonl:5: passage d8 has no words, so it is left out.",
+        "mind: F/corpus.jsonl:6: the line is blank, and passed over.",
+        "mind: F/queries.jsonl:3: query q3 has no words, so it is left out.",
+        "mind: F/qrels/train.tsv:4: the line is blank, and passed over.",
+    ]
+    assert Dataset("toy", folder).queries("train").keys() == {"q1"}
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_a_file_of_a_dataset_in_which_no_record_has_words_is_a_problem(folder, name):
+    file(folder, '{"_id": "a", "text": ""}\n', name)
+    assert f"F/{name}: has no words, expected one JSON object a line." in told(folder)
+
+
+def test_judgments_of_another_dataset_are_a_problem(folder):
+    file(folder / "qrels", "query-id\tcorpus-id\tscore\nx1\td1\t1\n", "test.tsv")
+    assert "F/qrels/test.tsv: judges no query that F/queries.jsonl has, expected those of one dataset." in told(folder)
+    with pytest.raises(DataError, match="none of the queries that split 'test' judges has a text"):
+        Dataset("toy", folder).queries("test")
 
 
 def test_a_dataset_without_judgments_is_to_mind(folder):

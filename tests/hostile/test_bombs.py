@@ -90,7 +90,7 @@ def test_a_file_that_unpacks_to_more_than_text_does_is_refused(tmp_path: Path, a
 def test_a_run_whose_lines_repeat_is_refused_before_it_fills_memory(tmp_path: Path, answer: Answer) -> None:
     path = bomb(tmp_path / "a.run.gz", b"q Q0 d 1 1 name\n", 2**27)
     said = answer("from ranker.data.trec import read_run", "read_run(path)", path)
-    assert said == f"{path}:2: passage d stands twice for query q, first in line 1."
+    assert said == f"{path}:2: passage d stands twice for query q, first in line 1; keep one of the lines."
 
 
 def test_a_run_too_deep_names_the_line(tmp_path: Path) -> None:

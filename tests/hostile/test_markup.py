@@ -2,15 +2,15 @@
 
 import html
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from ranker.data.imports.formats import FORMATS
 from ranker.data.imports.markup import page_words, tagged_words
-from ranker.data.imports.questions import Questions
+from ranker.data.imports.questions import Questions, matched
 from ranker.data.imports.topics import read_topics
-from ranker.data.records import Query
 from ranker.errors import DataError
 
 ENDLESS = [
@@ -66,24 +66,25 @@ def test_a_topic_is_read_in_seconds(block: str, seconds, tmp_path: Path) -> None
     path.write_text(f"{block}\n</top>\n")
     seconds(1.5)
     with pytest.raises(DataError, match=r"topics:1: the topic that starts here has no (id|question), expected .+\.$"):
-        list(read_topics(path, Questions()))
+        list(read_topics(path))
 
 
 def test_a_topic_that_never_ends_is_refused_before_it_fills_memory(answer, tmp_path: Path) -> None:
     path = tmp_path / "topics"
     path.write_text("<top>\n" + f"{chr(119) * 999}\n" * 80_000)
-    read = "list(read_topics(path, Questions()))"
+    read = "list(read_topics(path))"
     imports = "from ranker.data.imports.topics import *"
     assert answer(imports, read, path) == f"{path}:1: the topic is larger than the {64 * 2**20} bytes allowed."
 
 
-def test_a_topic_with_a_number_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", ["0" * 5_000 + "7", "9" * 5_000], ids=["zeros", "nines"])
+def test_a_topic_with_a_number_of_thousands_of_digits_is_refused(tmp_path: Path, number: str) -> None:
     path = tmp_path / "topics"
-    path.write_text(f"<top>\n<num> {'0' * 5_000}7\n<title> a\n</top>\n<top>\n<num> {'9' * 5_000}\n<title> a\n</top>\n")
-    topics = read_topics(path, Questions())
-    assert next(topics) == Query("7", "a")
-    with pytest.raises(DataError, match=r"topics:5: the query id is '9.+9', expected at most 1024 bytes\.$"):
-        next(topics)
+    path.write_text(f"<top>\n<num> {number}\n<title> a\n</top>\n")
+    (topic,) = read_topics(path)
+    assert matched([topic.query_id], ["7"]) == ({number: "7"} if number.endswith("7") else {})
+    with pytest.raises(DataError, match=r"topics:1: the query id is '.+[79]', expected at most 1024 bytes\.$"):
+        Questions(Counter()).query(topic.query_id, topic.text, topic.place)
 
 
 @pytest.mark.parametrize("read", [lambda text: page_words(text)[1], tagged_words])

@@ -65,10 +65,31 @@ def test_a_run_without_any_negative_gives_no_training(collection):
     )
 
 
-def test_a_judged_passage_that_the_collection_lacks_is_named(collection):
-    with pytest.raises(TrainingError) as error:
+def test_a_positive_that_the_collection_lacks_is_left_out(collection):
+    qrels = {"q1": {"gone": 1, "paris": 1}, "q2": {"gone": 1}}
+    (found,) = find_candidates(RUN, QUERIES, qrels, collection, 10)
+    assert found == Candidates("q1", ("paris",), ("judged", "rome", "nile"))
+
+
+def test_a_query_that_has_lost_all_its_positives_gives_no_group(collection):
+    with pytest.raises(TrainingError, match="no query of the split has a judged positive and a negative"):
         find_candidates(RUN, QUERIES, {"q1": {"gone": 1}, "q2": {}}, collection, 10)
-    assert str(error.value) == "passage gone is judged relevant, but the collection has no such passage."
+
+
+def test_the_query_itself_is_never_a_negative_by_its_id_or_its_text(tmp_path):
+    passages = [
+        {"_id": "q1", "text": "asked otherwise"},
+        {"_id": "same", "text": "What IS  the capital of France?"},
+        {"_id": "titled", "title": "Geography", "text": "what is the capital of france?"},
+        {"_id": "headed", "title": "What is the capital of France?", "text": "It is in the north."},
+        {"_id": "paris", "text": TEXTS["paris"]},
+        {"_id": "q2", "text": "What is the capital of Italy?"},
+    ]
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("".join(json.dumps(passage) + "\n" for passage in passages))
+    run = run_of(q1=[passage["_id"] for passage in passages])
+    (found,) = find_candidates(run, QUERIES, {"q1": {"paris": 1}}, Collection.open(path), 10)
+    assert found == Candidates("q1", ("paris",), ("headed", "q2"))
 
 
 CANDIDATES = [

@@ -56,6 +56,14 @@ def field(record: dict[str, Any], key: str, kind: type[_T], place: str) -> _T:
     return value
 
 
+def text(record: dict[str, Any], key: str, place: str) -> str:
+    """The text at a key that must be there; a null is an empty one.
+
+    Raises: DataError as ``field``.
+    """
+    return "" if record.get(key, "") is None else field(record, key, str, place)
+
+
 def objects(record: dict[str, Any], key: str, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects in the list at a key that must be there, each with its place.
 

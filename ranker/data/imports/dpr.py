@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ranker.data.imports.documents import field, json_records, objects
+from ranker.data.imports.documents import json_records, objects, text
+from ranker.data.imports.questions import NO_TEXT
 from ranker.data.imports.sources import Imported, Sources, checked_id
-from ranker.data.records import Judgment, Passage, Query
+from ranker.data.records import Judgment, Passage, Query, has_words
 from ranker.errors import DataError
 
 _POSITIVE = "positive_ctxs"
@@ -43,7 +44,7 @@ class _Reader:
         for place, record in json_records(path):
             positives: dict[str, None] = {}
             for key, passage in _contexts(record, place):
-                if not passage.text.strip():
+                if not has_words(passage.text):
                     self.skipped["passages without text"] += 1
                     continue
                 if key == _POSITIVE:
@@ -54,17 +55,18 @@ class _Reader:
             self._ask(split, record, positives, place)
 
     def _ask(self, split: str, record: dict[str, Any], positives: dict[str, None], place: str) -> None:
-        text, answers = field(record, "question", str, place), record.get("answers", [])
+        question, answers = text(record, "question", place), record.get("answers", [])
         query_id = f"{split}-{self._numbers[split]}"
         self._numbers[split] += 1
-        if not text.strip():
-            raise DataError(f"{place}: 'question' is empty, expected a question.")
+        if not has_words(question):
+            self.skipped[NO_TEXT] += 1
+            return
         if not positives:
             self.skipped[UNANSWERED] += 1
             return
         if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
             raise DataError(f"{place}: 'answers' are no list of strings.")
-        self.queries.append(Query(query_id, text, tuple(dict.fromkeys(answers))))
+        self.queries.append(Query(query_id, question, tuple(dict.fromkeys(answers))))
         self.judgments.extend(Judgment(split, query_id, doc_id, 1) for doc_id in positives)
 
 
@@ -80,6 +82,5 @@ def _passage(context: dict[str, Any], place: str) -> Passage:
     doc_id = next((context[key] for key in _ID_KEYS if context.get(key) is not None), None)
     if doc_id is None:
         raise DataError(f"{place}: has no id, expected {' or '.join(_ID_KEYS)}.")
-    title = field(context, "title", str, place) if context.get("title") is not None else ""
-    doc_id = str(doc_id) if type(doc_id) is int else doc_id  # JSON's true is a Python int too
-    return Passage(checked_id(doc_id, place, "passage id"), title, field(context, "text", str, place))
+    title = text(context, "title", place) if "title" in context else ""
+    return Passage(checked_id(doc_id, place, "passage id"), title, text(context, "text", place))

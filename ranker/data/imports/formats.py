@@ -7,7 +7,7 @@ from ranker.data.imports.squad import import_squad
 from ranker.data.imports.trec import import_trec, import_trec_html
 
 _TOPICS = Role("topics", "topics: <top> blocks, CACM's <DOC> blocks, or lines of id, tab, text")
-_QRELS = Role("qrels", "judgments: query_id 0 doc_id relevance", has_split=True)
+_QRELS = Role("qrels", "judgments: query_id 0 doc_id relevance", has_split=True, optional=True)
 
 FORMATS: dict[str, Format] = {
     "squad": Format(

@@ -7,7 +7,7 @@ from pathlib import Path
 from ranker.data.files import open_text_lines
 from ranker.data.imports.questions import Questions
 from ranker.data.imports.sources import Imported, Sources, checked_id
-from ranker.data.records import Passage, Query
+from ranker.data.records import Passage, Query, has_words
 from ranker.errors import DataError
 
 
@@ -16,14 +16,15 @@ def import_msmarco(sources: Sources) -> Imported:
 
     Passages stream in constant memory; query ids are held, and one split's judgments at a time.
     """
-    questions, skipped = Questions(), Counter[str]()
+    skipped = Counter[str]()
+    questions = Questions(skipped)
     return Imported(_passages(sources, skipped), _queries(sources, questions), questions.judgments(sources), skipped)
 
 
 def _passages(sources: Sources, skipped: Counter[str]) -> Iterator[Passage]:
     for path in sources.paths("collection"):
         for place, doc_id, text in two_columns(path):
-            if text.strip():
+            if has_words(text):
                 yield Passage(checked_id(doc_id, place, "passage id"), "", text)
             else:
                 skipped["passages without text"] += 1
@@ -32,15 +33,19 @@ def _passages(sources: Sources, skipped: Counter[str]) -> Iterator[Passage]:
 def _queries(sources: Sources, questions: Questions) -> Iterator[Query]:
     for path in sources.paths("queries"):
         for place, query_id, text in two_columns(path):
-            yield questions.query(query_id, text, place)
+            query = questions.query(query_id, text, place)
+            if query is not None:
+                yield query
 
 
 def two_columns(path: Path) -> Iterator[tuple[str, str, str]]:
-    """The place, the id before the first tab and the text after it, of each line.
+    """The place, the id before the first tab and the text after it, of each line that is not blank.
 
     Raises: DataError with file and line where there is no tab.
     """
     for number, line in open_text_lines(path):
+        if not line.strip(" \t"):
+            continue
         identifier, tab, text = line.partition("\t")
         if not tab:
             raise DataError(f"{path}:{number}: expected 2 columns (id text) with a tab between them, found no tab.")

@@ -29,11 +29,21 @@ class Imported(Material):
 
 @dataclass(frozen=True)
 class Role:
-    """One kind of file that a format is made of. ``has_split``: whether such a file belongs to one split."""
+    """One kind of file that a format is made of.
+
+    ``has_split``: whether such a file belongs to one split; ``optional``: whether a dataset may do without.
+    """
 
     name: str
     meaning: str
     has_split: bool = False
+    optional: bool = False
+
+    @property
+    def usage(self) -> str:
+        """How it is written where a format has several."""
+        written = f"{self.name}{'[:SPLIT]' if self.has_split else ''}=PATH"
+        return f"[{written}]" if self.optional else written
 
 
 @dataclass(frozen=True)
@@ -73,20 +83,21 @@ class Format:
         """How its sources are written on the command line."""
         if len(self.roles) == 1:
             return "[SPLIT=]PATH..."
-        return " ".join(f"{role.name}{'[:SPLIT]' if role.has_split else ''}=PATH" for role in self.roles)
+        return " ".join(role.usage for role in self.roles)
 
     def sources(self, words: Iterable[str]) -> Sources:
         """The sources that the command line names.
 
         Each is ROLE=PATH, or ROLE:SPLIT=PATH for a role that goes by split; a format of one role leaves it out, and
-        takes PATH or SPLIT=PATH. A role may be given several times, and every role at least once.
+        takes PATH or SPLIT=PATH. A role may be given several times, and every role at least once that is not optional.
         Raises: DataError for an unknown role, a role that is missing, and a source given twice.
         """
         found = tuple(self._source(word) for word in words)
         for number, source in enumerate(found):
             if source in found[:number]:
                 raise DataError(f"{source.path}: is given twice as {source.role}, expected each source once.")
-        missing = [role for role in self.roles if role.name not in {source.role for source in found}]
+        given = {source.role for source in found}
+        missing = [role for role in self.roles if role.name not in given and not role.optional]
         if missing:
             role = missing[0]
             raise DataError(f"no source is given for {role.name} ({role.meaning}), expected {self.usage}.")
@@ -109,10 +120,11 @@ class Format:
 
 
 def checked_id(value: object, place: str, kind: str) -> str:
-    """The id, where it is one that a dataset may hold; ``kind`` names it in the message.
+    """The id, where it is one that a dataset may hold, or a whole number as a word; ``kind`` names it in the message.
 
-    Raises: DataError where it is no string, empty, too long, or holds a blank or control character.
+    Raises: DataError where it is neither, empty, too long, or holds a blank or control character.
     """
+    value = str(value) if type(value) is int else value  # JSON's true is a Python int too
     if not isinstance(value, str) or len(value.split()) != 1 or value.strip() != value or not value.isprintable():
         raise DataError(f"{place}: the {kind} is {shortened(value)}, expected one word without spaces.")
     if len(value.encode(errors="surrogatepass")) > MAX_ID_BYTES:

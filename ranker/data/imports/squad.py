@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from ranker.data.imports.documents import field, json_records, objects
+from ranker.data.imports.documents import field, json_records, objects, text
 from ranker.data.imports.questions import Questions
 from ranker.data.imports.sources import Imported, Sources, checked_id
-from ranker.data.records import Judgment, Passage, Query
+from ranker.data.records import Judgment, Passage, Query, has_words
 
 UNANSWERABLE = "questions without an answer"
 
@@ -34,26 +34,28 @@ class _Reader:
         self.queries: list[Query] = []
         self.judgments: list[Judgment] = []
         self.skipped: Counter[str] = Counter()
-        self._questions = Questions()
+        self._questions = Questions(self.skipped)
         self._paragraphs: Counter[str] = Counter()
 
     def passages(self, split: str, path: Path) -> Iterator[Passage]:
         for place, article in json_records(path, "data"):
-            title = field(article, "title", str, place)
+            title = text(article, "title", place)
             stem = "_".join(title.split()) or "untitled"
             for where, paragraph in objects(article, "paragraphs", place):
                 doc_id = checked_id(f"{stem}/{self._paragraphs[stem]}", where, "passage id")
                 self._paragraphs[stem] += 1
-                text = field(paragraph, "context", str, where)
-                if not text.strip():
+                context = text(paragraph, "context", where)
+                if not has_words(context):
                     self.skipped["paragraphs without text"] += 1
                     continue
                 self._ask(split, doc_id, objects(paragraph, "qas", where))
-                yield Passage(doc_id, unquote(title).replace("_", " "), text)
+                yield Passage(doc_id, unquote(title).replace("_", " "), context)
 
     def _ask(self, split: str, doc_id: str, questions: Iterator[tuple[str, dict[str, Any]]]) -> None:
         for place, question in questions:
-            query = self._questions.query(question.get("id"), field(question, "question", str, place), place)
+            query = self._questions.query(question.get("id"), text(question, "question", place), place)
+            if query is None:
+                continue
             if question.get("is_impossible") or not question.get("answers"):
                 self.skipped[UNANSWERABLE] += 1
                 continue

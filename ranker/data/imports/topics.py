@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 from io import StringIO
+from itertools import starmap
 from pathlib import Path
+from typing import NamedTuple
 
 from ranker.data.files import open_text_lines
 from ranker.data.imports.msmarco import two_columns
-from ranker.data.imports.questions import Questions
-from ranker.data.records import Query
 from ranker.errors import DataError
 from ranker.limits import MAX_DOCUMENT_BYTES
 
@@ -21,11 +21,18 @@ _BLOCKS = {"<top": ("</top>", _TOP_ID, _TOP_TEXT), "<doc>": ("</doc>", _DOC_ID, 
 """By how a block starts: how it ends, where its id is, and where its question."""
 
 
-def read_topics(path: Path, questions: Questions) -> Iterator[Query]:
-    """The topics of a file; of a ``<top>`` its title, of CACM's ``<DOC>`` all its words.
+class Topic(NamedTuple):
+    """A question as a file of topics asks it, and where it stands."""
 
-    A file whose first line with words starts a block is read as blocks, any other as lines of id, tab and text. In
-    blocks, ids that are numbers lose their leading zeros, which qrels do not have.
+    place: str
+    query_id: str
+    text: str
+
+
+def read_topics(path: Path) -> Iterator[Topic]:
+    """The topics of a file, ids as they are written; of a ``<top>`` its title, of CACM's ``<DOC>`` all its words.
+
+    A file whose first line with words starts a block is read as blocks, any other as lines of id, tab and text.
     Raises: DataError with file and line for a block that does not end or lacks its id or question.
     """
     first = next((line.strip().lower() for _, line in open_text_lines(path) if line.strip()), "")
@@ -33,11 +40,10 @@ def read_topics(path: Path, questions: Questions) -> Iterator[Query]:
     if not first:
         raise DataError(f"{path}: is empty, expected topics.")
     if start is None:
-        for place, query_id, text in two_columns(path):
-            yield questions.query(query_id, text, place)
+        yield from starmap(Topic, two_columns(path))
         return
     for number, block in _blocks(path, start):
-        yield _topic(block, start, f"{path}:{number}", questions)
+        yield _topic(block, start, f"{path}:{number}")
 
 
 def _blocks(path: Path, start: str) -> Iterator[tuple[int, str]]:
@@ -59,16 +65,14 @@ def _blocks(path: Path, start: str) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}:{began}: the topic that starts here does not end, expected {end}.")
 
 
-def _topic(block: str, start: str, place: str, questions: Questions) -> Query:
+def _topic(block: str, start: str, place: str) -> Topic:
     _, id_pattern, text_pattern = _BLOCKS[start]
     identifier, text = id_pattern.search(block), text_pattern.search(block)
     if identifier is None:
         raise DataError(f"{place}: the topic that starts here has no id, expected {_said(start)}.")
     if text is None:
         raise DataError(f"{place}: the topic that starts here has no question, expected {_said(start)}.")
-    number = identifier[1].isascii() and identifier[1].isdecimal()
-    query_id = identifier[1].lstrip("0") or "0" if number else identifier[1]
-    return questions.query(query_id, " ".join(text[1].split()), place)
+    return Topic(place, identifier[1], " ".join(text[1].split()))
 
 
 def _said(start: str) -> str:

@@ -7,7 +7,7 @@ from io import StringIO
 
 from ranker.data.imports.archive import Member, members
 from ranker.data.imports.markup import page_words, tagged_words
-from ranker.data.imports.questions import Questions
+from ranker.data.imports.questions import Questions, judged_ids, matched
 from ranker.data.imports.sources import Imported, Sources, checked_id
 from ranker.data.imports.topics import read_topics
 from ranker.data.records import Passage, Query
@@ -26,20 +26,27 @@ NO_TEXT = "passages without text"
 
 def import_trec(sources: Sources) -> Imported:
     """A collection of ``<DOC>`` blocks, many to a file: the elements that Anserini indexes, headlines as the title."""
-    questions, skipped = Questions(), Counter[str]()
+    skipped = Counter[str]()
+    questions = Questions(skipped)
     passages = _tagged_passages(sources, skipped)
     return Imported(passages, _queries(sources, questions), questions.judgments(sources), skipped)
 
 
 def import_trec_html(sources: Sources) -> Imported:
     """A collection of HTML pages, each a passage whose doc_id is its file's name without ``.html``."""
-    questions, skipped = Questions(), Counter[str]()
+    skipped = Counter[str]()
+    questions = Questions(skipped)
     return Imported(_pages(sources, skipped), _queries(sources, questions), questions.judgments(sources), skipped)
 
 
 def _queries(sources: Sources, questions: Questions) -> Iterator[Query]:
-    for path in sources.paths("topics"):
-        yield from read_topics(path, questions)
+    """All topics are read before the first is given, since the judgments' ids decide about zeros before a number."""
+    topics = [topic for path in sources.paths("topics") for topic in read_topics(path)]
+    judged = matched([topic.query_id for topic in topics], judged_ids(sources))
+    for topic in topics:
+        query = questions.query(judged.get(topic.query_id, topic.query_id), topic.text, topic.place)
+        if query is not None:
+            yield query
 
 
 def _pages(sources: Sources, skipped: Counter[str]) -> Iterator[Passage]:
