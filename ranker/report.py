@@ -79,6 +79,7 @@ def render_plan(plan: "Plan", what: str) -> str:
         for bound, count in plan.histogram.items()
     ]
     cut = f"{plan.cut.pairs:,} pairs are cut, by {plan.cut.tokens:,} tokens in all" if plan.cut.pairs else "none is cut"
+    cut += f"; {plan.cut.queries:,} queries are cut" if plan.cut.queries else ""
     return "\n".join(
         [
             f"{what}: {plan.queries:,} queries, {plan.pairs:,} pairs; {cut}.",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster, open_scorer
 from ranker.cli.model_options import plain_options
@@ -16,6 +17,7 @@ from ranker.cli.options import (
     asked_split,
     claim,
     force_option,
+    language_option,
     leave_out_option,
     leave_out_queries,
     output_option,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from ranker.scoring.scorer import Advance, Scorer
 
 _LEXICAL = {
-    "language": "For bm25: the analyser, by language code",
+    "language": "For bm25: the analyser, by language code; of a dataset that says another, that is the default",
     "k1": "For bm25: how much a repeated word counts",
     "b": "For bm25: how much long passages are marked down",
     "rm3": "For bm25: expand each query by RM3 feedback",
@@ -57,9 +59,10 @@ _DENSE = {
 @click.command("import")
 @click.argument("format_name", metavar="FORMAT")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@language_option("The language of the data, by its code, which is remembered with the DATASET and used by BM25.")
 @output_option("DATASET")
 @force_option
-def import_command(format_name: str, sources: tuple[str, ...], output: Path, force: bool) -> None:
+def import_command(format_name: str, sources: tuple[str, ...], language: str | None, output: Path, force: bool) -> None:
     """Turn data of another FORMAT into a DATASET folder in BEIR layout.
 
     \b
@@ -81,7 +84,7 @@ def import_command(format_name: str, sources: tuple[str, ...], output: Path, for
     claim(output, force)
     form = FORMATS[format_name]
     imported = form.read(form.sources(sources))
-    write_material(imported, output, force)
+    write_material(imported, output, force, language or "")
     skipped = "".join(f"; {count} {what} skipped" for what, count in sorted(imported.skipped.items()))
     say(f"{output}: imported from {format_name}{skipped}.")
 
@@ -142,19 +145,25 @@ def index_command(
         if kind == "bm25":
             from ranker.index.lexical_building import build_lexical_index
 
-            build_lexical_index(
-                data.collection, settings_of(context, LexicalConfig), output, force=force, advance=advance
-            )
+            lexical = settings_of(context, LexicalConfig)
+            if context.get_parameter_source("language") is ParameterSource.DEFAULT:
+                lexical = replace(lexical, language=data.language)
+            build_lexical_index(data.collection, lexical, output, force=force, advance=advance)
         else:
+            from ranker.cli.records import say_unknown, told_cut
             from ranker.index.dense_folder import build_dense_index
+            from ranker.scoring.pairs import Cut
 
             wanted = Wanted(source, "dual", settings_of(context, PlainConfig), trust_remote_code)
             scorer = open_scorer(context, wanted, context.with_resource(joined_cluster(context)))
             built = build_dense_index(scorer, data, settings_of(context, DenseConfig), output, force, advance)
     seconds = time.monotonic() - started
-    say(f"{output}: {kind} index of {count} passages in {seconds:.1f} s, {count / seconds:.0f} passages/s.")
-    if kind == "dense" and built.recall_at:
-        say(_recall(output, built))
+    lost = told_cut(Cut(0, built.passages_cut, built.tokens_cut)) if kind == "dense" else ""
+    say(f"{output}: {kind} index of {count} passages in {seconds:.1f} s, {count / seconds:.0f} passages/s{lost}.")
+    if kind == "dense":
+        say_unknown(scorer)
+        if built.recall_at:
+            say(_recall(output, built))
 
 
 def _recall(output: Path, built: DenseSettings) -> str:
@@ -240,6 +249,7 @@ def retrieve_command(
     write_named(run, output, force, {**told, **facts, "seconds": round(seconds, 2)})
     unanswered = len(queries) - len(run)
     missed = f"; {unanswered} queries found nothing" if unanswered else ""
+    missed += f"; {facts['queries_cut']} queries cut" if facts.get("queries_cut") else ""
     say(f"{output}: {len(run)} queries, {run.hits} hits in {seconds:.1f} s{missed}.")
 
 
@@ -265,7 +275,7 @@ def _search_bm25(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
 
 
 def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
-    from ranker.cli.records import scoring_record
+    from ranker.cli.records import say_unknown, scoring_record
     from ranker.index.dense_folder import check_model, open_dense_index
 
     index, settings = open_dense_index(job.folder, job.data.collection)
@@ -273,6 +283,7 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     check_model(job.folder, settings, scorer)
     queries = scorer.queries(query.text for query in job.queries.values())
     run = index.search(job.queries, scorer.vectors(queries, job.advance), job.depth)
+    say_unknown(scorer)
     cut = {"queries_cut": int((queries.lost > 0).sum())}
     return run, {"index": {"kind": "dense", **asdict(settings)}, **scoring_record(scorer), **cut}
 

@@ -22,6 +22,7 @@ from ranker.cli.options import (
     split_option,
     trust_option,
 )
+from ranker.cli.records import say_unknown
 from ranker.cli.settings import settings_of
 from ranker.errors import DataError
 from ranker.model.config import PlainConfig
@@ -105,6 +106,7 @@ def explain_command(
     model = say_notes(load_model(source, mode, settings_of(context, PlainConfig), trust_remote_code))
     scorer = Scorer(model, Speed("float32", device))
     explanation = explain(scorer, pair, lambda total: progress("explain", total, "pair"))
+    say_unknown(scorer)
     if output:
         with written(output, force) as beside:
             beside.write_text(page(explanation), encoding="utf-8")

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from ranker.errors import DataError
+from ranker.index.lexical_config import LANGUAGES
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+FIRST_STAGE_LANGUAGE: Final = (
+    "The language that BM25 reads the DATASET in, by its code.  [default: as its dataset.json says, or en]"
+)
 PATH = click.Path(path_type=Path)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])")
@@ -50,6 +54,11 @@ def leave_out_option(command: F) -> F:
         is_flag=True,
         help="Leave the passage of the query's own id out of each ranking, as BEIR does.",
     )(command)
+
+
+def language_option(what: str) -> Callable[[F], F]:
+    """``--language``, a code, for commands that write a dataset or search it by BM25."""
+    return click.option("--language", type=click.Choice(tuple(LANGUAGES)), help=what)
 
 
 def trust_option(command: F) -> F:
@@ -207,10 +216,10 @@ def seconds(_: click.Context, option: click.Parameter, value: str | None) -> flo
     return float(found[1]) * _UNITS[found[2]]
 
 
-def say_notes(model: Reranker) -> Reranker:
+def say_notes(model: Reranker, tell: Callable[[str], None] = say) -> Reranker:
     """Says what is worth knowing of how a model is read, and gives it back."""
     for note in model.notes:
-        say(note)
+        tell(note)
     return model
 
 

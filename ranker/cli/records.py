@@ -44,14 +44,19 @@ def write_result(reranked: Reranked, output: Path, force: bool, facts: dict[str,
     facts = {**facts, **counts(reranked.pairs, cut), "ties": reranked.ties, "in_windows": len(reranked.windows)}
     write_named(reranked.run, output, force, facts)
     _write_windows(reranked, windows_path(output))
-    lost = f"; {cut.pairs} passages cut, {cut.tokens} tokens lost" if cut.pairs else ""
-    lost += f", and {facts['answers_cut']} answers with them" if facts.get("answers_cut") else ""
-    lost += f"; {cut.queries} queries cut" if cut.queries else ""
+    lost = told_cut(cut, facts.get("answers_cut", 0))
     speed = f"{facts['pairs_per_second']} pairs/s in {facts['precision']}"
     known = f", {facts['remembered']:.0%} remembered" if facts.get("remembered") else ""
     say(f"{output}: {len(reranked.run)} queries, {reranked.pairs} pairs{known} at {speed}{lost}.")
     if reranked.ties > _MANY_TIES * reranked.pairs:
         say(_saturated(reranked, str(facts["precision"])))
+
+
+def told_cut(cut: Cut, answers: int = 0) -> str:
+    """What of the texts a model could not read, to be added to what was done with them; empty where it read all."""
+    lost = f"; {cut.pairs} passages cut, {cut.tokens} tokens lost" if cut.pairs else ""
+    lost += f", and {answers} answers with them" if answers else ""
+    return lost + (f"; {cut.queries} queries cut" if cut.queries else "")
 
 
 def windows_path(output: Path) -> Path:
@@ -78,6 +83,19 @@ def _saturated(reranked: Reranked, precision: str) -> str:
     return f"{share}, and keep the order in which they came; {advice}."
 
 
+def say_unknown(scorer: Scorer, tell: Callable[[str], None] = say) -> None:
+    """Says of queries and passages, where it is worth it, how much of them the tokenizer does not know."""
+    from ranker.scoring.unknown import WORTH_SAYING
+
+    for side, one in scorer.unknown.items():
+        if one.share > WORTH_SAYING:
+            words = ", ".join(map(repr, one.words))
+            tell(
+                f"{scorer.model.source}: does not know {one.share:.0%} of the tokens of the {side}, as {words}; "
+                "expected a model of their language."
+            )
+
+
 def counts(pairs: int, cut: Cut) -> dict[str, int]:
     """How many pairs were scored, and how much of them the model could not read."""
     return {"pairs": pairs, **cut.record()}
@@ -95,6 +113,7 @@ def scoring_record(scorer: Scorer) -> dict[str, Any]:
         "kernels": scorer.kernels,
         **asdict(scorer.overflow),
         "padding": round(scorer.tally.share, 4),
+        "unknown_tokens": {side: round(one.share, 4) for side, one in scorer.unknown.items()},
         "out_of_memory": scorer.survivor.failures,
         **scorer.shared,
     }

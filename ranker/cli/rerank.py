@@ -30,7 +30,7 @@ from ranker.cli.options import (
     split_option,
     trust_option,
 )
-from ranker.cli.records import counts, scoring_record, write_result
+from ranker.cli.records import counts, say_unknown, scoring_record, write_result
 from ranker.cli.settings import settings_of, settings_options, speed_options
 from ranker.cli.tokens import keep_tokens
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
@@ -239,6 +239,7 @@ def _say_plan(work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer])
 
     for stage, scorer in zip(stages, scorers, strict=True):
         found = plan(scorer, _inputs(work, work.run, stage, scorer, keeping=False))
+        say_unknown(scorer)
         click.echo(render_plan(found, f"{stage.mode} to depth {stage.depth} in {scorer.precision}"))
 
 
@@ -269,6 +270,8 @@ def _rerank(
         run = done.run
     earlier = {"earlier": told[:-1]} if told[:-1] else {}
     facts = {"dataset": work.data.record(work.split), "run": work.source, "leave_out_query": work.leave_out_query}
+    for scorer in scorers:
+        say_unknown(scorer)
     write_result(done, *output, {**facts, **earlier, **told[-1]})
 
 

@@ -11,7 +11,17 @@ import click
 
 from ranker.cli.cluster import cluster_options, joined_cluster
 from ranker.cli.model_options import MODEL_HELP, checkpoint_option, shared_options
-from ranker.cli.options import PATH, claim, say, say_oddities, say_queries_found, split_option, trust_option
+from ranker.cli.options import (
+    FIRST_STAGE_LANGUAGE,
+    PATH,
+    claim,
+    language_option,
+    say,
+    say_oddities,
+    say_queries_found,
+    split_option,
+    trust_option,
+)
 from ranker.cli.settings import settings_of, speed_options
 from ranker.cli.study_folder import write_report
 from ranker.errors import DataError
@@ -99,6 +109,7 @@ _TUNINGS = ("fine-tuned", "frozen")
     help="Where trained models are kept, and found by other studies that train on the same.",
 )
 @checkpoint_option
+@language_option(FIRST_STAGE_LANGUAGE)
 @shared_options
 @speed_options
 @cluster_options
@@ -131,6 +142,7 @@ def study_command(
     measures: tuple[str, ...],
     models: Path | None,
     checkpoint_minutes: float,
+    language: str | None,
     output: Path,
 ) -> None:
     """Compare every way to use BERT for ranking, at equal cost.
@@ -167,7 +179,7 @@ def study_command(
     parsed = parse_measures(measures)
     request = Request(
         dataset, split, _name(run_path), train_name, tuple(map(str, train_runs)), _name(models), checkpoint_minutes,
-        str(output), config, settings_of(context, Speed),
+        str(output), config, settings_of(context, Speed), language or "",
     )  # fmt: skip
     study = Study(request, say)
     for data in dict.fromkeys((study.test, study.train)):

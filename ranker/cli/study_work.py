@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ranker.cli.options import open_merged
-from ranker.cli.records import training_progress, write_named
+from ranker.cli.records import say_unknown, training_progress, write_named
 from ranker.cli.study_folder import arm_facts, is_done, run_path_of
 from ranker.data.objects import first_difference
 from ranker.errors import DataError, SetupError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ranker.study.work import StudyData
     from ranker.study.workshop import Workshop
 
-Say = Callable[[str], object]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Request:
     output: str
     config: StudyConfig
     speed: Speed
+    language: str = ""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Request:
@@ -64,10 +65,10 @@ class Study:
         from ranker.data.catalogue import open_dataset
         from ranker.study.work import check_study
 
-        self.request, self._say = request, say
+        self.request, self._say, self._told = request, say, False
         self.config, self.output = request.config, Path(request.output)
-        self.test = open_dataset(request.dataset)
-        self.train = open_dataset(request.train) if request.train else self.test
+        self.test = open_dataset(request.dataset, request.language)
+        self.train = open_dataset(request.train, request.language) if request.train else self.test
         self.data = self._data()
         check_study(self.data, self.config)
         self.jobs: Sequence[Job] = list(jobs_of(arms_of(self.config), self.config.seeds))
@@ -88,6 +89,9 @@ class Study:
         from ranker.study.work import do
 
         done = do(job, self.data, self.config, self.request.speed, training_progress, self._workshop)
+        if not self._told:
+            say_unknown(done[0].scorer, self._say)
+            self._told = True
         for arm, made in zip(job.arms, done, strict=True):
             facts = arm_facts(arm, job, made, self.config)
             write_named(made.run, run_path_of(self.output, made.run.name), True, facts)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ import click
 
 from ranker.cli.model_options import MODEL_HELP, checkpoint_option, mode_option, reading_options, training_options
 from ranker.cli.options import (
+    FIRST_STAGE_LANGUAGE,
     PATH,
     claim,
     force_option,
+    language_option,
     open_merged,
     output_option,
     say,
@@ -24,7 +27,7 @@ from ranker.cli.options import (
     say_queries_found,
     trust_option,
 )
-from ranker.cli.records import training_progress, training_record
+from ranker.cli.records import say_unknown, training_progress, training_record
 from ranker.cli.settings import checked_speed, settings_of, speed_options
 from ranker.errors import TrainingError
 from ranker.limits import MAX_DEPTH
@@ -34,10 +37,14 @@ from ranker.training.config import TrainingConfig
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
     from ranker.data.run import Run
-    from ranker.experiment import Lessons
+    from ranker.experiment import Judged, Lessons
     from ranker.model.reranker import Reranker
+    from ranker.scoring.scorer import Scorer
     from ranker.training.learner import Trained
 
+
+_LOOKED_AT = 200
+"""Queries and passages of which the tokens are looked at before a training."""
 
 _LEAKS = {"warn": "say so", "drop": "leave them out", "stop": "do not train", "ignore": "do not look"}
 _WATCHDOGS = {"stop": "stop with the cause and the cure", "warn": "say so and go on", "off": "do not look"}
@@ -91,6 +98,7 @@ def _in_a_line(choices: dict[str, str]) -> str:
     show_default=True,
     help=f"Where a question's passages all have one score. {_in_a_line(_WATCHDOGS)}.",
 )
+@language_option(FIRST_STAGE_LANGUAGE)
 @trust_option
 @reading_options
 @training_options
@@ -111,6 +119,7 @@ def train_command(
     tests: tuple[str, ...],
     leaks: str,
     watchdog: str,
+    language: str | None,
     trust_remote_code: bool,
     output: Path,
     force: bool,
@@ -137,14 +146,12 @@ def train_command(
         if team.leads:
             claim(output, force)
         with team.in_turn():
-            data = open_dataset(dataset)
+            data = open_dataset(dataset, language or "")
             splits = [name for name in (split, dev) if name == split or name in data.splits]
             found = open_merged(runs) if runs else bm25_run(data, splits, negative_depth)
         reads = settings_of(context, RankerConfig, {"mode": mode})
         model = create_model(reads, backbone, config.seed, trust_remote_code)
-        if team.leads:
-            say_notes(model)
-        scorer = Scorer(model, speed)
+        scorer = Scorer(say_notes(model, tell), speed)
         origin: dict[str, Any] = {
             "backbone": {"source": backbone, "sha256": model.digest()},
             "runs": {str(path): digest(path) for path in runs},
@@ -159,6 +166,7 @@ def train_command(
         with team.in_turn():
             lessons, leaked = _without_leaks(lessons, (data, split), tests, leaks, tell)
         _tell_of(data, found, tell)
+        _tell_of_texts(scorer, lessons, tell)
         chosen_on = {"dev": dev} if validation else {}
         dataset_facts = {"name": data.name, "split": split, **chosen_on, **data.digests(split)}
         reading = {**asdict(model.config), "precision": scorer.precision, "device": scorer.device.type}
@@ -175,13 +183,25 @@ def train_command(
             record = training_record(dataset_facts, origin, scorer, config, trained)
             _write(scorer.model, {**record, "leaks": leaked, "processes": team.count}, output, force)
             checkpoint.remove()
-        tell(f"{output}: {mode} after {_length(trained, team.count)}{_best(trained, dev)}.")
+        tell(f"{output}: {mode} after {_length(trained, team.count)}{_best(trained, dev, validation)}.")
 
 
 def _tell_of(data: Dataset, candidates: Run, tell: Callable[[str], None]) -> None:
     """What of a dataset is odd, and whether its candidates hold the queries themselves."""
     say_oddities(data, tell)
     say_queries_found(candidates, tell)
+
+
+def _tell_of_texts(scorer: Scorer, lessons: Lessons, tell: Callable[[str], None]) -> None:
+    """What of the judgments and of some texts the training does not see."""
+    judged, collection = lessons.training, lessons.collection
+    grades = sorted({grade for passages in judged.qrels.values() for grade in passages.values() if grade > 0})
+    if len(grades) > 1:
+        told = f"{', '.join(map(str, grades[:-1]))} and {grades[-1]}"
+        tell(f"judgments of {told} count alike: a passage is relevant, or it is not.")
+    scorer.queries(query.text for query in islice(judged.queries.values(), _LOOKED_AT))
+    scorer.passages(passage.contents for passage in islice(collection, _LOOKED_AT))
+    say_unknown(scorer, tell)
 
 
 def _write(model: Reranker, record: dict[str, Any], output: Path, force: bool) -> None:
@@ -197,8 +217,16 @@ def _length(trained: Trained, processes: int) -> str:
     return f"{trained.steps} steps{shared}, {trained.groups} groups, {trained.seconds:.0f} s"
 
 
-def _best(trained: Trained, dev: str) -> str:
-    return f", RR@10 on {dev} {trained.best.value:.4f} at step {trained.best.step}" if trained.best else ""
+def _best(trained: Trained, dev: str, validation: Judged | None) -> str:
+    """What dev said, and of how few candidates, where they are so few that any order of them does well."""
+    from ranker.experiment import DEV_DEPTH
+
+    if trained.best is None or validation is None:
+        return ""
+    counts = [min(len(ranking), DEV_DEPTH) for ranking in validation.run.values()]
+    mean = sum(counts) / len(counts)
+    few = f", of {mean:.1f} candidates a query" if mean < DEV_DEPTH / 2 else ""
+    return f", RR@10 on {dev} {trained.best.value:.4f}{few} at step {trained.best.step}"
 
 
 def _silently(_: object) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from ranker.data.files import open_text_lines, written_folder
-from ranker.data.objects import DECODER
+from ranker.data.objects import DECODER, read_object, shortened
 from ranker.data.oddities import Note, Oddity, ignored
 from ranker.data.records import Judgment, Material, Passage, Query, has_words
 from ranker.errors import DataError
 from ranker.limits import MAX_ID_BYTES
+
+_SETTINGS = "dataset.json"
+"""What ranker adds to the layout: the language of a dataset."""
 
 _QRELS_HEADER = "query-id\tcorpus-id\tscore\n"
 
@@ -79,8 +82,22 @@ def repeated(identifier: str, first: int) -> str:
     return f"id {identifier} stands twice, first in line {first}; {TWICE}"
 
 
-def write_material(material: Material, folder: Path, force: bool = False) -> None:
-    """Writes a dataset's three streams into a new folder, in constant memory.
+def read_language(folder: Path) -> str:
+    """The language that a dataset's folder says it is in, by its code; empty where it does not say.
+
+    Raises: DataError for a ``dataset.json`` that is broken, or says something else.
+    """
+    path = folder / _SETTINGS
+    if not path.is_file():
+        return ""
+    said = read_object(path, DataError)
+    if set(said) != {"language"} or not isinstance(said["language"], str):
+        raise DataError(f"{path}: has {shortened(said)}, expected {{'language': CODE}}, as in {{'language': 'zh'}}.")
+    return str(said["language"])
+
+
+def write_material(material: Material, folder: Path, force: bool = False, language: str = "") -> None:
+    """Writes a dataset's three streams into a new folder, in constant memory, and its language where one is given.
 
     Raises: OutputError where ``folder`` is taken or cannot be written; what the streams raise.
     """
@@ -93,6 +110,8 @@ def write_material(material: Material, folder: Path, force: bool = False) -> Non
                 known = {"metadata": {"answers": list(answers)}} if answers else {}
                 _write(file, {"_id": query_id, "text": text, **known})
         _write_judgments(material, beside / "qrels")
+        if language:
+            (beside / _SETTINGS).write_text(json.dumps({"language": language}) + "\n", encoding="utf-8")
 
 
 def _write_judgments(material: Material, folder: Path) -> None:

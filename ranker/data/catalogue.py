@@ -28,22 +28,22 @@ EMBEDDED: dict[str, tuple[type[Any], Callable[[Any], Material]]] = {
 _FORMAT = 2
 
 
-def open_dataset(name: str) -> Dataset:
-    """The dataset of that name.
+def open_dataset(name: str, language: str = "") -> Dataset:
+    """The dataset of that name, in a language, by its code, where it does not say that itself or says another.
 
     A folder; ``irds:<id>``; or ``almanac`` and ``pydoc``, which take settings: ``almanac:size=10000,locale=zh``.
     Raises: DataError for a name that is none of these, and a folder that is not in BEIR layout.
     """
     if os.path.isdir(name):  # noqa: PTH112  # Path.is_dir raises where a folder above may not be read
-        return Dataset(Path(name).resolve().name, Path(name))
+        return Dataset(Path(name).resolve().name, Path(name), language)
     kind, _, rest = name.partition(":")
     if kind == "irds":
-        return Dataset(name, _materialised(kind, {"id": rest}, lambda: irds(rest)), source=name)
+        return Dataset(name, _materialised(kind, {"id": rest}, lambda: irds(rest)), language, source=name)
     if kind in EMBEDDED:
         config_class, make = EMBEDDED[kind]
         config = _settings(name, config_class, rest)
         folder = _materialised(kind, asdict(config), lambda: make(config))
-        return Dataset(name, folder, getattr(config, "locale", "en"), source=name)
+        return Dataset(name, folder, language or getattr(config, "locale", "en"), source=name)
     raise DataError(
         f"{name}: is no dataset; expected a folder in BEIR layout, irds:<id>, or one of {', '.join(EMBEDDED)}."
     )

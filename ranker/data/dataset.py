@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from ranker.data.beir import read_queries
+from ranker.data.beir import read_language, read_queries
 from ranker.data.collection import Collection
 from ranker.data.files import digest, reason
 from ranker.data.oddities import Oddities, Oddity
@@ -23,14 +23,15 @@ ALL: Final = ""
 class Dataset:
     """A collection, its queries, and the judgments of each split."""
 
-    def __init__(self, name: str, folder: Path, language: str = "en", source: str = "") -> None:
+    def __init__(self, name: str, folder: Path, language: str = "", source: str = "") -> None:
         """``open_dataset`` finds the folder of a name; ``language`` is what BM25 analyses it as where none is given.
 
+        Without, it is what the folder says, or English.
         ``source`` opens it again; without, it is the folder.
         """
         self.name = name
         self.source = source or str(folder)
-        self.language = language
+        self.language = language or read_language(folder) or "en"
         self.folder = folder
         self._corpus = existing(folder, "corpus.jsonl")
         self._queries = existing(folder, "queries.jsonl")

@@ -15,6 +15,7 @@ import numpy as np
 from ranker.data.collection import Collection
 from ranker.data.files import written
 from ranker.data.intact import file_digest
+from ranker.data.records import Passage
 from ranker.errors import OutputError
 from ranker.scoring.memory import fingerprint
 from ranker.scoring.pairs import Cut
@@ -179,6 +180,7 @@ class _Chunks:
             numbers = np.arange(number * PASSAGES_AT_ONCE, number * PASSAGES_AT_ONCE + len(chunk))
             if tokens:
                 texts = tokens.texts(numbers, scorer.room, scorer.template.keeps_end)
+                scorer.unknown["passages"].count(texts, partial(self._read, chunk))
             else:
                 texts = scorer.passages(passage.contents for passage in chunk)
             self.cut, self.lost = self.cut + int((texts.lost > 0).sum()), self.lost + int(texts.lost.sum())
@@ -187,6 +189,10 @@ class _Chunks:
             else:
                 self.missing.append(number)
                 yield texts
+
+    def _read(self, passages: Sequence[Passage], number: int) -> str:
+        """A passage as it is tokenised."""
+        return self._scorer.read_passage(passages[number].contents)
 
 
 def _passage(collection: Collection, missing: Sequence[int], number: int) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
+import transformers
 
 from ranker import __version__
 from ranker.data.cache import cache_folder
@@ -138,6 +140,8 @@ def fingerprint(scorer: "Scorer") -> str:
         scorer.precision,
         scorer.device_type,
         scorer.kernels,
+        torch.__version__,
+        transformers.__version__,
     )
     return hashlib.sha256("|".join(facts).encode()).hexdigest()[:24]
 

@@ -29,6 +29,7 @@ from ranker.scoring.stopwords import without_all, without_some
 from ranker.scoring.survival import Compute, InputError, Survivor
 from ranker.scoring.token_file import Reading, find_token_file
 from ranker.scoring.tokens import Template, Texts, kept_of, tokenize
+from ranker.scoring.unknown import UnknownTokens
 from ranker.scoring.work import Apart, Together, Work
 
 Matrix = NDArray[np.float32]
@@ -52,6 +53,7 @@ class Scorer:
         self.tokens_per_batch = speed.tokens_per_batch or DEFAULT[self.device.type]
         self._may_learn = not speed.tokens_per_batch
         self.tally = Tally()
+        self.unknown = {side: UnknownTokens(model.tokenizer) for side in ("queries", "passages")}
         self.shared: Mapping[str, object] = {}
         self.survivor = Survivor()
 
@@ -59,11 +61,12 @@ class Scorer:
         """Queries as ids, cut to what fits beside no passage, or is read of one alone."""
         config = self.model.config
         most = config.query_length - self._markers if config.apart else self.room
-        return tokenize(self.model.tokenizer, map(self.read_query, texts), most)
+        return tokenize(self.model.tokenizer, map(self.read_query, texts), most, self.unknown["queries"].count)
 
     def passages(self, texts: Iterable[str]) -> Texts:
         """Passages as ids, whole where they are read in windows, else cut to what fits beside no query."""
-        return tokenize(self.model.tokenizer, map(self.read_passage, texts), self._most)
+        seen = self.unknown["passages"].count
+        return tokenize(self.model.tokenizer, map(self.read_passage, texts), self._most, seen)
 
     def passages_of(self, collection: Collection, doc_ids: Sequence[str]) -> Texts:
         """The same for passages of a collection, from its token file where it has one.
@@ -74,7 +77,9 @@ class Scorer:
         if tokens is None:
             return self.passages(collection[doc_id].contents for doc_id in doc_ids)
         numbers = np.fromiter(map(collection.number, doc_ids), dtype=np.int64, count=len(doc_ids))
-        return tokens.texts(numbers, self._most, self.template.keeps_end)
+        texts = tokens.texts(numbers, self._most, self.template.keeps_end)
+        self.unknown["passages"].count(texts, lambda row: self.read_passage(collection[doc_ids[row]].contents))
+        return texts
 
     @property
     def reading(self) -> Reading:

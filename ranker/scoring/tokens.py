@@ -1,6 +1,6 @@
 """Texts as token ids: each text is tokenised once, and pairs are put together from ids, never from text again."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -97,19 +97,31 @@ def kept_of(ids: S, most: int, keeps_end: bool) -> S:
     return ids[max(0, len(ids) - most) :] if keeps_end else ids[:most]
 
 
-def tokenize(tokenizer: Any, texts: Iterable[str], most: int) -> Texts:  # noqa: ANN401
+Seen = Callable[[Texts, Callable[[int], str]], object]
+"""Is told of texts, as many as are tokenised at once, and can ask what one of them was made of."""
+
+
+def tokenize(tokenizer: Any, texts: Iterable[str], most: int, seen: Seen = lambda *_: None) -> Texts:  # noqa: ANN401
     """The first ``most`` tokens of each text, the last where the tokenizer cuts on the left, and how many are lost."""
     backend, keeps_end = backend_of(tokenizer), cuts_start(tokenizer)
     remaining = iter(texts)
-    parts: list[Ids] = [np.empty(0, dtype=np.int32)]
-    lengths: list[int] = []
+    parts: list[Texts] = []
     while chunk := list(islice(remaining, TEXTS_AT_ONCE)):
         encoded = [encoding.ids for encoding in backend.encode_batch_fast(chunk, add_special_tokens=False)]
-        lengths += map(len, encoded)
-        parts.append(np.fromiter((i for ids in encoded for i in kept_of(ids, most, keeps_end)), dtype=np.int32))
-    whole = np.array(lengths, dtype=np.int64)
-    kept = np.minimum(whole, most)
-    return Texts(np.concatenate(parts), np.concatenate(([0], np.cumsum(kept))), whole - kept)
+        whole = np.array([len(ids) for ids in encoded], dtype=np.int64)
+        kept = np.minimum(whole, most)
+        ids = np.fromiter((i for ids in encoded for i in kept_of(ids, most, keeps_end)), dtype=np.int32)
+        parts.append(Texts(ids, np.concatenate(([0], np.cumsum(kept))), whole - kept))
+        seen(parts[-1], chunk.__getitem__)
+    return _end_to_end(parts)
+
+
+def _end_to_end(parts: Sequence[Texts]) -> Texts:
+    none = np.empty(0, dtype=np.int64)
+    lengths = np.concatenate([none, *(part.lengths for part in parts)])
+    ids = np.concatenate([np.empty(0, dtype=np.int32), *(part.ids for part in parts)])
+    lost = np.concatenate([none, *(part.lost for part in parts)])
+    return Texts(ids, np.concatenate(([0], np.cumsum(lengths))), lost)
 
 
 def backend_of(tokenizer: Any) -> Any:  # noqa: ANN401

@@ -10,6 +10,9 @@ from ranker.training.learner import Step, Validation
 _STEPS: Final = 20
 """Steps in a row that must agree before anything is said: single groups are easily odd."""
 
+_FEW_STEPS: Final = 200
+"""Below these a cross-encoder has seldom left the plateau that it begins on: the main job's do at 200 to 280."""
+
 _PATIENCE: Final = 100
 """Steps whose losses together tell whether anything was learned."""
 
@@ -86,11 +89,12 @@ class Watchdog:
         """Warns of a model that in the second half of its training ranks dev worse than the first stage did."""
         if self.first_stage is None or progress < 0.5 or validation.value >= self.first_stage:
             return
+        few = "; so few steps seldom pass it, some hundred do" if validation.step < _FEW_STEPS else ""
         self._warn(
             "worse",
             f"step {validation.step}: dev has {validation.value:.4f}, below the {self.first_stage:.4f} of the run that "
-            "is reranked, so the model makes it worse; train longer, try another learning rate, or draw negatives from "
-            "nearer the top.",
+            f"is reranked, so the model makes it worse{few}; train longer, try another learning rate, or draw "
+            "negatives from nearer the top.",
         )
 
     def _alarm(self, kind: str, sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -372,16 +373,63 @@ def test_a_backbone_to_train_may_lack_what_is_to_learn_and_nothing_else(tiny, tm
         create_model(config, str(without_weights(tiny(), tmp_path / "part", "encoder.layer.0")), 1)
 
 
-def test_the_digest_is_of_all_that_a_score_depends_on(tiny):
-    configs = [
-        RankerConfig("dual", query_length=12, length=40),
-        RankerConfig("dual", query_length=12, length=40, pooling="mean"),
-        RankerConfig("dual", query_length=12, length=40, similarity="dot"),
-        RankerConfig("dual", query_length=12, length=50),
-    ]
-    models = [create_model(config, str(tiny()), 1) for config in configs]
-    digests = [model.digest() for model in models]
-    assert len(set(digests)) == len(configs)
-    assert create_model(configs[0], str(tiny()), 2).digest() == digests[0]
-    models[0].tokenizer.add_tokens(["newly"])
-    assert models[0].digest() != digests[0]
+OTHER_READING = {
+    "mode": "cross", "pooling": "mean", "similarity": "dot", "query_length": 13, "length": 41, "frozen": True,
+    "markers": False, "stopwords": "drop", "query_prompt": "red ", "passage_prompt": "red ", "label": "red",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(RankerConfig)])
+def test_every_setting_of_how_a_model_reads_is_in_its_digest(tiny, name):
+    """A setting that is added is missed here until another value of it is named above."""
+    config = RankerConfig("dual", query_length=12, length=40)
+    model = create_model(config, str(tiny()), 1)
+    assert create_model(config, str(tiny()), 2).digest() == model.digest()
+    assert create_model(replace(config, **{name: OTHER_READING[name]}), str(tiny()), 1).digest() != model.digest()
+
+
+IN_CONFIG = {
+    "hidden_act": "relu", "num_attention_heads": 2, "layer_norm_eps": 1e-3, "pad_token_id": 1, "is_decoder": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_CONFIG)
+def test_the_configuration_of_the_backbone_is_in_its_digest(tiny, tmp_path, name):
+    shutil.copytree(tiny("bert", 1), tmp_path / "other")
+    path = tmp_path / "other" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: IN_CONFIG[name]}))
+    assert load_model(str(tmp_path / "other")).digest() != load_model(str(tiny("bert", 1))).digest()
+
+
+def test_names_and_versions_in_the_configuration_are_not_in_its_digest(tiny, tmp_path):
+    shutil.copytree(tiny("bert", 1), tmp_path / "other")
+    path = tmp_path / "other" / "config.json"
+    names = {"_name_or_path": "elsewhere", "transformers_version": "4.0.0", "use_cache": False}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **names}))
+    assert load_model(str(tmp_path / "other")).digest() == load_model(str(tiny("bert", 1))).digest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.tokenizer.add_tokens(["newly"]),
+        lambda model: setattr(model.tokenizer, "truncation_side", "left"),
+        lambda model: setattr(model.tokenizer, "model_input_names", ["input_ids", "attention_mask"]),
+        lambda model: setattr(model.tokenizer, "pad_token", "[UNK]"),
+    ],
+    ids=["a token", "the side that is cut", "no segments", "what pads"],
+)
+def test_the_tokenizer_is_in_the_digest(tiny, change):
+    model = load_model(str(tiny("bert", 1)))
+    before = model.digest()
+    change(model)
+    assert model.digest() != before
+
+
+def test_every_weight_is_in_the_digest(tiny):
+    model = create_model(RankerConfig("mult-int", query_length=12, length=40), str(tiny()), 1)
+    digests = {model.digest()}
+    for number, weight in enumerate(model.parameters(), start=1):
+        weight.data.view(-1)[-1] += 1.0
+        digests.add(model.digest())
+        assert len(digests) == number + 1

@@ -210,3 +210,11 @@ def test_the_distinct_keys_stand_in_their_first_order(keys):
 def test_no_pairs_are_no_scores(make):
     scorer = make()
     assert scored(scorer, pairs_of(scorer, [])).shape == (0,)
+
+
+@pytest.mark.parametrize("library", ["torch", "transformers"])
+def test_another_version_of_what_computes_is_another_memory(make, monkeypatch, library):
+    """Kernels differ from version to version, and scores with them."""
+    before = fingerprint(make())
+    monkeypatch.setattr(f"{library}.__version__", "0.0.1")
+    assert fingerprint(make()) != before
