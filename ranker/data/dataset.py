@@ -86,11 +86,12 @@ class Dataset:
     def digests(self, split: str) -> dict[str, str]:
         """SHA-256 of the collection, the queries and a split's judgments, for the manifests of results.
 
-        Raises: DataError as ``check_unchanged``.
+        All are of the bytes as they are now, none is remembered.
+        Raises: DataError as ``check_unchanged`` and ``Collection.digest_now``.
         """
         self.check_unchanged()
         return {
-            "collection": self.collection.digest,
+            "collection": self.collection.digest_now(),
             "queries": digest(self._queries),
             "qrels": digest(self.qrels_path(split)),
         }
