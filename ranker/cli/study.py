@@ -230,10 +230,13 @@ def _begin(output: Path, settings: dict[str, Any]) -> None:
     """
     from ranker.data.files import written
     from ranker.data.objects import first_difference, read_object
+    from ranker.data.sealed import is_intact, sealed
 
     path = output / _SETTINGS
     if path.is_file():
         begun = read_object(path, DataError)
+        if not is_intact(begun):
+            raise DataError(f"{path}: is damaged; remove it to go on with this study, or name another --output.")
         changed = first_difference(begun, settings)
         if changed is not None:
             name, before, now = changed
@@ -242,4 +245,4 @@ def _begin(output: Path, settings: dict[str, Any]) -> None:
             )
         return
     with written(path) as beside:
-        beside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(sealed(settings), indent=2) + "\n", encoding="utf-8")

@@ -108,9 +108,12 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises: DataError where it does not, or is of another run.
     """
     from ranker.data.files import digest
-    from ranker.data.manifest import read_manifest
+    from ranker.data.manifest import OWN_KEYS, read_manifest
+    from ranker.data.sealed import is_intact
 
     facts = read_manifest(path)
+    if not is_intact({name: value for name, value in facts.items() if name not in OWN_KEYS}):
+        raise DataError(f"{path}: its manifest is damaged; remove both, and give the study again.")
     training, halves = facts.get("training", _UNTRAINED), facts.get("words_for_half", {})
     numbers = [facts.get("milliseconds_per_query"), *_numbers_of(training)]
     if not isinstance(halves, dict) or not all(type(one) in (int, float) for one in (*numbers, *halves.values())):

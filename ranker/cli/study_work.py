@@ -86,6 +86,7 @@ class Study:
 
     def do(self, job: Job) -> None:
         """Trains the arms of a job, scores with them, and writes their runs."""
+        from ranker.data.sealed import sealed
         from ranker.study.work import do
 
         done = do(job, self.data, self.config, self.request.speed, training_progress, self._workshop)
@@ -94,7 +95,7 @@ class Study:
             self._told = True
         for arm, made in zip(job.arms, done, strict=True):
             facts = arm_facts(arm, job, made, self.config)
-            write_named(made.run, run_path_of(self.output, made.run.name), True, facts)
+            write_named(made.run, run_path_of(self.output, made.run.name), True, sealed(facts))
 
     def missing(self) -> list[Job]:
         """The jobs of which some run is not there yet."""

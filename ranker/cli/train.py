@@ -174,7 +174,7 @@ def train_command(
             origin["dropped"] = leaked
         asked = {"dataset": dataset_facts, **origin, "training": asdict(config), "model": reading}
         team.check_alike(asked)
-        checkpoint = Checkpoint(output.with_name(f".{output.name}.training"), asked, checkpoint_minutes)
+        checkpoint = Checkpoint(output.with_name(f".{output.name}.training"), asked, checkpoint_minutes, tell)
         watch = None if watchdog == "off" else Watchdog(tell, stops=watchdog == "stop")
         with training_progress(mode) if team.leads else nullcontext(_silently) as on_step:
             trained = fit(scorer, lessons, config, on_step, checkpoint, watch)

@@ -102,16 +102,24 @@ def write_material(material: Material, folder: Path, force: bool = False, langua
     Raises: OutputError where ``folder`` is taken or cannot be written; what the streams raise.
     """
     with written_folder(folder, force) as beside:
-        with (beside / "corpus.jsonl").open("w", encoding="utf-8") as file:
-            for doc_id, title, text in material.passages:
-                _write(file, {"_id": doc_id, "title": title, "text": text})
-        with (beside / "queries.jsonl").open("w", encoding="utf-8") as file:
-            for query_id, text, answers in material.queries:
-                known = {"metadata": {"answers": list(answers)}} if answers else {}
-                _write(file, {"_id": query_id, "text": text, **known})
-        _write_judgments(material, beside / "qrels")
+        fill_folder(material, beside)
         if language:
             (beside / _SETTINGS).write_text(json.dumps({"language": language}) + "\n", encoding="utf-8")
+
+
+def fill_folder(material: Material, folder: Path) -> None:
+    """Writes a dataset's three streams into an empty folder, as ``write_material`` does.
+
+    Raises: OSError where it cannot be written; what the streams raise.
+    """
+    with (folder / "corpus.jsonl").open("w", encoding="utf-8") as file:
+        for doc_id, title, text in material.passages:
+            _write(file, {"_id": doc_id, "title": title, "text": text})
+    with (folder / "queries.jsonl").open("w", encoding="utf-8") as file:
+        for query_id, text, answers in material.queries:
+            known = {"metadata": {"answers": list(answers)}} if answers else {}
+            _write(file, {"_id": query_id, "text": text, **known})
+    _write_judgments(material, folder / "qrels")
 
 
 def _write_judgments(material: Material, folder: Path) -> None:

@@ -5,19 +5,24 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ranker.data.almanac import AlmanacConfig, almanac
-from ranker.data.beir import write_material
+from ranker.data.beir import fill_folder
 from ranker.data.cache import cache_folder
 from ranker.data.dataset import Dataset
+from ranker.data.files import written_folder
+from ranker.data.intact import checked_digest
 from ranker.data.irds import irds
+from ranker.data.locks import locked
 from ranker.data.pydoc import PydocConfig, pydoc
 from ranker.data.records import Material
-from ranker.errors import DataError, OutputError
+from ranker.data.sealed import read_sealed_folder, seal_folder
+from ranker.errors import DataError
 
 EMBEDDED: dict[str, tuple[type[Any], Callable[[Any], Material]]] = {
     "almanac": (AlmanacConfig, almanac),
@@ -26,6 +31,9 @@ EMBEDDED: dict[str, tuple[type[Any], Callable[[Any], Material]]] = {
 """Datasets that need no file and no network: their settings, and the function that makes them."""
 
 _FORMAT = 2
+
+_SEALED = "sealed.json"
+"""What says of a dataset in the cache how it was written."""
 
 
 def open_dataset(name: str, language: str = "") -> Dataset:
@@ -50,20 +58,29 @@ def open_dataset(name: str, language: str = "") -> Dataset:
 
 
 def _materialised(kind: str, settings: dict[str, Any], make: Callable[[], Material]) -> Path:
-    """The folder in the cache that holds these settings' dataset, written on first use.
+    """The folder in the cache that holds these settings' dataset, written on first use, and again where it is damaged.
 
     What is installed decides what pydoc reads and which CLDR babel carries, so it is part of the key.
     """
     installed = sorted(f"{dist.name}=={dist.version}" for dist in metadata.distributions())
     key = json.dumps([_FORMAT, kind, settings, sys.version, installed], sort_keys=True)
     folder = cache_folder() / "datasets" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    if not folder.exists():
-        try:
-            write_material(make(), folder)
-        except OutputError:
-            if not folder.exists():  # else another process made the same meanwhile
-                raise
+    if not _is_whole(folder):
+        with locked(folder):  # who waited for another to make it finds it made
+            if not _is_whole(folder):
+                material = make()
+                with written_folder(folder, force=True) as beside:
+                    fill_folder(material, beside)
+                    seal_folder(beside, _SEALED, {"kind": kind, "settings": settings})
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file of a dataset in the cache is as it was written."""
+    with suppress(OSError, ValueError, RecursionError):
+        read_sealed_folder(folder, _SEALED, checked_digest)
+        return True
+    return False
 
 
 def _settings(name: str, config_class: type[Any], rest: str) -> Any:  # noqa: ANN401  # one class for each dataset

@@ -1,26 +1,26 @@
 """A collection of passages on disk, read by id through an offset index that lies beside it in the cache."""
 
 import hashlib
-import json
 import os
+import shutil
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranker.data.beir import parse_passage, repeated
 from ranker.data.cache import cache_folder
-from ranker.data.files import decode_line, open_text_lines, read_lines, reason, written_folder
-from ranker.data.intact import checked_digest, file_digest
+from ranker.data.files import decode_line, digest, open_text_lines, read_lines, reason, written_folder
+from ranker.data.intact import checked_digest
 from ranker.data.locks import locked
 from ranker.data.oddities import Oddities, Oddity, in_words
 from ranker.data.records import Passage
+from ranker.data.sealed import FILES, read_sealed_folder, seal_folder
 from ranker.data.unchanged import Unchanged, stamp
 from ranker.errors import DataError
 from ranker.limits import MAX_LINE_BYTES
@@ -37,6 +37,8 @@ _READ_BYTES = 8_192
 _FORMAT = 4
 
 _COLUMNS = ("hashes", "offsets", "numbers")
+
+_META = "meta.json"
 
 _PLAIN = "corpus.jsonl"
 """What a ``.gz`` is unpacked to, beside its table."""
@@ -59,17 +61,18 @@ class _Table:
 class Collection:
     """Passages in a ``corpus.jsonl`` of BEIR layout: by doc_id, in file order, and by number.
 
-    ``digest`` is the SHA-256 of the (decompressed) file. Passages without words are none: they have no number, and are
-    counted in ``oddities`` with what else is not as it should be.
+    ``digest`` is the SHA-256 of the (decompressed) file as it was when the offset index was built. Passages without
+    words are none: they have no number, and are counted in ``oddities`` with what else is not as it should be.
     """
 
-    def __init__(self, path: Path, plain: Path, table: _Table, unchanged: Unchanged) -> None:
+    def __init__(self, path: Path, folder: Path, table: _Table, unchanged: Unchanged) -> None:
         """Use ``Collection.open``."""
         self._unchanged = unchanged
         self.path = path
         self.digest = table.digest
         self.oddities = table.oddities
-        self._plain = plain
+        self._folder = folder
+        self._plain = folder / _PLAIN if path.suffix == ".gz" else path
         self._table = table
 
     @classmethod
@@ -86,7 +89,7 @@ class Collection:
                 table = _table(folder) or _built(path, folder)
         if table is None:
             raise DataError(f"{folder}: is changed by somebody else; give the command again.")
-        return cls(path, folder / _PLAIN if path.suffix == ".gz" else path, table, unchanged)
+        return cls(path, folder, table, unchanged)
 
     def check_unchanged(self) -> None:
         """Holds that the file is what it was when it was opened.
@@ -94,6 +97,22 @@ class Collection:
         Raises: DataError where it is not, for whoever is about to say what a result was made of.
         """
         self._unchanged.check()
+
+    def digest_now(self) -> str:
+        """SHA-256 of the (decompressed) file, of its bytes as they are, for whoever writes it down.
+
+        Raises: DataError where it is not what was opened, though nothing else tells of a change; what was remembered
+        of the file is removed then.
+        """
+        self.check_unchanged()
+        found = digest(self.path)
+        if found != self.digest:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise DataError(
+                f"{self.path}: has digest {found}, but what is remembered under its name, size and times is of "
+                f"{self.digest}, which is removed now; give the command again."
+            )
+        return found
 
     def __len__(self) -> int:
         """How many passages there are."""
@@ -168,9 +187,10 @@ class Collection:
 def _table(folder: Path) -> _Table | None:
     """What was written before; None where there is nothing, or it is not as it was written."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = read_sealed_folder(folder, _META, checked_digest)
         columns = [np.asarray(np.memmap(folder / name, np.uint64, mode="r")) for name in _COLUMNS]
-        whole = all(checked_digest(folder / name, digest) == digest for name, digest in _digests(folder, meta).items())
+        # passages that were unpacked are the collection
+        whole = meta[FILES].get(_PLAIN, meta["digest"]) == meta["digest"]
         if whole and all(len(column) == meta["passages"] for column in columns):
             oddities = Counter({kind: int(meta["oddities"].get(kind.name, 0)) for kind in Oddity})
             return _Table(columns[0], columns[1], columns[2], str(meta["digest"]), +oddities)
@@ -181,15 +201,6 @@ def _built(path: Path, folder: Path) -> _Table | None:
     with written_folder(folder, force=True) as beside:
         _build(path, beside)
     return _table(folder)
-
-
-def _digests(folder: Path, meta: dict[str, Any]) -> dict[str, str]:
-    """What each file should have; passages that were unpacked are the collection, and have its own.
-
-    Raises: KeyError or TypeError where that is not said.
-    """
-    unpacked = {_PLAIN: meta["digest"]} if (folder / _PLAIN).exists() else {}
-    return unpacked | {name: meta["sha256"][name] for name in _COLUMNS}
 
 
 def _changed(path: Path) -> str:
@@ -236,12 +247,10 @@ def _build(path: Path, folder: Path) -> None:
         with plain.open("wb") as unpacked:
             unpacked.writelines(line for _, line in read_lines(path))
     buckets = [folder / f"bucket{number}" for number in range(_BUCKETS)]
-    digest, count, oddities = _scan(path, plain, buckets)
+    total, count, oddities = _scan(path, plain, buckets)
     _sort(path, plain, buckets, folder)
-    digests = {name: file_digest(folder / name) for name in _COLUMNS}
     told = {kind.name: number for kind, number in oddities.items()}
-    meta = {"digest": digest, "passages": count, "source": str(path), "sha256": digests, "oddities": told}
-    (folder / "meta.json").write_text(json.dumps(meta))
+    seal_folder(folder, _META, {"digest": total, "passages": count, "source": str(path), "oddities": told})
 
 
 def _scan(path: Path, plain: Path, buckets: list[Path]) -> tuple[str, int, Oddities]:

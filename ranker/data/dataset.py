@@ -132,11 +132,12 @@ class Dataset:
     def digests(self, split: str) -> dict[str, str]:
         """SHA-256 of the collection, the queries and a split's judgments, for the manifests of results.
 
-        ``ALL`` has no judgments. Raises: DataError as ``check_unchanged``.
+        ``ALL`` has no judgments. All are of the bytes as they are now, none is remembered.
+        Raises: DataError as ``check_unchanged`` and ``Collection.digest_now``.
         """
         self.check_unchanged()
         judged = {} if split == ALL else {"qrels": digest(self.qrels_path(split))}
-        return {"collection": self.collection.digest, "queries": digest(self._queries), **judged}
+        return {"collection": self.collection.digest_now(), "queries": digest(self._queries), **judged}
 
     def check_unchanged(self) -> None:
         """Holds that all files read so far are what they were when they were read first.

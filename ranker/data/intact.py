@@ -3,7 +3,6 @@
 import hashlib
 import time
 from contextlib import suppress
-from os import stat_result
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +36,7 @@ def checked_digest(path: Path, expected: str) -> str:
     Raises: OSError where it cannot be read.
     """
     state = path.stat()
-    key = _key(path, state, expected)
+    key = _key(path, expected)
     note = cache_folder() / "intact" / key
     if key in _seen or (state.st_size > _SMALL and note.exists()):
         return expected
@@ -50,8 +49,8 @@ def checked_digest(path: Path, expected: str) -> str:
     return found
 
 
-def _key(path: Path, state: stat_result, expected: str) -> str:
-    text = f"{path.resolve()}|{stamp(path)}|{state.st_ctime_ns}|{expected}"
+def _key(path: Path, expected: str) -> str:
+    text = f"{path.resolve()}|{stamp(path)}|{expected}"
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:24]
 
 

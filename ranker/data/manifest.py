@@ -26,6 +26,9 @@ _PACKAGES: Final = (
     "numpy",
 )
 
+OWN_KEYS: Final = ("ranker", "command", "sha256", "versions")
+"""What every manifest of a run says, beside the facts of its command."""
+
 
 def manifest_path(run_path: Path) -> Path:
     """Where the manifest of a run lies."""

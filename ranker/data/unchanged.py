@@ -30,7 +30,10 @@ class Unchanged:
 
 
 def stamp(path: Path) -> str:
-    """What changes whenever a file does: its size, the time of its last change, and which file it is.
+    """What changes whenever a file does: its size, the times of its last change, and which file it is.
+
+    All but one of these can be set by whoever copies (``cp -p``, archives): the time of the last change of any kind is
+    the system's own.
 
     Raises: DataError where it is not there.
     """
@@ -38,4 +41,4 @@ def stamp(path: Path) -> str:
         state = path.stat()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}.") from error
-    return f"{state.st_size}|{state.st_mtime_ns}|{state.st_ino}"
+    return f"{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}"

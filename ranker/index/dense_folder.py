@@ -106,7 +106,7 @@ def _settings(scorer: Scorer, dataset: Dataset, config: DenseConfig, cut: Cut) -
 
 def _describe(dataset: Dataset, settings: DenseSettings, folder: Path) -> None:
     collection = dataset.collection
-    manifest = Manifest("dense", dataset.name, collection.digest, len(collection), asdict(settings), versions())
+    manifest = Manifest("dense", dataset.name, collection.digest_now(), len(collection), asdict(settings), versions())
     write_manifest(folder, manifest)
 
 

@@ -1,7 +1,6 @@
 """The vectors of a collection on their way to disk, part by part, so that what was stopped goes on after the last."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from ranker.data.collection import Collection
 from ranker.data.files import written
 from ranker.data.intact import file_digest
 from ranker.data.records import Passage
+from ranker.data.sealed import read_sealed, write_sealed
 from ranker.errors import OutputError
 from ranker.scoring.memory import fingerprint
 from ranker.scoring.pairs import Cut
@@ -68,9 +68,16 @@ class Parts:
         self._join()
 
     def _join(self) -> None:
-        """Adds the parts that waited for the last one, which may be that of an attempt that was stopped before this."""
+        """Adds the parts that waited for the last one, which may be that of an attempt that was stopped before this.
+
+        Raises: OutputError for one that is no longer as it was written.
+        """
         while (next_one := self._early.pop(self.done, None)) is not None:
-            self._add(next_one.read_bytes())
+            vectors = next_one.read_bytes()
+            if hashlib.sha256(vectors).hexdigest() not in next_one.name:
+                next_one.unlink()
+                raise OutputError(f"{next_one}: is damaged, and removed; give the command again to encode it anew.")
+            self._add(vectors)
             next_one.unlink()
 
     def _add(self, vectors: bytes) -> None:
@@ -82,7 +89,7 @@ class Parts:
         self.done += 1
         note = {"asked": self._asked, "parts": self.done, "bytes": self._file.tell(), "sha256": self._total.hexdigest()}
         beside = self._progress.with_suffix(".tmp")
-        beside.write_text(json.dumps(note) + "\n")
+        write_sealed(beside, note)
         os.replace(beside, self._progress)
 
     def close(self) -> None:
@@ -92,7 +99,7 @@ class Parts:
     def _found(self) -> tuple[int, int]:
         """The parts that are whole, and their bytes; none of another attempt, and none that are damaged."""
         with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            note = json.loads(self._progress.read_text(encoding="utf-8"))
+            note = read_sealed(self._progress)
             if note["asked"] == self._asked and 0 <= note["bytes"] <= self._path.stat().st_size:
                 self._read(int(note["bytes"]))
                 if self._total.hexdigest() == note["sha256"]:

@@ -96,11 +96,10 @@ def build_lexical_index(
         indexed = _write_doc_ids(beside, threads or cores())
         if indexed != sent:
             raise SearchIndexError(f"{folder}: Lucene holds {indexed} passages, expected {sent}.")
-        collection.check_unchanged()
         manifest = Manifest(
             kind="bm25",
             collection=str(collection.path),
-            digest=collection.digest,
+            digest=collection.digest_now(),
             passages=len(collection),
             settings=asdict(config),
             versions={"ranker": __version__, **java_versions()},

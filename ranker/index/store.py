@@ -15,6 +15,7 @@ from ranker.data.files import check_output, reason, written_folder
 from ranker.data.intact import checked_digest, file_digest
 from ranker.data.locks import take
 from ranker.data.objects import read_object, shortened
+from ranker.data.sealed import SEAL, is_intact, sealed
 from ranker.errors import OutputError, SearchIndexError
 
 MANIFEST: Final = "manifest.json"
@@ -84,7 +85,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest of a folder that is complete otherwise, with size and digest of every file in it."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     files = {str(path.relative_to(folder)): File(path.stat().st_size, file_digest(path)) for path in paths}
-    record = asdict(replace(manifest, files=files))
+    record = sealed(asdict(replace(manifest, files=files)))
     (folder / MANIFEST).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -195,10 +196,14 @@ def _parse(path: Path, record: dict[str, Any]) -> Manifest:
         raise SearchIndexError(
             f"{path}: has format {shortened(record.get('format'))}, expected {_FORMAT}; build it again."
         )
-    _check_keys(path, record, _TYPES)
-    for name, value in record.items():
+    told = {name: value for name, value in record.items() if name != SEAL}
+    _check_keys(path, told, _TYPES)
+    for name, value in told.items():
         _check_type(path, name, value, _TYPES[name])
-    return Manifest(**{**record, "files": {name: _file(path, name, entry) for name, entry in record["files"].items()}})
+    files = {name: _file(path, name, entry) for name, entry in told["files"].items()}
+    if not is_intact(record):
+        raise SearchIndexError(f"{path}: is not as it was written: the file is damaged; build the index again.")
+    return Manifest(**{**told, "files": files})
 
 
 def _file(path: Path, name: str, entry: Any) -> File:  # noqa: ANN401  # whatever JSON holds

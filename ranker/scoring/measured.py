@@ -1,12 +1,12 @@
 """Answers that are measured on a machine once, and remembered: what is fastest must not change from run to run."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from ranker.data.cache import cache_folder
 from ranker.data.files import written
+from ranker.data.sealed import read_sealed, write_sealed
 from ranker.errors import OutputError
 
 
@@ -18,10 +18,10 @@ def measured(kind: str, facts: Iterable[object], measure: Callable[[], int], all
     key = hashlib.sha256("|".join(map(str, facts)).encode()).hexdigest()[:24]
     path = cache_folder() / "measured" / f"{kind}-{key}.json"
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        known = json.loads(path.read_text(encoding="utf-8"))["answer"]
+        known = read_sealed(path)["answer"]
         if type(known) is int and known in allowed:
             return known
     answer = measure()
     with suppress(OutputError), written(path, force=True) as beside:
-        beside.write_text(json.dumps({"kind": kind, "answer": answer}) + "\n", encoding="utf-8")
+        write_sealed(beside, {"kind": kind, "answer": answer})
     return answer

@@ -1,7 +1,6 @@
 """What a model has computed is not computed again, and a job that was stopped goes on where it was."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import transformers
 from ranker import __version__
 from ranker.data.cache import cache_folder
 from ranker.data.files import written
+from ranker.data.sealed import read_sealed, write_sealed
 from ranker.errors import OutputError
 from ranker.scoring.store import Keys, Rows, Store, Values, pair_keys, text_keys
 
@@ -149,9 +149,9 @@ def fingerprint(scorer: "Scorer") -> str:
 def _known_before(journal: Path, count: int) -> int:
     """How many records there were when the job first began, which is now unless it was stopped."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        return min(int(json.loads(journal.read_text())["records"]), count)
+        return min(int(read_sealed(journal)["records"]), count)
     with suppress(OSError, OutputError):
         journal.parent.mkdir(parents=True, exist_ok=True)
         with written(journal, force=True) as beside:
-            beside.write_text(json.dumps({"records": count}) + "\n")
+            write_sealed(beside, {"records": count})
     return count

@@ -1,7 +1,6 @@
 """A collection's token ids on disk: tokenised once for each tokenizer, memory-mapped ever after."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 from ranker.data.cache import cache_folder
 from ranker.data.collection import Collection
 from ranker.data.files import written_folder
-from ranker.data.intact import checked_digest, file_digest
+from ranker.data.intact import checked_digest
 from ranker.data.locks import locked
+from ranker.data.sealed import read_sealed_folder, seal_folder
 from ranker.errors import DataError
 from ranker.scoring.tokens import TEXTS_AT_ONCE, Texts, backend_of
 
@@ -27,7 +27,7 @@ _SMALL: Final = 2**16
 
 _DTYPES: Final = ("uint16", "int32", "int64")
 
-_PARTS: Final = ("ids", "offsets")
+_META: Final = "meta.json"
 
 _GATHERED_AT_ONCE: Final = 2**22
 """Tokens whose places are worked out at once, so that gathering takes little memory beside its result."""
@@ -58,10 +58,7 @@ class TokenFile:
 
         Raises: OSError, ValueError, KeyError or TypeError for a folder that is not as it was written.
         """
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        for name in _PARTS:
-            if checked_digest(folder / name, meta["sha256"][name]) != meta["sha256"][name]:
-                raise ValueError(f"{name} is damaged")
+        meta = read_sealed_folder(folder, _META, checked_digest)
         self._ids = _mapped(folder / "ids", meta["dtype"], meta["tokens"])
         self._offsets = _mapped(folder / "offsets", "int64", meta["passages"] + 1)
         if self._offsets[-1] != meta["tokens"]:
@@ -141,9 +138,7 @@ def _write(reading: Reading, collection: Collection, folder: Path, advance: Call
             advance(len(chunk))
     if count != len(collection):
         raise DataError(f"{collection.path}: has changed since it was opened; open it again.")
-    digests = {name: file_digest(folder / name) for name in _PARTS}
-    meta = {"dtype": dtype.name, "passages": count, "tokens": end, "sha256": digests}
-    (folder / "meta.json").write_text(json.dumps(meta))
+    seal_folder(folder, _META, {"dtype": dtype.name, "passages": count, "tokens": end})
 
 
 def _chunks(texts: Iterator[str]) -> Iterator[list[str]]:

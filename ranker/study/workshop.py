@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ranker.data.files import written_folder
 from ranker.data.objects import first_difference, read_object
+from ranker.data.sealed import is_intact, sealed
 from ranker.errors import ModelError
 from ranker.model.loading import load_model
 from ranker.model.reranker import Reranker
@@ -43,7 +44,7 @@ class Workshop:
     def checkpoint(self, arm: Arm, seed: int) -> Checkpoint:
         """The last state of a training that was stopped, if there is one."""
         folder = self._unfinished / f".{name_of(arm, seed)}.training"
-        return Checkpoint(folder, self._asked_of(arm, seed), self._minutes)
+        return Checkpoint(folder, self._asked_of(arm, seed), self._minutes, self._say)
 
     def watchdog(self, names: Sequence[str]) -> Watchdog:
         """One that stops nothing: that an arm learns nothing is a result too."""
@@ -58,6 +59,8 @@ class Workshop:
         if folder is None or not (folder / _RECORD).is_file():
             return None
         record = read_object(folder / _RECORD, ModelError)
+        if not is_intact(record):
+            raise ModelError(f"{folder / _RECORD}: is damaged; remove {folder} to train again.")
         begun = record.get("asked")
         asked = json.loads(json.dumps(self._asked_of(arm, seed)))
         changed = first_difference(begun if isinstance(begun, dict) else {}, asked)
@@ -81,10 +84,10 @@ class Workshop:
         """
         folder = self._folder(arm, seed)
         if folder is not None:
-            record = {"asked": self._asked_of(arm, seed), "sha256": model.digest(), "trained": asdict(trained)}
+            told = {"asked": self._asked_of(arm, seed), "sha256": model.digest(), "trained": asdict(trained)}
             with written_folder(folder, force=True) as beside:
                 model.save(beside)
-                (beside / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+                (beside / _RECORD).write_text(json.dumps(sealed(told), indent=1) + "\n", encoding="utf-8")
         self.checkpoint(arm, seed).remove()
 
     def _folder(self, arm: Arm, seed: int) -> Path | None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,8 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ranker.data.files import written_folder
+from ranker.data.sealed import computed_digest, read_sealed_folder, seal_folder
 from ranker.errors import OutputError
 from ranker.model.saving import failing_as_files_do
+
+_RECORD: Final = "state.json"
+_TENSORS: Final = "state.safetensors"
 
 _SHARE: Final = 0.1
 """Of the time of a training that writing may take: large models are written less often."""
@@ -31,20 +35,32 @@ class State(NamedTuple):
 class Checkpoint:
     """A folder that holds the last state of a training, of which ``asked`` is all that it was asked for."""
 
-    def __init__(self, folder: Path, asked: Mapping[str, Any], minutes: float) -> None:
-        """One that is written about every so many minutes."""
+    def __init__(
+        self,
+        folder: Path,
+        asked: Mapping[str, Any],
+        minutes: float,
+        say: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        """One that is written about every so many minutes; ``say`` is told of a state that is damaged."""
         self.folder = folder
+        self._say = say
         self._asked = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         self._seconds = 60 * minutes
         self._last = time.monotonic()
 
     def load(self) -> State | None:
-        """The state that was left; None where there is none, or it is of another training, or broken."""
-        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError):
-            written = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
-            if written["asked"] == self._asked:
-                return State(load_file(self.folder / "state.safetensors"), dict(written["facts"]))
-        return None
+        """The state that was left; None where there is none, it is of another training, or damaged, which is said."""
+        if not self.folder.is_dir():
+            return None
+        try:
+            written = read_sealed_folder(self.folder, _RECORD, computed_digest)
+            if written["asked"] != self._asked:
+                return None
+            return State(load_file(self.folder / _TENSORS), dict(written["facts"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError):
+            self._say(f"{self.folder}: the state of a training in it is damaged, so the training begins anew.")
+            return None
 
     @property
     def due(self) -> bool:
@@ -55,11 +71,8 @@ class Checkpoint:
         """Replaces what was left before; where it cannot be written, the training goes on without."""
         started = time.monotonic()
         with suppress(OutputError), written_folder(self.folder, force=True) as beside, failing_as_files_do():
-            save_file(
-                {name: tensor.contiguous() for name, tensor in state.tensors.items()}, beside / "state.safetensors"
-            )
-            record = {"asked": self._asked, "facts": state.facts}
-            (beside / "state.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
+            save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, beside / _TENSORS)
+            seal_folder(beside, _RECORD, {"asked": self._asked, "facts": state.facts})
         self._last = time.monotonic()
         self._seconds = max(self._seconds, (self._last - started) / _SHARE)
 

@@ -10,7 +10,10 @@ import pytest
 from forked import Forked
 from safetensors.torch import load_file, save_file
 
+from ranker.cli.study_folder import read_facts
+from ranker.data.sealed import SEAL, sealed
 from ranker.data.trec import read_run
+from ranker.errors import DataError
 from ranker.model.config import MODES
 
 PANEL = ("cross", "mult-int", "term-trans", "token-pool", "layer-mean", "layer-attention", "cedr-knrm")
@@ -249,10 +252,16 @@ def test_models_whose_weights_changed_are_refused(ranker, dataset, tiny, shelf, 
 def test_models_without_a_whole_record_are_refused(ranker, dataset, tiny, shelf, tmp_path):
     path = shelf / "cross.seed1" / "training.json"
     record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "trained": {**record["trained"], "steps": None}}))
-    said = study(ranker, dataset, tiny, tmp_path / "b", *TRAINED, "--models", shelf)
-    assert said.status == 1
-    assert said.err.splitlines()[-1] == (f"Error: {path}: does not say how the training went; remove {path.parent}.")
+    changed = {**record, "trained": {**record["trained"], "steps": None}}
+    of_before = {key: value for key, value in changed.items() if key != SEAL}
+    for written, reason in (
+        (changed, f"is damaged; remove {path.parent} to train again."),
+        (of_before, f"does not say how the training went; remove {path.parent}."),
+    ):
+        path.write_text(json.dumps(written))
+        said = study(ranker, dataset, tiny, tmp_path / "b", *TRAINED, "--models", shelf)
+        assert said.status == 1
+        assert said.err.splitlines()[-1] == f"Error: {path}: {reason}"
 
 
 @pytest.mark.slow
@@ -362,6 +371,36 @@ def test_a_run_that_was_taken_away_is_made_again(ranker, dataset, tiny, tmp_path
     assert said.status == 0, said.err
     assert "1 of 1: knrm-frozen.seed1" in said.err
     assert runs_of(tmp_path / "a") == before
+
+
+@pytest.mark.parametrize("place", ["depth", "arm", "milliseconds_per_query", "pairs"])
+def test_a_bit_that_flipped_in_the_manifest_of_an_arm_is_found(finished, tmp_path, place):
+    for name in ("cross.seed1.run.gz", "cross.seed1.run.gz.json"):
+        shutil.copy(finished / name, tmp_path)
+    path = tmp_path / "cross.seed1.run.gz"
+    assert read_facts(path)["seed"] == 1
+    manifest = path.with_name(f"{path.name}.json")
+    record = json.loads(manifest.read_text())
+    value = record[place]
+    record[place] = {**value, "name": "crosr"} if isinstance(value, dict) else value + 1
+    manifest.write_text(json.dumps(record))
+    with pytest.raises(DataError) as error:
+        read_facts(path)
+    assert str(error.value) == f"{path}: its manifest is damaged; remove both, and give the study again."
+    del record[SEAL]
+    manifest.write_text(json.dumps(record))
+    read_facts(path)  # as of before manifests were sealed
+
+
+def test_settings_of_a_study_that_are_damaged_are_not_called_other_settings(ranker, dataset, tiny, tmp_path):
+    path = tmp_path / "a" / "study.settings.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({**sealed({"depth": 5}), "depth": 4}))
+    said = study(ranker, dataset, tiny, path.parent, *FEW)
+    assert (said.status, said.err) == (
+        1,
+        f"Error: {path}: is damaged; remove it to go on with this study, or name another --output.\n",
+    )
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -96,6 +97,23 @@ def test_a_dataset_that_was_changed_is_found(ranker, make, tiny, part, old, new)
     said = ranker("verify", run)
     assert said.status == 1
     assert f"{part}: FAIL, the manifest says " in said.out
+
+
+@pytest.mark.parametrize(("part", "name"), [("collection", "corpus.jsonl"), ("queries", "queries.jsonl")])
+def test_another_version_of_equal_size_and_time_is_found_and_read(ranker, make, folder, tiny, tmp_path, part, name):
+    """As ``cp -p`` and archives with fixed times leave it."""
+    run, path = make(tiny("bert", labels=1)), folder / name
+    state, text = path.stat(), path.read_text()
+    first = run.read_text()
+    time.sleep(0.02)  # the clock of files ticks every few milliseconds
+    path.write_text(text.replace("of", "by"))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_ino) == (state.st_size, state.st_ino)
+    said = ranker("verify", run)
+    assert said.status == 1
+    assert f"{part}: FAIL, the manifest says " in said.out
+    assert said.err == f"{run}: is not what its manifest says.\n"
+    assert make(tiny("bert", labels=1), "cross", "float32", "--force").read_text() != first
 
 
 def test_another_model_in_its_place_is_found(ranker, make, tiny):

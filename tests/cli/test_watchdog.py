@@ -49,6 +49,17 @@ def record_of(tmp_path):
     return json.loads((tmp_path / "model" / "training.json").read_text())
 
 
+def test_a_state_that_is_damaged_is_told_and_the_training_begins_anew(train, tmp_path):
+    state = tmp_path / ".model.training"
+    state.mkdir()
+    (state / "state.json").write_text('{"asked": "cut in ha')
+    said = train("--max-steps", 2)
+    assert said.status == 0, said.err
+    assert f"{state}: the state of a training in it is damaged, so the training begins anew." in said.err.splitlines()
+    assert record_of(tmp_path)["steps"] == 2
+    assert not state.exists()
+
+
 def test_a_model_that_reads_no_word_of_its_passages_is_not_trained_to_the_end(train, alike, tmp_path):
     said = train(*BLIND, data=alike)
     assert said.status == 1

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -154,11 +155,56 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPat
     assert where() == Path("~/.cache/ranker").expanduser()
 
 
-def test_a_dataset_that_another_process_makes_meanwhile_is_taken_as_it_is(cache: Path, monkeypatch) -> None:
-    def later(material: Material, folder: Path) -> None:
-        write_material(Material([Passage("d", "", "x")], [Query("q", "why")], [Judgment("test", "q", "d", 1)]), folder)
-        write_material(material, folder)
+def test_a_dataset_that_is_asked_for_by_many_at_once_is_made_by_the_first(cache: Path, monkeypatch) -> None:
+    made: list[object] = []
+    config_class, make = EMBEDDED["almanac"]
+    monkeypatch.setitem(EMBEDDED, "almanac", (config_class, lambda config: made.append(config) or make(config)))
+    with ThreadPoolExecutor(4) as pool:
+        datasets = list(pool.map(open_dataset, [SMALL] * 4))
+    assert [len(dataset.collection) for dataset in datasets] == [400] * 4
+    assert len(made) == len(cached(cache)) == 1
 
-    monkeypatch.setattr(catalogue, "write_material", later)
-    assert len(open_dataset(SMALL).collection) == 1
-    assert len(cached(cache)) == 1
+
+@pytest.mark.parametrize("part", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv", "qrels/dev.tsv", "sealed.json"])
+@pytest.mark.parametrize("damage", ["a bit", "cut at a line"])
+def test_a_cached_dataset_that_is_damaged_is_made_anew(cache: Path, part: str, damage: str) -> None:
+    """Else measures would be of the queries that are left, or of other texts."""
+    before = open_dataset(SMALL)
+    digests, queries = before.digests("test"), before.queries("test")
+    path = before.folder / part
+    content = bytearray(path.read_bytes())
+    if damage == "a bit":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        path.write_bytes(content[: content.find(b"\n", len(content) // 3)])
+    again = open_dataset(SMALL)
+    assert (again.digests("test"), again.queries("test")) == (digests, queries)
+    assert cached(cache) == [before.folder]
+
+
+def test_a_dataset_of_ir_datasets_that_is_damaged_in_the_cache_is_fetched_anew(cache: Path, monkeypatch) -> None:
+    fetched: list[str] = []
+
+    def fetch(name: str) -> Material:
+        fetched.append(name)
+        return Material([Passage("d", "", "x")], [Query("q", "why")], [Judgment("test", "q", "d", 1)])
+
+    monkeypatch.setattr(catalogue, "irds", fetch)
+    folder = open_dataset("irds:some/id").folder
+    assert open_dataset("irds:some/id").qrels("test") == {"q": {"d": 1}}
+    assert fetched == ["some/id"]
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t3\n")
+    assert open_dataset("irds:some/id").qrels("test") == {"q": {"d": 1}}
+    assert fetched == ["some/id"] * 2
+
+
+def test_what_cannot_be_fetched_anew_leaves_the_cache_as_it_was(cache: Path, monkeypatch) -> None:
+    def fail(_: str) -> Material:
+        raise DataError("irds:some/id: cannot be fetched: no network.")
+
+    made(tmp := cache / "datasets" / "other")
+    monkeypatch.setattr(catalogue, "irds", fail)
+    with refused("irds:some/id: cannot be fetched: no network."):
+        open_dataset("irds:some/id")
+    assert cached(cache) == [tmp]

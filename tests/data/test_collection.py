@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ranker.data import collection as collection_module
+from ranker.data import unchanged
 from ranker.data.collection import Collection
 from ranker.data.oddities import Oddity
 from ranker.data.records import Passage, has_words
@@ -258,6 +260,51 @@ def test_a_file_that_changed_gets_another_index(tmp_path: Path, cache: Path) -> 
     os.utime(path, ns=(1, 1))
     assert Collection.open(path)["a"].text == "new"
     assert len(built(cache)) == 2
+
+
+def copied_onto(path: Path, *lines: str) -> None:
+    """Another version in the same file, its size and time those of the version before, as after ``cp -p``."""
+    state = path.stat()
+    time.sleep(0.02)  # the clock of files ticks every few milliseconds
+    corpus(path.parent, *lines, name=path.name)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino) == (
+        state.st_size,
+        state.st_mtime_ns,
+        state.st_ino,
+    )
+
+
+def test_another_version_of_equal_size_and_time_is_another_collection(tmp_path: Path) -> None:
+    path = corpus(tmp_path, line("a", "old"), line("b", "old"))
+    first = Collection.open(path)
+    copied_onto(path, line("b", "new"), line("a", "new"))
+    second = Collection.open(path)
+    assert (second["a"].text, second.number("a")) == ("new", 1)
+    assert second.digest == second.digest_now() == hashlib.sha256(path.read_bytes()).hexdigest() != first.digest
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "corpus.jsonl.gz"])
+def test_a_digest_that_is_written_down_is_of_the_bytes_whatever_a_file_system_says_of_times(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A clock that was set back, or a file system without a time of its own, leaves nothing else to see."""
+    path = corpus(tmp_path, line("a", "old"), line("b", "old"), name=name)
+    for module in (collection_module, unchanged):
+        monkeypatch.setattr(module, "stamp", str)
+    before = Collection.open(path)
+    assert before.digest_now() == before.digest
+    corpus(tmp_path, line("b", "new"), line("a", "new"), name=name)
+    content = b"".join(one.encode() + b"\n" for one in (line("b", "new"), line("a", "new")))
+    now = hashlib.sha256(content).hexdigest()
+    with refused(
+        f"{path}: has digest {now}, but what is remembered under its name, size and times is of {before.digest}, "
+        "which is removed now; give the command again."
+    ):
+        Collection.open(path).digest_now()
+    assert built(cache) == []
+    again = Collection.open(path)
+    assert (again.digest_now(), again.digest, again["a"].text) == (now, now, "new")
 
 
 @pytest.mark.parametrize("now", ["", "short", line("x" * 40) + "\n" + line("y" * 40)])

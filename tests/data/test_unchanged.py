@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,20 @@ def replaced(path: Path) -> None:
     other.replace(path)
 
 
-@pytest.mark.parametrize("change", [later, grown, replaced])
+def copied_onto(path: Path) -> None:
+    """Another version of the same size and time written into the same file, as ``cp -p`` does."""
+    state = path.stat()
+    time.sleep(0.02)  # the clock of files ticks every few milliseconds
+    path.write_bytes(path.read_bytes().swapcase())
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino) == (
+        state.st_size,
+        state.st_mtime_ns,
+        state.st_ino,
+    )
+
+
+@pytest.mark.parametrize("change", [later, grown, replaced, copied_onto])
 def test_every_way_of_changing_a_file_is_seen(tmp_path, change):
     path = tmp_path / "a"
     path.write_text("text")
@@ -86,7 +100,7 @@ def test_a_file_that_was_removed_is_named(tmp_path):
         stamp(path)
 
 
-@pytest.mark.parametrize("change", [later, grown, replaced])
+@pytest.mark.parametrize("change", [later, grown, replaced, copied_onto])
 @pytest.mark.parametrize("part", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
 def test_a_dataset_whose_part_changed_after_it_was_read_has_no_digests(dataset, part, change):
     dataset.queries("test")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ranker.errors import OutputError
 from ranker.index import encoding
 from ranker.index.encoding import Parts, encode_collection
 from ranker.limits import MAX_LINE_BYTES
@@ -139,6 +140,18 @@ def test_a_broken_note_of_progress_costs_only_time(make, collection, tmp_path, w
     assert encoded(make(), collection, tmp_path / "ended") == whole
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [('"parts": 3', '"parts": 2'), ('"parts": 3', '"parts": 7'), ("bytes", "bytez")]
+)
+def test_a_note_of_progress_in_which_a_bit_flipped_is_not_believed(make, collection, tmp_path, whole, old, new):
+    """Else a part would be there twice, or never."""
+    stopped(make(), collection, tmp_path / "ended", 3)
+    path = tmp_path / "ended" / "left" / "progress.json"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert encoded(make(), collection, tmp_path / "ended") == whole
+
+
 @pytest.mark.parametrize("change", [-7, 5])
 def test_a_file_shorter_or_longer_than_noted_is_not_believed(make, collection, tmp_path, whole, change):
     """Longer: a part was cut off in the middle. Shorter: the disk lost what it had said was written."""
@@ -181,6 +194,23 @@ def test_parts_that_came_early_are_still_there_after_a_stop(tmp_path):
         again.put(number, bytes([number]) * 8)
     again.close()
     assert (tmp_path / "left" / "vectors.f32").read_bytes() == b"".join(bytes([number]) * 8 for number in range(5))
+
+
+@pytest.mark.parametrize("damage", [b"\2" * 7 + b"\3", b"\2" * 4, b""])
+def test_a_part_that_is_damaged_while_it_waits_is_removed_and_named(tmp_path, damage):
+    parts = parts_of(tmp_path / "left")
+    parts.put(1, b"\2" * 8)
+    [waiting] = (tmp_path / "left").glob("*.part")
+    waiting.write_bytes(damage)
+    with pytest.raises(OutputError) as error:
+        parts.put(0, b"\1" * 8)
+    assert str(error.value) == f"{waiting}: is damaged, and removed; give the command again to encode it anew."
+    parts.close()
+    again = parts_of(tmp_path / "left")
+    assert [number in again for number in range(3)] == [True, False, False]
+    again.put(1, b"\2" * 8)
+    again.close()
+    assert (tmp_path / "left" / "vectors.f32").read_bytes() == b"\1" * 8 + b"\2" * 8
 
 
 def test_a_stop_before_early_parts_are_joined_to_the_one_they_waited_for_loses_none(tmp_path):

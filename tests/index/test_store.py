@@ -12,6 +12,7 @@ import pytest
 
 from ranker.data.collection import Collection
 from ranker.data.objects import shortened
+from ranker.data.sealed import SEAL
 from ranker.errors import OutputError, SearchIndexError
 from ranker.index.lexical_config import LexicalConfig
 from ranker.index.store import (
@@ -66,8 +67,11 @@ def index(tmp_path: Path) -> Path:
 
 
 def change(folder: Path, **values: object) -> None:
+    """Other values, in a manifest of before they were sealed."""
     path = folder / MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    record = json.loads(path.read_text()) | values
+    record.pop(SEAL)
+    path.write_text(json.dumps(record))
 
 
 def corpus(folder: Path, text: str) -> Collection:
@@ -127,6 +131,25 @@ def test_a_manifest_that_says_something_else_is_refused(index: Path, values: dic
     change(index, **values)
     with pytest.raises(SearchIndexError, match=message):
         read_manifest(index, "bm25")
+
+
+@pytest.mark.parametrize("place", ["0.9", '"passages": 3', '"language": "de"', "a1b2", '"ranker": "0.1.0"'])
+def test_a_bit_that_flips_in_a_manifest_is_found(tmp_path: Path, place: str) -> None:
+    with building(tmp_path / "made") as beside:
+        write_manifest(beside, replace(MADE, settings={**MADE.settings, "k1": 0.9}))
+    path = tmp_path / "made" / MANIFEST
+    content = bytearray(path.read_bytes())
+    content[content.index(place.encode()) + len(place) - (2 if place.endswith('"') else 1)] ^= 1
+    path.write_bytes(content)
+    for read in (lambda: read_manifest(path.parent, "bm25"), lambda: list(damages(path.parent))):
+        with pytest.raises(SearchIndexError) as caught:
+            read()
+        assert str(caught.value) == (f"{path}: is not as it was written: the file is damaged; build the index again.")
+
+
+def test_a_manifest_of_before_they_were_sealed_is_read(index: Path) -> None:
+    change(index)
+    assert read_manifest(index, "bm25").settings == MADE.settings
 
 
 def test_a_manifest_that_lacks_a_key_is_refused(index: Path) -> None:

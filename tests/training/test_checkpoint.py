@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ranker.data.sealed import write_sealed
 from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
@@ -113,12 +114,54 @@ def test_a_broken_state_is_none(make, tmp_path, name, content):
     assert trained(make(), folder)[0] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.parametrize("name", ["state.json", "state.safetensors"])
+@pytest.mark.parametrize("damage", [*(f"bit {share}" for share in (0.1, 0.4, 0.6, 0.99)), "cut", "gone"])
+def test_a_damaged_state_is_told_and_not_taken_up(tmp_path, name, damage):
+    folder, told = tmp_path / "ended", []
+    state = State({"weights.a": torch.rand(40, 3), "moments.0.step": torch.tensor(4.0)}, {"losses": [0.5], "groups": 2})
+    Checkpoint(folder, {"asked": "this"}, minutes=0).save(state)
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        content[int(float(damage.removeprefix("bit ")) * len(content))] ^= 1
+        path.write_bytes(content)
+    assert Checkpoint(folder, {"asked": "this"}, minutes=0, say=told.append).load() is None
+    assert told == [f"{folder}: the state of a training in it is damaged, so the training begins anew."]
+
+
+@pytest.mark.parametrize("make", ["cross"], indirect=True)
+def test_a_training_whose_state_has_a_flipped_bit_begins_anew(make, tmp_path):
+    """Else it would end with other weights, or never, its loss being no number."""
+    whole, again = make(), make()
+    trained(whole, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        trained(make(), tmp_path / "ended", 4)
+    path = tmp_path / "ended" / "state.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 0x40
+    path.write_bytes(content)
+    assert trained(again, tmp_path / "ended")[0] == list(range(1, STEPS + 1))
+    assert weights(again) == weights(whole)
+
+
+def test_what_is_not_there_and_what_is_of_another_training_is_not_called_damaged(tmp_path):
+    told = []
+    Checkpoint(tmp_path / "a", {"asked": 1}, minutes=0).save(State({"a": torch.ones(1)}, {}))
+    assert Checkpoint(tmp_path / "a", {"asked": 2}, minutes=0, say=told.append).load() is None
+    assert Checkpoint(tmp_path / "none", {"asked": 1}, minutes=0, say=told.append).load() is None
+    assert told == []
+
+
 def test_a_state_that_lacks_a_part_is_none(make, tmp_path):
     folder = tmp_path / "ended"
     with pytest.raises(StoppedError):
         trained(make(), folder, 4)
     written = json.loads((folder / "state.json").read_text())
-    (folder / "state.json").write_text(json.dumps({"asked": written["asked"]}))
+    write_sealed(folder / "state.json", {"asked": written["asked"], "sha256": written["sha256"]})
     assert trained(make(), folder)[0] == list(range(1, STEPS + 1))
 
 
@@ -126,9 +169,9 @@ def test_time_spent_before_counts(make, tmp_path):
     folder, config = tmp_path / "ended", replace(CONFIG, epochs=10_000, max_minutes=10.0, validations=0)
     with pytest.raises(StoppedError):
         trained(make(), folder, 3, config)
-    written = json.loads((folder / "state.json").read_text())
-    written["facts"]["seconds"] = 600.0
-    (folder / "state.json").write_text(json.dumps(written))
+    checkpoint = Checkpoint(folder, {"asked": "this"}, minutes=0)
+    state = checkpoint.load()
+    checkpoint.save(state._replace(facts={**state.facts, "seconds": 600.0}))
     steps, found = trained(make(), folder, config=config)
     assert steps == []
     assert found.steps == 3
