@@ -31,10 +31,10 @@ class Dataset:
         """
         self.name = name
         self.source = source or str(folder)
-        self.language = language or read_language(folder) or "en"
         self.folder = folder
         self._corpus = existing(folder, "corpus.jsonl")
         self._queries = existing(folder, "queries.jsonl")
+        self.language = language or read_language(folder) or "en"
         self._unchanged = Unchanged()
         self._oddities: dict[str, Oddities] = {}
 

@@ -141,7 +141,7 @@ def create_model(config: RankerConfig, backbone: str, seed: int, trust_remote_co
 def _found(origin: _Origin, mode: str | None = None) -> _Found:
     """What a model says of itself; one that says it classifies and is wanted so must have the weights for it."""
     settings, place, source = _settings(origin), origin.place, origin.source
-    claims = any(name.endswith(_CLASSIFIER) for name in settings.architectures or ())
+    claims = any(name.endswith(_CLASSIFIER) for name in _architectures(settings))
     with _said_as_model_error(source):
         if _has_classifier(settings, origin) or (claims and mode == "cross"):
             return _Found(settings, _tokenizer(origin), True, None, read_cross_prompt(place, source))
@@ -150,9 +150,15 @@ def _found(origin: _Origin, mode: str | None = None) -> _Found:
         return _Found(settings, tokenizer, False, pipeline, "")
 
 
+def _architectures(settings: Any) -> list[str]:  # noqa: ANN401
+    """The names of the classes that a configuration says its weights are of; it may say anything."""
+    named = settings.architectures if isinstance(settings.architectures, list) else []
+    return [name for name in named if isinstance(name, str)]
+
+
 def _has_classifier(settings: Any, origin: _Origin) -> bool:  # noqa: ANN401
     """Whether the weights have a sequence classifier; that of another task goes by its class alone."""
-    other_task = any("For" in name and not name.endswith(_CLASSIFIER) for name in settings.architectures or ())
+    other_task = any("For" in name and not name.endswith(_CLASSIFIER) for name in _architectures(settings))
     names = ModelFiles(origin.place, origin.source, origin.subfolder).weight_names()
     return not other_task and any(name.startswith("classifier.") for name in names)
 

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-import transformers
 
 from ranker import __version__
 from ranker.data.cache import cache_folder
@@ -140,8 +139,7 @@ def fingerprint(scorer: "Scorer") -> str:
         scorer.precision,
         scorer.device_type,
         scorer.kernels,
-        torch.__version__,
-        transformers.__version__,
+        *map(metadata.version, ("torch", "transformers")),
     )
     return hashlib.sha256("|".join(facts).encode()).hexdigest()[:24]
 

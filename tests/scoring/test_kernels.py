@@ -110,7 +110,7 @@ def test_an_answer_that_is_broken_is_measured_again(monkeypatch, tmp_path, text)
     monkeypatch.setenv("RANKER_CACHE", str(tmp_path))
     assert measured.measured("kind", ["facts"], lambda: 1, (0, 1)) == 1
     (path,) = (tmp_path / "measured").iterdir()
-    assert json.loads(path.read_text()) == {"kind": "kind", "answer": 1}
+    assert json.loads(path.read_text()).items() >= {"kind": "kind", "answer": 1}.items()
     path.write_text(text)
     assert measured.measured("kind", ["facts"], lambda: 0, (0, 1)) == 0
     assert measured.measured("kind", ["other facts"], lambda: 1, (0, 1)) == 1
