@@ -19,6 +19,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOU
 LAYERS = (
     "errors",
     "limits",
+    "wording",
     "data",
     "model",
     "scoring",

@@ -15,6 +15,7 @@ from ranker.errors import DataError
 if TYPE_CHECKING:
     from ranker.data.records import Qrels
     from ranker.data.run import Ranking, Run
+    from ranker.data.trec import Tell
     from ranker.scoring.scorer import Advance
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -79,26 +80,31 @@ def open_runs(paths: tuple[Path, ...]) -> list[Run]:
     Raises: DataError where two files have one name.
     """
     from ranker.data.run import Run
-    from ranker.data.trec import read_run
 
     names = [run_name(path) for path in paths]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise DataError(f"{repeated}: two run files are called so; expected files of different names.")
-    return [Run(name, read_run(path).rankings) for name, path in zip(names, paths, strict=True)]
+    return [Run(name, open_run(path).rankings) for name, path in zip(names, paths, strict=True)]
 
 
-def open_merged(paths: tuple[Path, ...]) -> Run:
-    """Runs as one; a query of two splits stands in the runs of both.
+def open_run(path: Path, tell: Tell | None = None) -> Run:
+    """The run of a file; what is odd about its ranks is said, or given to ``tell``."""
+    from ranker.data.trec import read_run
+
+    return read_run(path, tell or say)
+
+
+def open_merged(paths: tuple[Path, ...], tell: Tell | None = None) -> Run:
+    """Runs as one, each opened by ``open_run``; a query of two splits stands in the runs of both.
 
     Raises: DataError where two answer a query differently.
     """
     from ranker.data.run import Run
-    from ranker.data.trec import read_run
 
     rankings: dict[str, Ranking] = {}
     for path in paths:
-        run = read_run(path)
+        run = open_run(path, tell)
         twice = next((query_id for query_id in run if rankings.get(query_id, run[query_id]) != run[query_id]), None)
         if twice is not None:
             raise DataError(f"{path}: answers query {twice} otherwise than another run given; expected one answer.")

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranker.cli.options import open_merged
+from ranker.cli.options import open_merged, open_run
 from ranker.cli.records import training_progress, write_named
 from ranker.cli.study_folder import arm_facts, is_done, run_path_of
 from ranker.data.objects import first_difference
@@ -106,7 +106,6 @@ class Study:
 
     def _data(self) -> StudyData:
         """What is tested on, and trained on."""
-        from ranker.data.trec import read_run
         from ranker.experiment import judged, training_split
         from ranker.index.firststage import bm25_run
         from ranker.study.work import StudyData
@@ -116,8 +115,8 @@ class Study:
         if "train" not in train.splits:
             raise DataError(f"dataset {train.name}: has no split 'train' to train on; name another one with --train.")
         runs, run = tuple(map(Path, self.request.train_runs)), self.request.run
-        candidates = open_merged(runs) if runs else bm25_run(train, ["train"], deepest)
-        found = read_run(Path(run)) if run else bm25_run(test, [split], deepest)
+        candidates = open_merged(runs, self._say) if runs else bm25_run(train, ["train"], deepest)
+        found = open_run(Path(run), self._say) if run else bm25_run(test, [split], deepest)
         return StudyData(
             training_split(train, "train", candidates), train.collection, judged(test, split, found), test.collection
         )

@@ -127,7 +127,7 @@ def train_command(
         with team.in_turn():
             data = open_dataset(dataset)
             splits = [name for name in (split, dev) if name == split or name in data.splits]
-            found = open_merged(runs) if runs else bm25_run(data, splits, negative_depth)
+            found = open_merged(runs, tell) if runs else bm25_run(data, splits, negative_depth)
         reads = settings_of(context, RankerConfig, {"mode": mode})
         model = create_model(reads, backbone, config.seed, trust_remote_code)
         scorer = Scorer(model, speed)

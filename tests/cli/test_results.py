@@ -115,6 +115,40 @@ def test_an_unknown_measure_is_one_sentence(ranker, files):
     assert "nDCG" in said.err
 
 
+SWAPPED = "were the two given in each other's place?"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare", "depth"])
+def test_a_run_in_the_place_of_qrels_is_called_one(ranker, files, command):
+    said = ranker(command, files / "first.run", files / "test.qrels")
+    if command != "depth":
+        assert said.err.startswith(f"Error: {files / 'first.run'}: is a run (query_id Q0 doc_id rank score name), exp")
+    assert (said.status, said.out, said.err.count("\n")) == (1, "", 1)
+    assert said.err.endswith(f"{SWAPPED}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("evaluate", "up.run"), ("compare", "up.run", "first.run"), ("fuse", "up.run", "first.run", "-o", "f.run")],
+)
+def test_every_command_says_of_a_run_what_validate_finds(ranker, files, monkeypatch, words):
+    (files / "up.run").write_text("q1 Q0 a 1 0.1 x\nq1 Q0 b 2 0.2 x\nq2 Q0 c 1 0.3 x\n")
+    monkeypatch.chdir(files)
+    command, *rest = words
+    said = ranker(command, *(() if command == "fuse" else ("test.qrels",)), *rest)
+    assert said.status == 0
+    assert said.err.startswith("up.run: the scores of 1 query rise where the ranks do, q1's among them; ")
+    sentence = said.err.splitlines()[0]
+    assert ranker("validate", "up.run").out == f"mind: {sentence}\n"
+
+
+def test_a_run_of_three_columns_is_evaluated_and_called_so(ranker, files):
+    (files / "ms.tsv").write_text("q1\tb\t1\nq1\ta\t2\nq2\tc\t1\n")
+    said = ranker("evaluate", files / "test.qrels", files / "ms.tsv", "-m", "RR@10")
+    assert ["ms", "0.7500"] in [line.split() for line in said.out.splitlines()]
+    assert said.err.startswith(f"{files / 'ms.tsv'}: read as a run of MS MARCO (query_id doc_id rank), whose scores")
+
+
 def test_wrong_usage_exits_with_two(ranker, files):
     assert ranker("evaluate", files / "test.qrels").status == 2
     assert ranker("nonsense").status == 2

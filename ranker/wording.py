@@ -1,0 +1,19 @@
+"""Numbers in sentences: one query, two queries."""
+
+_VOWELS = "aeiou"
+
+
+def counted(number: float, noun: str, form: str = "") -> str:
+    """A number and its noun, in the plural but for 1; ``form`` is how the number is written, as ``format`` takes it.
+
+    The number as it is written decides: 0.96 in the form ``.0f`` is one.
+    """
+    shown = format(number, form)
+    return f"{shown} {noun if shown in ('1', '-1') else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a noun by the rules of English spelling; of several words the last is the noun."""
+    if noun.endswith("y") and noun[-2:-1] not in _VOWELS:
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
