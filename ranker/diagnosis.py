@@ -187,7 +187,7 @@ def _offline() -> Finding:
 
 
 def _models() -> Finding:
-    from ranker.model.loading import local_models
+    from ranker.model.hub import local_models
 
     names = local_models()
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""

@@ -1,6 +1,6 @@
 import pytest
 
-from ranker.wording import counted, plural
+from ranker.wording import counted, did_you_mean, plural
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,19 @@ def test_the_number_as_it_is_written_decides(number, form, words):
 
 def test_a_plural_of_several_words_is_that_of_the_last():
     assert plural("judged query") == "judged queries"
+
+
+@pytest.mark.parametrize(
+    ("word", "question"),
+    [
+        ("crss", " Did you mean 'cross'?"),
+        ("CROSS", " Did you mean 'cross'?"),
+        ("cross-encoder", " Did you mean 'cross'?"),
+        ("mult_int", " Did you mean 'mult-int'?"),
+        ("term-int", " Did you mean 'term-trans' or 'mult-int'?"),
+        ("zzz", ""),
+        ("", ""),
+    ],
+)
+def test_a_misspelt_name_is_asked_about_where_one_is_near(word, question):
+    assert did_you_mean(word, ("cross", "mult-int", "term-trans", "dual")) == question

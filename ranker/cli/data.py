@@ -13,6 +13,7 @@ from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster,
 from ranker.cli.model_options import plain_options
 from ranker.cli.options import (
     PATH,
+    Choice,
     claim,
     force_option,
     output_option,
@@ -27,6 +28,7 @@ from ranker.index.lexical_config import LANGUAGES, LexicalConfig
 from ranker.limits import DEFAULT_RETRIEVE_DEPTH, MAX_DEPTH
 from ranker.model.config import PlainConfig
 from ranker.scoring.speed import Speed
+from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
@@ -71,7 +73,8 @@ def import_command(format_name: str, sources: tuple[str, ...], output: Path, for
     from ranker.data.imports.formats import FORMATS
 
     if format_name not in FORMATS:
-        raise click.BadParameter(f"{format_name!r} is not one of {', '.join(FORMATS)}.", param_hint="FORMAT")
+        meant = did_you_mean(format_name, FORMATS)
+        raise click.BadParameter(f"{format_name!r} is not one of {', '.join(FORMATS)}.{meant}", param_hint="FORMAT")
     claim(output, force)
     form = FORMATS[format_name]
     imported = form.read(form.sources(sources))
@@ -84,7 +87,7 @@ def import_command(format_name: str, sources: tuple[str, ...], output: Path, for
 @click.argument("dataset")
 @click.option(
     "--kind",
-    type=click.Choice(("bm25", "dense", "tokens")),
+    type=Choice(("bm25", "dense", "tokens")),
     default="bm25",
     show_default=True,
     help="bm25: Lucene, through Anserini; dense: vectors of a dual encoder in FAISS; tokens: token ids of a model's "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.model_options import MODEL_HELP, mode_option, plain_options
-from ranker.cli.options import PATH, force_option, progress, say, shown, split_option, trust_option
+from ranker.cli.options import PATH, Choice, force_option, progress, say, shown, split_option, trust_option
 from ranker.cli.settings import settings_of
 from ranker.errors import DataError
 from ranker.model.config import PlainConfig
@@ -40,7 +40,7 @@ _AGAINST = (255, 224, 217, 210, 160)
 @split_option
 @click.option(
     "--device",
-    type=click.Choice(tuple(DEVICES)),
+    type=Choice(tuple(DEVICES)),
     default="auto",
     show_default=True,
     help="; ".join(f"{name}: {meaning}" for name, meaning in DEVICES.items()) + ".",
@@ -48,7 +48,7 @@ _AGAINST = (255, 224, 217, 210, 160)
 @click.option(
     "--format",
     "form",
-    type=click.Choice(("table", "json")),
+    type=Choice(("table", "json")),
     default="table",
     show_default=True,
     help="How the result is printed.",

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from ranker.cli.options import (
     PATH,
+    Choice,
     force_option,
     open_qrels,
     open_runs,
@@ -53,7 +54,7 @@ class _Tune(NamedTuple):
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option(
     "--method",
-    type=click.Choice(tuple(METHODS)),
+    type=Choice(tuple(METHODS)),
     default="rrf",
     show_default=True,
     help="; ".join(f"{name}: {meaning}" for name, meaning in METHODS.items()) + ".",

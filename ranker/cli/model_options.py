@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ranker.cli.options import Choice
 from ranker.cli.settings import settings_options
 from ranker.model.config import MODES, PLAIN_POOLINGS, POOLINGS, SIMILARITIES, STOPWORDS, PlainConfig, RankerConfig
 from ranker.training.config import LOSSES, TrainingConfig
@@ -54,7 +55,7 @@ _PLAIN_CHOICES = {"pooling": PLAIN_POOLINGS}
 def mode_option(required: bool) -> Callable[[F], F]:
     """``--mode``: how the model reads and what it scores by."""
     meanings = ". ".join(f"{name} {meaning}" for name, meaning in MODES.items())
-    return click.option("--mode", type=click.Choice(tuple(MODES)), required=required, help=f"{meanings}.")
+    return click.option("--mode", type=Choice(tuple(MODES)), required=required, help=f"{meanings}.")
 
 
 def checkpoint_option(command: F) -> F:

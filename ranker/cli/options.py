@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ranker.errors import DataError
+from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:
     from ranker.data.records import Qrels
@@ -24,6 +25,14 @@ PATH = click.Path(path_type=Path)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])")
 _SUFFIXES = (".gz", ".run", ".txt", ".trec", ".tsv")
+
+
+class Choice(click.Choice[str]):
+    """A choice of names that asks of another word what it was meant to be."""
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        """Click's own, and the nearest of the names."""
+        return super().get_invalid_choice_message(value, ctx) + did_you_mean(str(value), self.choices)
 
 
 def output_option(what: str) -> Callable[[F], F]:

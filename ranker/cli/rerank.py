@@ -32,6 +32,7 @@ from ranker.cli.tokens import keep_tokens
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
 from ranker.model.config import MODES, PlainConfig
 from ranker.scoring.overflow_config import OVERFLOWS, Overflow
+from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
@@ -70,7 +71,8 @@ def _stage(text: str, option: click.Parameter) -> Stage:
     mode, _, depth = text.partition(":")
     if mode not in MODES or not depth.isdecimal() or not 1 <= int(depth) <= MAX_DEPTH:
         raise click.BadParameter(
-            f"{text!r} is no stage, expected MODE:DEPTH, a mode of {', '.join(MODES)} and a depth of 1 to {MAX_DEPTH}.",
+            f"{text!r} is no stage, expected MODE:DEPTH, a mode of {', '.join(MODES)} and a depth of 1 to {MAX_DEPTH}."
+            f"{did_you_mean(mode, MODES) if mode not in MODES else ''}",
             param=option,
         )
     return Stage(mode, int(depth))
@@ -173,6 +175,7 @@ def rerank_command(
     [run] = open_runs((run_path,))
     source = {"name": run.name, "path": str(run_path), "sha256": digest(run_path)}
     work = _Work(data, split, data.queries(split), run, source)
+    _check_run(work, max(stage.depth for stage in stages))
     cluster, overflow = context.with_resource(joined_cluster(context)), settings_of(context, Overflow)
     scorers = [
         open_scorer(context, Wanted(source, stage.mode, plain, trust_remote_code), cluster, overflow)
@@ -261,10 +264,16 @@ def _rerank(
     write_result(done, *output, {"dataset": work.data.record(work.split), "run": work.source, **earlier, **told[-1]})
 
 
-def _inputs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = True) -> Inputs:
-    from ranker.reranking import candidates, check_run
+def _check_run(work: _Work, depth: int) -> None:
+    """Refuses a run of something else before a model is opened, which may take a minute."""
+    from ranker.reranking import check_run
 
-    check_run(run, work.queries, work.data.collection, stage.depth)
+    check_run(work.run, work.queries, work.data.collection, depth)
+
+
+def _inputs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = True) -> Inputs:
+    from ranker.reranking import candidates
+
     if keeping:
         wanted = {doc_id for ranking in run.values() for doc_id in ranking.doc_ids[: stage.depth]}
         keep_tokens(scorer, work.data.collection, len(wanted))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
-from ranker.cli.options import PATH, open_qrels, open_runs, say, split_option
+from ranker.cli.options import PATH, Choice, open_qrels, open_runs, say, split_option
 from ranker.limits import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ measure_option = click.option(
     help="A measure as ir-measures writes it; may be given several times.",
 )  # fmt: skip
 format_option = click.option(
-    "--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True, help="How results are printed."
+    "--format", "form", type=Choice(_FORMATS), default="table", show_default=True, help="How results are printed."
 )
 
 
@@ -65,7 +65,7 @@ def evaluate_command(
 )
 @click.option(
     "--missing",
-    type=click.Choice(("refuse", "zero")),
+    type=Choice(("refuse", "zero")),
     default="refuse",
     show_default=True,
     help="What is done with a run that lacks judged queries: refuse it, or count each of them 0.",

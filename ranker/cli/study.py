@@ -11,7 +11,7 @@ import click
 
 from ranker.cli.cluster import cluster_options, joined_cluster
 from ranker.cli.model_options import MODEL_HELP, checkpoint_option, shared_options
-from ranker.cli.options import PATH, claim, say, split_option, trust_option
+from ranker.cli.options import PATH, Choice, claim, say, split_option, trust_option
 from ranker.cli.settings import settings_of, speed_options
 from ranker.cli.study_folder import write_report
 from ranker.errors import DataError
@@ -41,11 +41,11 @@ _TUNINGS = ("fine-tuned", "frozen")
 @click.option(
     "--mode",
     "modes",
-    type=click.Choice(tuple(MODES)),
+    type=Choice(tuple(MODES)),
     multiple=True,
     help="A mode; may be given several times.  [default: all]",
 )
-@click.option("--tuning", "tunings", type=click.Choice(_TUNINGS), multiple=True, help="Which of both.  [default: both]")
+@click.option("--tuning", "tunings", type=Choice(_TUNINGS), multiple=True, help="Which of both.  [default: both]")
 @click.option(
     "--seed",
     "seeds",
@@ -140,6 +140,7 @@ def study_command(
     """
     from ranker.cli.study_work import Request, Study, do_all, share_all
     from ranker.evaluation import parse_measures
+    from ranker.model.loading import check_backbone
     from ranker.study.arms import StudyConfig
     from ranker.study.result import Frame
 
@@ -165,6 +166,7 @@ def study_command(
         ),
     )
     parsed = parse_measures(measures)
+    check_backbone(reading, backbone, trust_remote_code)
     request = Request(
         dataset, split, _name(run_path), train_name, tuple(map(str, train_runs)), _name(models), checkpoint_minutes,
         str(output), config, settings_of(context, Speed),

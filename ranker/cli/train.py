@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.model_options import MODEL_HELP, checkpoint_option, mode_option, reading_options, training_options
-from ranker.cli.options import PATH, claim, force_option, open_merged, output_option, say, trust_option
+from ranker.cli.options import PATH, Choice, claim, force_option, open_merged, output_option, say, trust_option
 from ranker.cli.records import training_progress, training_record
 from ranker.cli.settings import checked_speed, settings_of, speed_options
 from ranker.errors import TrainingError
@@ -22,6 +22,7 @@ from ranker.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
+    from ranker.data.run import Run
     from ranker.experiment import Lessons
     from ranker.model.reranker import Reranker
     from ranker.training.learner import Trained
@@ -67,14 +68,14 @@ def _in_a_line(choices: dict[str, str]) -> str:
 )
 @click.option(
     "--leaks",
-    type=click.Choice(tuple(_LEAKS)),
+    type=Choice(tuple(_LEAKS)),
     default="warn",
     show_default=True,
     help=f"Where questions of a test, or passages that answer them, are in the training. {_in_a_line(_LEAKS)}.",
 )
 @click.option(
     "--watchdog",
-    type=click.Choice(tuple(_WATCHDOGS)),
+    type=Choice(tuple(_WATCHDOGS)),
     default="stop",
     show_default=True,
     help=f"Where a question's passages all have one score. {_in_a_line(_WATCHDOGS)}.",
@@ -111,9 +112,9 @@ def train_command(
     """
     from ranker.data.catalogue import open_dataset
     from ranker.data.files import digest
-    from ranker.experiment import Lessons, fit, judged, training_split
+    from ranker.experiment import fit
     from ranker.index.firststage import bm25_run
-    from ranker.model.loading import create_model
+    from ranker.model.loading import check_backbone, create_model
     from ranker.scoring.scorer import Scorer
     from ranker.training.checkpoint import Checkpoint
     from ranker.training.processes import launched
@@ -124,11 +125,18 @@ def train_command(
         tell = say if team.leads else _silently
         if team.leads:
             claim(output, force)
+        reads = settings_of(context, RankerConfig, {"mode": mode})
+        check_backbone(reads, backbone, trust_remote_code)
         with team.in_turn():
             data = open_dataset(dataset)
             splits = [name for name in (split, dev) if name == split or name in data.splits]
             found = open_merged(runs, tell) if runs else bm25_run(data, splits, negative_depth)
-        reads = settings_of(context, RankerConfig, {"mode": mode})
+        lessons = _lessons(data, splits, dev, found, negative_depth)
+        if lessons.dev is None:
+            tell(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
+        with team.in_turn():
+            lessons, leaked = _without_leaks(lessons, (data, split), tests, leaks, tell)
+        chosen_on = {"dev": dev} if lessons.dev else {}
         model = create_model(reads, backbone, config.seed, trust_remote_code)
         scorer = Scorer(model, speed)
         origin: dict[str, Any] = {
@@ -136,15 +144,6 @@ def train_command(
             "runs": {str(path): digest(path) for path in runs},
             "negative_depth": negative_depth,
         }
-        training = training_split(data, split, found)
-        validation = judged(data, dev, found) if dev in splits else None
-        if validation is None or not validation.run:
-            validation = None
-            tell(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
-        lessons = Lessons(data.collection, training, validation, negative_depth)
-        with team.in_turn():
-            lessons, leaked = _without_leaks(lessons, (data, split), tests, leaks, tell)
-        chosen_on = {"dev": dev} if validation else {}
         dataset_facts = {"name": data.name, "split": split, **chosen_on, **data.digests(split)}
         reading = {**asdict(model.config), "precision": scorer.precision, "device": scorer.device.type}
         if leaks == "drop":
@@ -161,6 +160,20 @@ def train_command(
             _write(scorer.model, {**record, "leaks": leaked, "processes": team.count}, output, force)
             checkpoint.remove()
         tell(f"{output}: {mode} after {_length(trained, team.count)}{_best(trained, dev)}.")
+
+
+def _lessons(data: Dataset, splits: list[str], dev: str, found: Run, depth: int) -> Lessons:
+    """What the first of the splits is learned from, and dev, where the run has candidates for it.
+
+    Raises: DataError for a run of something else, before a model is opened, which may take a minute.
+    """
+    from ranker.experiment import Lessons, judged, training_split
+    from ranker.reranking import check_run
+
+    training = training_split(data, splits[0], found)
+    check_run(training.run, training.queries, data.collection, depth)
+    validation = judged(data, dev, found) if dev in splits else None
+    return Lessons(data.collection, training, validation if validation and validation.run else None, depth)
 
 
 def _write(model: Reranker, record: dict[str, Any], output: Path, force: bool) -> None:

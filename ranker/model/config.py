@@ -8,6 +8,7 @@ from typing import Final
 from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError
 from ranker.limits import MAX_TOKENS, MIN_TOKENS
+from ranker.wording import did_you_mean
 
 CONFIG_NAME: Final = "ranker.json"
 _FORMAT: Final = 1
@@ -72,7 +73,8 @@ class RankerConfig:
         for key, allowed in _CHOICES.items():
             value = getattr(self, key)
             if not isinstance(value, str) or value not in allowed:
-                raise ModelError(f"{key} is {shortened(value)}, expected one of {', '.join(allowed)}.")
+                meant = did_you_mean(str(value), allowed)
+                raise ModelError(f"{key} is {shortened(value)}, expected one of {', '.join(allowed)}.{meant}")
         for key in ("query_length", "length"):
             value = getattr(self, key)
             if type(value) is not int or not MIN_TOKENS <= value <= MAX_TOKENS:

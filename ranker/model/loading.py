@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
-from huggingface_hub import scan_cache_dir
-from huggingface_hub.errors import CacheNotFound
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig
 
 from ranker.data.objects import read_object, shortened
@@ -18,6 +16,7 @@ from ranker.limits import MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH
 from ranker.model.backbone import longest_input
 from ranker.model.config import CONFIG_NAME, PlainConfig, RankerConfig, read_config
 from ranker.model.heads import HEADS
+from ranker.model.hub import check_reachable
 from ranker.model.quiet import quiet
 from ranker.model.reranker import Reranker
 
@@ -102,6 +101,15 @@ def create_model(config: RankerConfig, backbone: str, seed: int, trust_remote_co
     return _fitted(config, origin, seed, whole=False)
 
 
+def check_backbone(config: RankerConfig, backbone: str, trust_remote_code: bool = False) -> None:
+    """Refuses before hours of other work, by its config.json alone, what ``create_model`` would refuse so.
+
+    Raises: ModelError as ``create_model``.
+    """
+    origin = _Origin(model_folder(backbone), backbone, trust_remote_code)
+    _check_length(config.length, _settings(origin), backbone)
+
+
 def _fitted(config: RankerConfig, origin: _Origin, seed: int, whole: bool) -> Reranker:
     """Without ``whole``, what is behind the backbone may be new."""
     place, source, trusted = origin
@@ -146,13 +154,6 @@ def _check_weights(stock: Any, missing: Iterable[str], source: str, whole: bool)
         raise ModelError(f"{source}: lacks {len(lost)} of its weights, {lost[0]} among them; expected all of them.")
 
 
-def local_models() -> list[str]:
-    """Names of the hub's models that lie in its cache on this disk."""
-    with contextlib.suppress(CacheNotFound):
-        return sorted(repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model")
-    return []
-
-
 def model_folder(source: str) -> str:
     """The folder or hub name that transformers is given.
 
@@ -192,6 +193,7 @@ def _check_folder(folder: Path) -> None:
 
 def _settings(origin: _Origin) -> Any:  # noqa: ANN401
     place, source, trusted = origin
+    check_reachable(place)
     with _said_as_model_error(source), quiet():
         found, _ = PretrainedConfig.get_config_dict(place)
     _check_code(found, source, trusted)
