@@ -16,6 +16,7 @@ from ranker.data.records import Qrels
 from ranker.data.run import Ranking, Run
 from ranker.errors import DataError, RankerError, SetupError
 from ranker.limits import MAX_DEPTH, MAX_RELEVANCE
+from ranker.wording import counted
 
 _OF_QRELS: Final = ("NumQ", "NumRel")
 
@@ -144,8 +145,8 @@ def _check_overlap(run: Run, query_ids: tuple[str, ...], answered: list[str]) ->
     if not answered:
         example = next(iter(run), None)
         raise DataError(
-            f"run {run.name} answers none of the {len(query_ids)} judged queries: its first query is {example!r}, "
-            f"that of the qrels {query_ids[0]!r}."
+            f"run {run.name} answers none of the {counted(len(query_ids), 'judged query')}: its first query is "
+            f"{example!r}, that of the qrels {query_ids[0]!r}."
         )
 
 

@@ -28,7 +28,7 @@ from ranker.index.lexical_config import LANGUAGES, LexicalConfig
 from ranker.limits import DEFAULT_RETRIEVE_DEPTH, MAX_DEPTH
 from ranker.model.config import PlainConfig
 from ranker.scoring.speed import Speed
-from ranker.wording import did_you_mean
+from ranker.wording import counted, did_you_mean
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
@@ -148,7 +148,8 @@ def index_command(
             scorer = open_scorer(context, wanted, context.with_resource(joined_cluster(context)))
             built = build_dense_index(scorer, data, settings_of(context, DenseConfig), output, force, advance)
     seconds = time.monotonic() - started
-    say(f"{output}: {kind} index of {count} passages in {seconds:.1f} s, {count / seconds:.0f} passages/s.")
+    speed = counted(count / seconds, "passage", ".0f")
+    say(f"{output}: {kind} index of {counted(count, 'passage')} in {seconds:.1f} s, {speed}/s.")
     if kind == "dense" and built.recall_at:
         say(_recall(output, built))
 
@@ -173,7 +174,7 @@ def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
     with progress("tokens", count, "passage") as advance:
         build_token_file(reading, data.collection, advance)
     seconds = time.monotonic() - started
-    say(f"{token_folder(reading, data.collection)}: tokens of {count} passages in {seconds:.1f} s.")
+    say(f"{token_folder(reading, data.collection)}: tokens of {counted(count, 'passage')} in {seconds:.1f} s.")
 
 
 @click.command("retrieve")
@@ -222,8 +223,8 @@ def retrieve_command(
     dataset_facts = data.record(split)
     write_named(run, output, force, {"dataset": dataset_facts, "depth": depth, **facts, "seconds": round(seconds, 2)})
     unanswered = len(queries) - len(run)
-    missed = f"; {unanswered} queries found nothing" if unanswered else ""
-    say(f"{output}: {len(run)} queries, {run.hits} hits in {seconds:.1f} s{missed}.")
+    missed = f"; {counted(unanswered, 'query')} found nothing" if unanswered else ""
+    say(f"{output}: {counted(len(run), 'query')}, {counted(run.hits, 'hit')} in {seconds:.1f} s{missed}.")
 
 
 class _Retrieval(NamedTuple):

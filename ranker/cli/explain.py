@@ -15,6 +15,7 @@ from ranker.cli.settings import settings_of
 from ranker.errors import DataError
 from ranker.model.config import PlainConfig
 from ranker.scoring.speed import DEVICES, Speed
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,7 @@ def explain_command(
     if output:
         with written(output, force) as beside:
             beside.write_text(page(explanation), encoding="utf-8")
-        say(f"{output}: {len(explanation.occlusion.words)} words explained.")
+        say(f"{output}: {counted(len(explanation.occlusion.words), 'word')} explained.")
     click.echo(_json(record(explanation)) if form == "json" else _table(explanation))
 
 

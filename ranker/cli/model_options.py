@@ -35,7 +35,8 @@ _TRAINING = {
     "clip": "Largest norm of a step's gradient",
     "temperature": "Divides the scores that the loss sees; 0 is 0.05 for dual, else 1",
     "epochs": "Times each query gives a group",
-    "max_minutes": "Stop after so long, the learning rate falling to 0 by then; 0 is no limit",
+    "max_minutes": "Stop after so long, with dev's evaluations but without BM25 and opening, the learning rate falling "
+    "to 0 by then; 0 is no limit",
     "max_steps": "The same in steps, which no other work on the machine makes fewer",
     "validations": "Times that dev is evaluated; the best weights are kept",
     "seed": "Seed of the new head, the groups and dropout",

@@ -58,7 +58,12 @@ _TUNINGS = ("fine-tuned", "frozen")
 @click.option(
     "--ablations", is_flag=True, help="Cross also without markers, without stopwords, and without some of these."
 )
-@click.option("--minutes-each", default=5.0, show_default=True, help="Minutes of training for each arm and seed.")
+@click.option(
+    "--minutes-each",
+    default=5.0,
+    show_default=True,
+    help="Minutes of training for each arm and seed; scoring the test comes on top.",
+)
 @click.option(
     "--steps-each",
     default=0,

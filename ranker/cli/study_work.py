@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranker.cli.options import open_merged, open_run
+from ranker.cli.options import open_merged, open_run, progress
 from ranker.cli.records import training_progress, write_named
 from ranker.cli.study_folder import arm_facts, is_done, run_path_of
 from ranker.data.objects import first_difference
@@ -20,6 +20,7 @@ from ranker.errors import DataError, SetupError
 from ranker.scoring.speed import Speed
 from ranker.study.arms import FIRST_STAGE, StudyConfig, arms_of, jobs_of
 from ranker.training.config import TrainingConfig
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from ranker.cluster.engine import Cluster
@@ -85,9 +86,10 @@ class Study:
 
     def do(self, job: Job) -> None:
         """Trains the arms of a job, scores with them, and writes their runs."""
-        from ranker.study.work import do
+        from ranker.study.work import Display, do
 
-        done = do(job, self.data, self.config, self.request.speed, training_progress, self._workshop)
+        display = Display(training_progress, progress, self._say)
+        done = do(job, self.data, self.config, self.request.speed, display, self._workshop)
         for arm, made in zip(job.arms, done, strict=True):
             facts = arm_facts(arm, job, made, self.config)
             write_named(made.run, run_path_of(self.output, made.run.name), True, facts)
@@ -158,7 +160,7 @@ def _left(jobs: Sequence[Job], spent: Mapping[bool, Sequence[float]], config: St
     wanted = [job.seed is not None for job in jobs]
     if not all(learns in known for learns in wanted):
         return ""
-    return f"; {sum(known[learns] for learns in wanted) / 60:.0f} minutes left"
+    return f"; {counted(sum(known[learns] for learns in wanted) / 60, 'minute', '.0f')} left"
 
 
 def share_all(study: Study, cluster: Cluster, say: Say) -> None:

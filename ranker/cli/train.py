@@ -19,6 +19,7 @@ from ranker.errors import TrainingError
 from ranker.limits import MAX_DEPTH
 from ranker.model.config import RankerConfig
 from ranker.training.config import TrainingConfig
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
@@ -186,7 +187,7 @@ def _write(model: Reranker, record: dict[str, Any], output: Path, force: bool) -
 
 def _length(trained: Trained, processes: int) -> str:
     shared = f" of {processes} processes" if processes > 1 else ""
-    return f"{trained.steps} steps{shared}, {trained.groups} groups, {trained.seconds:.0f} s"
+    return f"{counted(trained.steps, 'step')}{shared}, {counted(trained.groups, 'group')}, {trained.seconds:.0f} s"
 
 
 def _best(trained: Trained, dev: str) -> str:

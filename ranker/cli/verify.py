@@ -12,6 +12,7 @@ from ranker.cli.options import PATH, open_runs, say, trust_option
 from ranker.errors import DataError, ModelError, SetupError
 from ranker.scoring.overflow_config import Overflow
 from ranker.scoring.speed import Speed
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,4 +123,4 @@ def _differs(what: str, expected: str, found: str) -> str:
 def _moves(change: Change) -> str:
     score = f"a score moves by {change.score:.2g} at most, {change.share:.2g} of their spread"
     failed = "" if change.holds else f": FAIL, at most {change.tolerance:.2g} is expected"
-    return f"{change.way}, {change.pairs} pairs: {score}, and a rank by {change.rank}{failed}"
+    return f"{change.way}, {counted(change.pairs, 'pair')}: {score}, and a rank by {change.rank}{failed}"

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ranker.data.files import give_usual_modes
 from ranker.errors import ModelError
 from ranker.model.backbone import freeze, layers_of, summary_pooling, traits
 from ranker.model.batch import TokenBatch
@@ -106,6 +107,7 @@ class Reranker(nn.Module):
             if self.head.state_dict():
                 save_file(self.head.state_dict(), folder / HEAD_NAME)
         write_config(self.config, folder)
+        give_usual_modes(folder)
 
     def load_head(self, folder: Path) -> None:
         """Takes the head's own weights, where it has any, from a directory that ``save`` wrote.

@@ -157,7 +157,7 @@ def test_wrong_usage_exits_with_two(ranker, files):
 def test_what_equal_scores_leave_open_is_told(ranker, files):
     (files / "tied.run").write_text(FIRST.replace("2.0", "1.0"))
     words = ("evaluate", files / "test.qrels", files / "tied.run", "-m", "RR@10")
-    open_range = "tied: equal scores in 1 queries leave open RR@10 0.7500 to 1.0000, 0.8750 expected\n"
+    open_range = "tied: equal scores in 1 query leave open RR@10 0.7500 to 1.0000, 0.8750 expected\n"
     assert ranker(*words).out.endswith(open_range)
     assert ranker(*words, "--format", "csv").err.endswith(open_range)
     record = json.loads(ranker(*words, "--format", "json").out)["runs"][0]["ties"]

@@ -84,5 +84,5 @@ def test_what_a_line_of_success_names_is_none_either(ranker, tmp_path):
     other.write_text("q Q0 e 1 1 x\n")
     said = ranker("fuse", run, other, "--output", folder / "fused.run")
     assert said.status == 0
-    assert said.err.startswith(f"{tmp_path}/a\\x1b[31m\\nError: b/fused.run: 1 queries ")
+    assert said.err.startswith(f"{tmp_path}/a\\x1b[31m\\nError: b/fused.run: 1 query ")
     assert said.err.count("\n") == 1
