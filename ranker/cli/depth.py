@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ranker.cli.options import PATH, open_qrels, open_runs, split_option
+from ranker.cli.options import PATH, open_qrels, open_runs, show, split_option
 from ranker.cli.results import format_option, measure_option
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str
     longest = max(map(len, before.values()))
     deepest = min(longest, int(manifest.get("depth", longest)))
     found = evaluations_by_depth(before, reranked, deepest, open_qrels(qrels, split), parse_measures(measures))
-    click.echo(render_depths(found, cast("Format", form)), nl=False)
+    show(render_depths(found, cast("Format", form)), newline=False)
 
 
 def _source(run: Path, manifest: dict[str, Any]) -> Path:

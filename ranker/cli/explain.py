@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.model_options import MODEL_HELP, mode_option, plain_options
-from ranker.cli.options import PATH, Choice, force_option, progress, say, shown, split_option, trust_option
+from ranker.cli.options import PATH, Choice, force_option, progress, say, show, shown, split_option, trust_option
 from ranker.cli.settings import settings_of
 from ranker.errors import DataError
 from ranker.model.config import PlainConfig
@@ -100,7 +100,7 @@ def explain_command(
         with written(output, force) as beside:
             beside.write_text(page(explanation), encoding="utf-8")
         say(f"{output}: {counted(len(explanation.occlusion.words), 'word')} explained.")
-    click.echo(_json(record(explanation)) if form == "json" else _table(explanation))
+    show(_json(record(explanation)) if form == "json" else _table(explanation))
 
 
 def _pair(dataset: str | None, query: str, passage: str, split: str) -> PairText:

@@ -12,7 +12,7 @@ from ranker.cli.doctor import doctor_command
 from ranker.cli.explain import explain_command
 from ranker.cli.fuse import fuse_command
 from ranker.cli.jobs import reproduce_command
-from ranker.cli.options import say
+from ranker.cli.options import check_arguments, escape_what_cannot_be_shown, say
 from ranker.cli.rerank import rerank_command
 from ranker.cli.results import compare_command, evaluate_command
 from ranker.cli.study import study_command
@@ -57,7 +57,9 @@ for command in (
 def main() -> None:
     """Runs the command line: 0 done, 1 one sentence about what is wrong, 2 usage; a bug keeps its traceback."""
     status = 0
+    escape_what_cannot_be_shown()
     try:
+        check_arguments(sys.argv[1:])
         # what asks to exit (--help) is answered with its status; a command's own result is None
         status = cli(prog_name="ranker", standalone_mode=False) or 0
     except RankerError as error:
@@ -72,7 +74,7 @@ def main() -> None:
             raise
         _stop(f"Error: memory ran out: {' '.join(str(error).split()) or 'Python has none left'}; {_LESS}", 1)
     except click.ClickException as error:
-        error.show()
+        error.show(file=sys.stderr)
         sys.exit(error.exit_code)
     if status:
         sys.exit(status)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
-from ranker.errors import DataError
+from ranker.errors import DataError, RankerError
 from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])")
+_ESCAPING: Final = "ranker-escaping"
+_ESCAPED: Final = re.compile("[\udc80-\udcff]")
+"""Bytes as Python hands them over where they are no text."""
+
 _SUFFIXES = (".gz", ".run", ".txt", ".trec", ".tsv")
 
 
@@ -156,9 +163,57 @@ def seconds(_: click.Context, option: click.Parameter, value: str | None) -> flo
 
 def say(sentence: str) -> None:
     """One line on stderr, where progress goes."""
-    click.echo(shown(sentence), err=True)
+    click.echo(shown(sentence), file=sys.stderr)
+
+
+def show(result: str, newline: bool = True) -> None:
+    """A result on stdout, in the encoding that it has: left to itself click writes UTF-8 where that is ASCII."""
+    click.echo(result, file=sys.stdout, nl=newline)
 
 
 def shown(text: str) -> str:
     """The text with its control characters spelled out: a terminal must not take what others wrote for orders."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Has both streams spell out the characters that they cannot encode, in a way that leaves JSON what it is."""
+    codecs.register_error(_ESCAPING, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPING)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    units = (characters[start : start + 2].hex() for start in range(0, len(characters), 2))
+    return "".join(f"\\u{unit}" for unit in units), error.end
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuses words of the command line that Python could not decode.
+
+    Raises: RankerError that shows the first of them.
+    """
+    for number, word in enumerate(arguments, start=1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            _refuse(number, word)
+
+
+def _refuse(number: int, word: str) -> NoReturn:
+    raw = word.encode(errors="surrogateescape") if _ESCAPED.search(word) else word.encode(errors="surrogatepass")
+    name = f"argument {number}, {str(raw)[1:]}"
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        raise RankerError(
+            f"{name}: holds bytes that are no UTF-8, expected text and names of files in UTF-8."
+        ) from None
+    encoding = sys.getfilesystemencoding()
+    raise RankerError(
+        f"{name}: is UTF-8, but here Python reads arguments as {encoding}; set PYTHONUTF8=1, or LC_ALL=C.UTF-8."
+    )

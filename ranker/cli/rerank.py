@@ -23,6 +23,7 @@ from ranker.cli.options import (
     progress,
     say,
     seconds,
+    show,
     split_option,
     trust_option,
 )
@@ -232,7 +233,7 @@ def _say_plan(work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer])
 
     for stage, scorer in zip(stages, scorers, strict=True):
         found = plan(scorer, _inputs(work, work.run, stage, scorer, keeping=False))
-        click.echo(render_plan(found, f"{stage.mode} to depth {stage.depth} in {scorer.precision}"))
+        show(render_plan(found, f"{stage.mode} to depth {stage.depth} in {scorer.precision}"))
 
 
 def _rerank(

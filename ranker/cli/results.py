@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
-from ranker.cli.options import PATH, Choice, open_qrels, open_runs, say, split_option
+from ranker.cli.options import PATH, Choice, open_qrels, open_runs, say, show, split_option
 from ranker.limits import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def evaluate_command(
     judgments, found = open_qrels(qrels, split), open_runs(runs)
     evaluations = [evaluate(run, judgments, wanted) for run in found]
     ties = [evaluate_ties(run, judgments, e) for run, e in zip(found, evaluations, strict=True)]
-    click.echo(render_evaluations(evaluations, cast("Format", form), per_query, ties), nl=False)
+    show(render_evaluations(evaluations, cast("Format", form), per_query, ties), newline=False)
     if form == "csv":
         for evaluation, tied in zip(evaluations, ties, strict=True):
             for note in (*notes(evaluation), *tie_notes(tied)):
@@ -97,4 +97,4 @@ def compare_command(
     evaluations = [evaluate(run, judgments, wanted) for run in open_runs(runs)]
     name = run_name(Path(baseline)) if baseline else None
     comparison = compare(evaluations, name, missing=missing)
-    click.echo(render_comparison(comparison, cast("Format", form)), nl=False)
+    show(render_comparison(comparison, cast("Format", form)), newline=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ranker.cli.options import say
+from ranker.cli.options import say, show
 from ranker.wording import counted
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def validate_command(sources: tuple[str, ...]) -> None:
         for found, problem in enumerate(problems, start=1):
             grave += problem.grave
             if found <= _TOLD:
-                click.echo(problem.sentence if problem.grave else f"mind: {problem.sentence}")
+                show(problem.sentence if problem.grave else f"mind: {problem.sentence}")
         if found > _TOLD:
-            click.echo(f"{source}: {counted(found - _TOLD, 'problem')} more.")
+            show(f"{source}: {counted(found - _TOLD, 'problem')} more.")
         say(f"{source}: {kind}: {counted(grave, 'error')}, {found - grave} to mind.")
         wrong += grave
     if wrong:
