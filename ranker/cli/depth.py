@@ -32,12 +32,14 @@ def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str
     from ranker.evaluation import parse_measures
     from ranker.report import render_depths
 
+    wanted = parse_measures(measures)
     reranked = open_runs((run,))[0]
     manifest = read_manifest(run)
     before = open_runs((first or _source(run, manifest),))[0]
     longest = max(map(len, before.values()))
     deepest = min(longest, int(manifest.get("depth", longest)))
-    found = evaluations_by_depth(before, reranked, deepest, open_qrels(qrels, split), parse_measures(measures))
+    judgments = open_qrels(qrels, split, wanted)
+    found = evaluations_by_depth(before, reranked, deepest, judgments, wanted)
     show(render_depths(found, cast("Format", form)), newline=False)
 
 

@@ -218,7 +218,8 @@ def _tuned(asked: _Tune, fusion: Fusion) -> tuple[Tuned, dict[str, Any]]:
     from ranker.tuning import Tuning, tune, weights_grid
 
     (measure,) = parse_measures([asked.measure])
-    judgments, path = open_qrels(asked.qrels, asked.split), qrels_path(asked.qrels, asked.split)
+    judgments = open_qrels(asked.qrels, asked.split, [measure])
+    path = qrels_path(asked.qrels, asked.split)
     sources, records = _open(asked.runs)
     with progress("tune", len(weights_grid(len(sources))), "fusion") as advance:
         tuned = tune(sources, judgments, fusion, Tuning(measure, asked.folds, asked.seed), advance)

@@ -1,5 +1,6 @@
 """The ``ranker`` command."""
 
+import errno
 import sys
 from typing import Final
 
@@ -20,6 +21,9 @@ from ranker.cli.train import train_command
 from ranker.cli.validate import validate_command
 from ranker.cli.verify import verify_command
 from ranker.errors import RankerError
+
+_NAMED: Final = 80
+"""Characters of a name that no file can have."""
 
 _LESS: Final = "expected more of it, or a smaller --tokens-per-batch, --depth or --groups-per-step."
 
@@ -73,6 +77,10 @@ def main() -> None:
         if not is_out_of_memory(error):
             raise
         _stop(f"Error: memory ran out: {' '.join(str(error).split()) or 'Python has none left'}; {_LESS}", 1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _stop(f"Error: {str(error.filename)[:_NAMED]}...: is longer than the name of a file can be.", 1)
     except click.ClickException as error:
         error.show(file=sys.stderr)
         sys.exit(error.exit_code)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ranker.data.records import Qrels
     from ranker.data.run import Ranking, Run
     from ranker.data.trec import Tell
+    from ranker.evaluation import Measure
     from ranker.scoring.scorer import Advance
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,11 +76,18 @@ def run_name(path: Path) -> str:
     return "-".join(name.split()) or "run"
 
 
-def open_qrels(name: str, split: str) -> Qrels:
-    """Judgments from a TREC qrels file, a BEIR ``.tsv``, or a dataset's split."""
-    from ranker.data.trec import read_qrels
+def open_qrels(name: str, split: str, measures: Sequence[Measure]) -> Qrels:
+    """Judgments from a TREC qrels file, a BEIR ``.tsv``, or a dataset's split.
 
-    return read_qrels(qrels_path(name, split))
+    Where no passage is judged as relevant as one of the ``measures`` asks, that is said.
+    """
+    from ranker.data.trec import read_qrels
+    from ranker.evaluation import beyond_judgments
+
+    qrels = read_qrels(qrels_path(name, split))
+    for sentence in beyond_judgments(measures, qrels):
+        say(sentence)
+    return qrels
 
 
 def qrels_path(name: str, split: str) -> Path:

@@ -47,7 +47,7 @@ def evaluate_command(
     from ranker.ties import evaluate_ties
 
     wanted = parse_measures(measures)
-    judgments, found = open_qrels(qrels, split), open_runs(runs)
+    judgments, found = open_qrels(qrels, split, wanted), open_runs(runs)
     evaluations = [evaluate(run, judgments, wanted) for run in found]
     ties = [evaluate_ties(run, judgments, e) for run, e in zip(found, evaluations, strict=True)]
     show(render_evaluations(evaluations, cast("Format", form), per_query, ties), newline=False)
@@ -93,7 +93,7 @@ def compare_command(
     from ranker.report import render_comparison
 
     wanted = parse_measures(measures)
-    judgments = open_qrels(qrels, split)
+    judgments = open_qrels(qrels, split, wanted)
     evaluations = [evaluate(run, judgments, wanted) for run in open_runs(runs)]
     name = run_name(Path(baseline)) if baseline else None
     comparison = compare(evaluations, name, missing=missing)

@@ -144,7 +144,7 @@ def study_command(
     The report says what became of the papers' claims. A study that was stopped goes on where it stopped.
     """
     from ranker.cli.study_work import Request, Study, do_all, share_all
-    from ranker.evaluation import parse_measures
+    from ranker.evaluation import beyond_judgments, parse_measures
     from ranker.model.loading import check_backbone
     from ranker.study.arms import StudyConfig
     from ranker.study.result import Frame
@@ -177,6 +177,8 @@ def study_command(
         str(output), config, settings_of(context, Speed),
     )  # fmt: skip
     study = Study(request, say)
+    for sentence in beyond_judgments(parsed, study.data.test.qrels):
+        say(sentence)
     _begin(output, study.settings)
     leaks = _leaks(study.data, study.test.name, negative_depth)
     with joined_cluster(context) as cluster:

@@ -199,9 +199,11 @@ def test_a_process_without_utf8_says_what_to_set(files):
     Path("plain.qrels").write_bytes(Path("ü.qrels").read_bytes())
     Path("plain.run").write_bytes(Path("ö.run").read_bytes())
     start = [sys.executable, "-m", "ranker", "evaluate"]
-    done = subprocess.run([*start, "plain.qrels", "plain.run"], env=plain, capture_output=True, check=False)
+    done = subprocess.run(
+        [*start, "plain.qrels", "plain.run", "--per-query"], env=plain, capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert b"q\\u00e9\\u5317\\ud83d\\udc3c" in done.stderr
+    assert b"q\\u00e9\\u5317\\ud83d\\udc3c" in done.stdout
     done = subprocess.run([*start, "ü.qrels", "plain.run"], env=plain, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.endswith(b"reads arguments as ascii; set PYTHONUTF8=1, or LC_ALL=C.UTF-8.\n")

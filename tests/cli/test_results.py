@@ -149,6 +149,30 @@ def test_a_run_of_three_columns_is_evaluated_and_called_so(ranker, files):
     assert said.err.startswith(f"{files / 'ms.tsv'}: read as a run of MS MARCO (query_id doc_id rank), whose scores")
 
 
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_relevance_that_nobody_gave_is_told_for_each_measure(ranker, files, command):
+    measures = ("-m", "AP(rel=99)", "-m", "P(rel=2)@5", "-m", "AP", "-m", "nDCG@10", "-m", "NumRet")
+    said = ranker(command, files / "test.qrels", files / "first.run", files / "second.run", *measures)
+    assert said.status == 0
+    assert said.err.splitlines() == [
+        "AP(rel=99): no passage is judged 99 or higher, the highest relevance is 1; so every run has 0.",
+        "P(rel=2)@5: no passage is judged 2 or higher, the highest relevance is 1; so every run has 0.",
+    ]
+
+
+def test_weights_are_not_tuned_by_what_is_always_0_without_a_word(ranker, files):
+    runs = (files / "first.run", files / "second.run")
+    words = ("--tune-run", runs[0], "--tune-run", runs[1], "--tune", files / "test.qrels", "--folds", 2)
+    said = ranker("fuse", *runs, *words, "-m", "P(rel=2)@5", "-o", files / "fused.run")
+    assert said.err.splitlines()[0].startswith("P(rel=2)@5: no passage is judged 2 or higher")
+
+
+def test_judgments_of_nothing_relevant_are_told(ranker, files):
+    (files / "none.qrels").write_text("q1 0 a 0\nq2 0 c -1\n")
+    said = ranker("evaluate", files / "none.qrels", files / "first.run", "-m", "RR@10")
+    assert said.err == "RR@10: no passage is judged 1 or higher, the highest relevance is 0; so every run has 0.\n"
+
+
 def test_wrong_usage_exits_with_two(ranker, files):
     assert ranker("evaluate", files / "test.qrels").status == 2
     assert ranker("nonsense").status == 2
