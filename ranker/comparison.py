@@ -11,6 +11,7 @@ from scipy.special import stdtr
 from ranker.errors import DataError
 from ranker.evaluation import Evaluation
 from ranker.limits import BOOTSTRAP_SAMPLES, MIN_COMPARED_QUERIES, RANDOMISATION_SAMPLES
+from ranker.wording import counted
 
 ALPHA: Final = 0.05
 """A difference with a smaller corrected p counts as won or lost; intervals cover 1 - ALPHA."""
@@ -257,7 +258,7 @@ def _check_complete(lacking: Mapping[str, tuple[str, ...]], queries: int) -> Non
     for name, query_ids in lacking.items():
         some = ", ".join(query_ids[:3]) + (", ..." if len(query_ids) > 3 else "")
         raise DataError(
-            f"run {name} lacks {len(query_ids)} of {queries} judged queries ({some}); complete it, "
+            f"run {name} lacks {len(query_ids)} of {counted(queries, 'judged query')} ({some}); complete it, "
             "or give --missing zero to count each as 0."
         )
 

@@ -17,6 +17,7 @@ from ranker.data.cache import cache_folder
 from ranker.errors import RankerError, SetupError
 from ranker.index.java import anserini_jar, find_java
 from ranker.limits import MIN_FREE_BYTES
+from ranker.wording import counted
 
 _LISTED: Final = 3
 
@@ -174,7 +175,9 @@ def _main_job() -> Finding:
     except RankerError as error:
         return Finding("ranker reproduce", str(error), "mend what is told above", blocks=True)
     probed = time.monotonic() - started
-    return Finding("ranker reproduce", f"about {seconds / 60:.0f} minutes here, by a probe of {probed:.0f} s")
+    return Finding(
+        "ranker reproduce", f"about {counted(seconds / 60, 'minute', '.0f')} here, by a probe of {probed:.0f} s"
+    )
 
 
 def _offline() -> Finding:
@@ -187,7 +190,7 @@ def _offline() -> Finding:
 
 
 def _models() -> Finding:
-    from ranker.model.loading import local_models
+    from ranker.model.hub import local_models
 
     names = local_models()
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""

@@ -16,6 +16,7 @@ from ranker.data.records import Qrels
 from ranker.data.run import Ranking, Run
 from ranker.errors import DataError, RankerError, SetupError
 from ranker.limits import MAX_DEPTH, MAX_RELEVANCE
+from ranker.wording import counted
 
 _OF_QRELS: Final = ("NumQ", "NumRel")
 
@@ -111,6 +112,24 @@ def parse_measures(names: Iterable[str]) -> tuple[Measure, ...]:
     return tuple(dict.fromkeys(_parse(name) for name in names))
 
 
+def beyond_judgments(measures: Sequence[Measure], qrels: Qrels) -> list[str]:
+    """A sentence for the measures of which no passage is judged relevant enough, so that every run has 0."""
+    highest = max((relevance for judged in qrels.values() for relevance in judged.values()), default=0)
+    asked = {measure.name: _least_relevance(measure.definition) for measure in measures}
+    beyond = {name: least for name, least in asked.items() if least > highest}
+    return [
+        f"{name}: no passage is judged {least} or higher, the highest relevance is {highest}; so every run has 0."
+        for name, least in beyond.items()
+    ]
+
+
+def _least_relevance(definition: Any) -> int:  # noqa: ANN401
+    """From which relevance on a measure calls a passage relevant; of one that does not, below every relevance."""
+    known = definition.SUPPORTED_PARAMS.get("rel")
+    least = definition.params.get("rel", known.default if known else None)
+    return least if isinstance(least, int) else -MAX_RELEVANCE
+
+
 def evaluate(run: Run, qrels: Qrels, measures: Sequence[Measure]) -> Evaluation:
     """Scores a run over every judged query; a query without a relevant passage counts 0, as in trec_eval.
 
@@ -144,8 +163,8 @@ def _check_overlap(run: Run, query_ids: tuple[str, ...], answered: list[str]) ->
     if not answered:
         example = next(iter(run), None)
         raise DataError(
-            f"run {run.name} answers none of the {len(query_ids)} judged queries: its first query is {example!r}, "
-            f"that of the qrels {query_ids[0]!r}."
+            f"run {run.name} answers none of the {counted(len(query_ids), 'judged query')}: its first query is "
+            f"{example!r}, that of the qrels {query_ids[0]!r}."
         )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ranker.data.run import Ranking, Run, Scores, to_float32
 from ranker.errors import DataError
 from ranker.limits import DEFAULT_RRF_K, MAX_DEPTH, MAX_RRF_K
+from ranker.wording import counted
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +58,9 @@ class Fusion:
         Shape: (runs,). Raises: DataError where there is another number of weights.
         """
         if len(self.weights) not in (0, runs):
-            raise DataError(f"{len(self.weights)} weights are given for {runs} runs, expected one for each.")
+            raise DataError(
+                f"{counted(len(self.weights), 'weight')} given for {counted(runs, 'run')}, expected one for each."
+            )
         weights = np.array(self.weights or [1.0] * runs, dtype=np.float64)
         weights /= weights.max()
         # an exact sum: the order in which runs are given must not decide a last bit
@@ -93,7 +96,7 @@ def check_sources(sources: Sequence[Source]) -> None:
     Raises: DataError.
     """
     if len(sources) < 2:
-        raise DataError(f"a fusion of {len(sources)} runs, expected two or more.")
+        raise DataError(f"a fusion of {counted(len(sources), 'run')}, expected two or more.")
     for place, (run, _) in enumerate(sources):
         others = [other for other, _ in (*sources[:place], *sources[place + 1 :])]
         if not any(query_id in other for query_id in run for other in others):

@@ -11,6 +11,7 @@ from ranker.comparison import ALPHA, Comparison, Difference
 from ranker.evaluation import Evaluation, Measure
 from ranker.limits import MAX_DEPTH
 from ranker.ties import Ties
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from ranker.planning import Plan
@@ -78,12 +79,15 @@ def render_plan(plan: "Plan", what: str) -> str:
         f"  {bound:>6} tokens  {count:>{width},}  {'#' * round(_BAR * count / most)}".rstrip()
         for bound, count in plan.histogram.items()
     ]
-    cut = f"{plan.cut.pairs:,} pairs are cut, by {plan.cut.tokens:,} tokens in all" if plan.cut.pairs else "none is cut"
-    cut += f"; {plan.cut.queries:,} queries are cut" if plan.cut.queries else ""
+    are = "is" if plan.cut.pairs == 1 else "are"
+    lost = f"{counted(plan.cut.pairs, 'pair', ',')} {are} cut, by {counted(plan.cut.tokens, 'token', ',')} in all"
+    cut = lost if plan.cut.pairs else "none is cut"
+    cut += f"; {counted(plan.cut.queries, 'query', ',')} cut" if plan.cut.queries else ""
     return "\n".join(
         [
-            f"{what}: {plan.queries:,} queries, {plan.pairs:,} pairs; {cut}.",
-            f"{plan.inputs:,} inputs of {plan.tokens:,} tokens, with {plan.padding:.1%} padding; within:",
+            f"{what}: {counted(plan.queries, 'query', ',')}, {counted(plan.pairs, 'pair', ',')}; {cut}.",
+            f"{counted(plan.inputs, 'input', ',')} of {counted(plan.tokens, 'token', ',')}, "
+            f"with {plan.padding:.1%} padding; within:",
             *bars,
             f"{_duration(plan.seconds)} by a probe of {plan.probed:.1f} s; {plan.memory / 2**20:,.0f} MiB at most.",
         ]
@@ -93,7 +97,7 @@ def render_plan(plan: "Plan", what: str) -> str:
 def notes(evaluation: Evaluation) -> list[str]:
     """What the numbers do not show: judged queries without an answer, answers without a judgment."""
     name, queries = evaluation.name, len(evaluation.query_ids)
-    said = [f"{name}: {queries - len(evaluation.missing)} of {queries} judged queries answered"]
+    said = [f"{name}: {queries - len(evaluation.missing)} of {counted(queries, 'judged query')} answered"]
     if evaluation.missing:
         said[0] += f"; the missing count 0: {_listed(evaluation.missing)}"
     if evaluation.ignored:
@@ -114,7 +118,7 @@ def tie_notes(ties: Ties) -> list[str]:
             ranges.append(f"{measure.name} {least} to {greatest}, {expected} expected")
     if not ranges:
         return []
-    tied = f"{ties.expected.name}: equal scores in {len(ties.queries)} queries leave open"
+    tied = f"{ties.expected.name}: equal scores in {counted(len(ties.queries), 'query')} leave open"
     return [f"{tied} {'; '.join(ranges)}{'' if ties.exact else ' by orders at random'}"]
 
 
@@ -213,13 +217,13 @@ def _comparison_notes(comparison: Comparison) -> list[str]:
     runs = len({d.run for d in comparison.differences})
     said = [
         f"baseline {comparison.baseline}: " + ", ".join(f"{name} {mean:.4f}" for name, mean in means.items()),
-        f"{comparison.queries} queries; w/t/l: those better, equal and worse than the baseline's",
+        f"{counted(comparison.queries, 'query')}; w/t/l: those better, equal and worse than the baseline's",
         f"{_COVERAGE} interval: percentile bootstrap over queries, uncorrected",
         f"p: paired randomisation test ({comparison.samples:,} samples, seed {comparison.seed}); "
-        f"p (t-test): paired t-test; both two-sided, Holm-corrected over {runs} run{'s' * (runs > 1)} a measure",
+        f"p (t-test): paired t-test; both two-sided, Holm-corrected over {counted(runs, 'run')} a measure",
     ]
     return said + [
-        f"{name} lacks {len(query_ids)} judged queries, which count 0: {_listed(query_ids)}"
+        f"{name} lacks {counted(len(query_ids), 'judged query')}, which count 0: {_listed(query_ids)}"
         for name, query_ids in comparison.missing.items()
     ]
 

@@ -20,6 +20,7 @@ from ranker.scoring.overflow import Inputs, Rows
 from ranker.scoring.pairs import Cut, Pairs
 from ranker.scoring.scorer import Advance, Scorer
 from ranker.scoring.survival import named
+from ranker.wording import counted
 
 
 class Window(NamedTuple):
@@ -116,7 +117,9 @@ def _check_overflow(scorer: Scorer, pairs: Pairs, query_ids: Sequence[str], doc_
             if scorer.overflow.overflow == "fail"
             else f"{MAX_WINDOWS} windows with a stride of {scorer.stride}"
         )
-        raise DataError(f"passage {doc_ids[passage]}: has {tokens[over[0]]} tokens, expected at most {allowed}.")
+        raise DataError(
+            f"passage {doc_ids[passage]}: has {counted(tokens[over[0]], 'token')}, expected at most {allowed}."
+        )
 
 
 def rerank(

@@ -15,6 +15,7 @@ from ranker.errors import DataError
 from ranker.evaluation import Measure, evaluate
 from ranker.fusion import Floats, Fusion, Source, check_sources, fused, tables
 from ranker.limits import MAX_WEIGHTS_TRIED
+from ranker.wording import counted
 
 _PARTS: Final = (20, 10, 5, 4, 2)
 """Into how many equal parts the whole weight is divided: the first that gives no more than ``MAX_WEIGHTS_TRIED``."""
@@ -96,8 +97,8 @@ def _judged(source: Source, qrels: Qrels) -> Source:
     rankings = {query_id: run[query_id] for query_id in qrels if query_id in run}
     if not rankings:
         raise DataError(
-            f"run {run.name}: answers none of the {len(qrels)} queries that weights are tuned on; its first is "
-            f"{next(iter(run), None)!r}, that of the qrels {next(iter(qrels), None)!r}."
+            f"run {run.name}: answers none of the {counted(len(qrels), 'query')} that weights are tuned on; its first "
+            f"is {next(iter(run), None)!r}, that of the qrels {next(iter(qrels), None)!r}."
         )
     return Source(Run(run.name, rankings), scored)
 
@@ -108,7 +109,9 @@ def fold_numbers(query_ids: Sequence[str], tuning: Tuning) -> NDArray[np.int64]:
     Shape: (queries,). Raises: DataError for less than two folds, or more than there are queries.
     """
     if not 2 <= tuning.folds <= len(query_ids):
-        raise DataError(f"{tuning.folds} folds of {len(query_ids)} judged queries, expected 2 to as many as queries.")
+        raise DataError(
+            f"{tuning.folds} folds of {counted(len(query_ids), 'judged query')}, expected 2 to as many as queries."
+        )
     in_order = np.argsort(np.array(query_ids))
     numbers = np.empty(len(query_ids), dtype=np.int64)
     numbers[np.random.default_rng(tuning.seed).permutation(in_order)] = np.arange(len(query_ids)) % tuning.folds

@@ -19,6 +19,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOU
 LAYERS = (
     "errors",
     "limits",
+    "wording",
     "data",
     "model",
     "scoring",
@@ -59,7 +60,7 @@ HOMES = {
     "ir_datasets": r"data/irds\.py",
     "torch": r"(?!(data|cli/main|evaluation|ties|fusion|tuning|experiment|comparison|study|report)\b).+",
     "transformers": r"(model|scoring|training)/.+",
-    "huggingface_hub": r"model/loading\.py",
+    "huggingface_hub": r"model/hub\.py",
     "accelerate": r"training/processes\.py",
     "ray": r"cluster/engine\.py",
     "pyarrow": r"cluster/engine\.py",

@@ -209,7 +209,7 @@ def test_a_query_without_judgments_is_left_out_and_named() -> None:
 
 
 def test_a_run_that_answers_no_judged_query_is_refused_with_both_names() -> None:
-    with pytest.raises(DataError, match=r"run system answers none of the 1 judged queries: .*'Q1'.*'1'\."):
+    with pytest.raises(DataError, match=r"run system answers none of the 1 judged query: .*'Q1'.*'1'\."):
         evaluated({"Q1": {"a": 1.0}}, {"1": {"a": 1}}, "AP")
 
 

@@ -182,12 +182,12 @@ def test_a_fusion_that_gives_no_order_is_refused(fusion, sentence):
 
 
 def test_another_number_of_weights_is_refused():
-    with pytest.raises(DataError, match=r"^3 weights are given for 2 runs, expected one for each\.$"):
+    with pytest.raises(DataError, match=r"^3 weights given for 2 runs, expected one for each\.$"):
         fused([FIRST, SECOND], weights=(1, 1, 1))
 
 
 def test_one_run_is_no_fusion():
-    with pytest.raises(DataError, match=r"^a fusion of 1 runs, expected two or more\.$"):
+    with pytest.raises(DataError, match=r"^a fusion of 1 run, expected two or more\.$"):
         fused([FIRST])
 
 

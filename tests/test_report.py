@@ -129,7 +129,7 @@ def test_a_comparison_says_what_was_found_and_how() -> None:
 def test_a_comparison_names_the_queries_that_were_counted_zero() -> None:
     short, full = evaluations()
     text = render_comparison(compare([full, short], missing="zero"))
-    assert "\nbm25 lacks 1 judged queries, which count 0: 3\n" in text
+    assert "\nbm25 lacks 1 judged query, which count 0: 3\n" in text
     assert json.loads(render_comparison(compare([full, short], missing="zero"), "json"))["missing"] == {"bm25": ["3"]}
 
 

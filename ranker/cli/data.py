@@ -14,6 +14,7 @@ from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster,
 from ranker.cli.model_options import plain_options
 from ranker.cli.options import (
     PATH,
+    Choice,
     asked_split,
     claim,
     force_option,
@@ -34,6 +35,7 @@ from ranker.index.lexical_config import LANGUAGES, LexicalConfig
 from ranker.limits import DEFAULT_RETRIEVE_DEPTH, MAX_DEPTH
 from ranker.model.config import PlainConfig
 from ranker.scoring.speed import Speed
+from ranker.wording import counted, did_you_mean
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
@@ -80,7 +82,8 @@ def import_command(format_name: str, sources: tuple[str, ...], language: str | N
     from ranker.data.imports.formats import FORMATS
 
     if format_name not in FORMATS:
-        raise click.BadParameter(f"{format_name!r} is not one of {', '.join(FORMATS)}.", param_hint="FORMAT")
+        meant = did_you_mean(format_name, FORMATS)
+        raise click.BadParameter(f"{format_name!r} is not one of {', '.join(FORMATS)}.{meant}", param_hint="FORMAT")
     claim(output, force)
     form = FORMATS[format_name]
     imported = form.read(form.sources(sources))
@@ -93,7 +96,7 @@ def import_command(format_name: str, sources: tuple[str, ...], language: str | N
 @click.argument("dataset")
 @click.option(
     "--kind",
-    type=click.Choice(("bm25", "dense", "tokens")),
+    type=Choice(("bm25", "dense", "tokens")),
     default="bm25",
     show_default=True,
     help="bm25: Lucene, through Anserini; dense: vectors of a dual encoder in FAISS; tokens: token ids of a model's "
@@ -159,7 +162,8 @@ def index_command(
             built = build_dense_index(scorer, data, settings_of(context, DenseConfig), output, force, advance)
     seconds = time.monotonic() - started
     lost = told_cut(Cut(0, built.passages_cut, built.tokens_cut)) if kind == "dense" else ""
-    say(f"{output}: {kind} index of {count} passages in {seconds:.1f} s, {count / seconds:.0f} passages/s{lost}.")
+    speed = counted(count / seconds, "passage", ".0f")
+    say(f"{output}: {kind} index of {counted(count, 'passage')} in {seconds:.1f} s, {speed}/s{lost}.")
     if kind == "dense":
         say_unknown(scorer)
         if built.recall_at:
@@ -187,7 +191,7 @@ def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
     with progress("tokens", count, "passage") as advance:
         build_token_file(reading, data.collection, advance)
     seconds = time.monotonic() - started
-    say(f"{token_folder(reading, data.collection)}: tokens of {count} passages in {seconds:.1f} s.")
+    say(f"{token_folder(reading, data.collection)}: tokens of {counted(count, 'passage')} in {seconds:.1f} s.")
 
 
 @click.command("retrieve")
@@ -248,9 +252,9 @@ def retrieve_command(
     told = {"dataset": dataset_facts, "depth": depth, "leave_out_query": leave_out_query}
     write_named(run, output, force, {**told, **facts, "seconds": round(seconds, 2)})
     unanswered = len(queries) - len(run)
-    missed = f"; {unanswered} queries found nothing" if unanswered else ""
-    missed += f"; {facts['queries_cut']} queries cut" if facts.get("queries_cut") else ""
-    say(f"{output}: {len(run)} queries, {run.hits} hits in {seconds:.1f} s{missed}.")
+    missed = f"; {counted(unanswered, 'query')} found nothing" if unanswered else ""
+    missed += f"; {counted(facts['queries_cut'], 'query')} cut" if facts.get("queries_cut") else ""
+    say(f"{output}: {counted(len(run), 'query')}, {counted(run.hits, 'hit')} in {seconds:.1f} s{missed}.")
 
 
 class _Retrieval(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ranker.cli.options import PATH, open_qrels, open_runs, say_queries_found, split_option
+from ranker.cli.options import PATH, open_qrels, open_runs, say_queries_found, show, split_option
 from ranker.cli.results import format_option, measure_option
 
 if TYPE_CHECKING:
@@ -32,14 +32,16 @@ def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str
     from ranker.evaluation import parse_measures
     from ranker.report import render_depths
 
+    wanted = parse_measures(measures)
     reranked = open_runs((run,))[0]
     manifest = read_manifest(run)
     before = open_runs((first or _source(run, manifest),))[0]
     say_queries_found(reranked)
     longest = max(map(len, before.values()))
     deepest = min(longest, int(manifest.get("depth", longest)))
-    found = evaluations_by_depth(before, reranked, deepest, open_qrels(qrels, split), parse_measures(measures))
-    click.echo(render_depths(found, cast("Format", form)), nl=False)
+    judgments = open_qrels(qrels, split, wanted)
+    found = evaluations_by_depth(before, reranked, deepest, judgments, wanted)
+    show(render_depths(found, cast("Format", form)), newline=False)
 
 
 def _source(run: Path, manifest: dict[str, Any]) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ranker.cli.options import say
+from ranker.cli.options import say, show
 
 
 @click.command("doctor")
@@ -24,9 +24,9 @@ def doctor_command(quick: bool) -> None:
     for finding in diagnose(Path.cwd(), measure=not quick):
         findings.append(finding)
         mark = "FAIL" if finding.blocks else "mind" if finding.fix else "ok"
-        click.echo(f"{mark:<4}  {finding.subject}: {finding.found}")
+        show(f"{mark:<4}  {finding.subject}: {finding.found}")
         if finding.fix:
-            click.echo(f"      to mend it: {finding.fix}")
+            show(f"      to mend it: {finding.fix}")
     blocking = sum(finding.blocks for finding in findings)
     if blocking:
         say(f"{blocking} of these would stop 'ranker reproduce'.")

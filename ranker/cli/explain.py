@@ -12,12 +12,14 @@ import click
 from ranker.cli.model_options import MODEL_HELP, mode_option, plain_options
 from ranker.cli.options import (
     PATH,
+    Choice,
     asked_split,
     force_option,
     progress,
     say,
     say_notes,
     say_oddities,
+    show,
     shown,
     split_option,
     trust_option,
@@ -27,6 +29,7 @@ from ranker.cli.settings import settings_of
 from ranker.errors import DataError
 from ranker.model.config import PlainConfig
 from ranker.scoring.speed import DEVICES, Speed
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +55,7 @@ _AGAINST = (255, 224, 217, 210, 160)
 @split_option
 @click.option(
     "--device",
-    type=click.Choice(tuple(DEVICES)),
+    type=Choice(tuple(DEVICES)),
     default="auto",
     show_default=True,
     help="; ".join(f"{name}: {meaning}" for name, meaning in DEVICES.items()) + ".",
@@ -60,7 +63,7 @@ _AGAINST = (255, 224, 217, 210, 160)
 @click.option(
     "--format",
     "form",
-    type=click.Choice(("table", "json")),
+    type=Choice(("table", "json")),
     default="table",
     show_default=True,
     help="How the result is printed.",
@@ -110,8 +113,8 @@ def explain_command(
     if output:
         with written(output, force) as beside:
             beside.write_text(page(explanation), encoding="utf-8")
-        say(f"{output}: {len(explanation.occlusion.words)} words explained.")
-    click.echo(_json(record(explanation)) if form == "json" else _table(explanation))
+        say(f"{output}: {counted(len(explanation.occlusion.words), 'word')} explained.")
+    show(_json(record(explanation)) if form == "json" else _table(explanation))
 
 
 def _pair(dataset: str | None, query: str, passage: str, split: str) -> PairText:

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from ranker.cli.options import (
     PATH,
+    Choice,
     force_option,
     open_qrels,
     open_runs,
@@ -23,6 +24,7 @@ from ranker.cli.options import (
 )
 from ranker.cli.records import write_named
 from ranker.limits import DEFAULT_RRF_K, MAX_DEPTH, MAX_RRF_K
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from ranker.fusion import Fusion, Source
@@ -53,7 +55,7 @@ class _Tune(NamedTuple):
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option(
     "--method",
-    type=click.Choice(tuple(METHODS)),
+    type=Choice(tuple(METHODS)),
     default="rrf",
     show_default=True,
     help="; ".join(f"{name}: {meaning}" for name, meaning in METHODS.items()) + ".",
@@ -142,7 +144,9 @@ def _check_use(context: click.Context, runs: tuple[Path, ...], weights: tuple[fl
     if len(runs) < 2:
         raise click.UsageError("needs two runs or more, to make one of them.")
     if weights and len(weights) != len(runs):
-        raise click.UsageError(f"--weight is given for {len(weights)} of {len(runs)} runs, expected one for each.")
+        raise click.UsageError(
+            f"--weight is given for {len(weights)} of {counted(len(runs), 'run')}, expected one for each."
+        )
     if asked is None:
         typed = [name for name in _OF_TUNING if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
         if typed:
@@ -158,7 +162,9 @@ def _check_use(context: click.Context, runs: tuple[Path, ...], weights: tuple[fl
 def _check_pairs(names: list[str], theirs: list[str]) -> None:
     """Refuses runs to tune on that cannot be those of the runs to fuse."""
     if len(theirs) != len(names):
-        raise click.UsageError(f"--tune-run is given for {len(theirs)} of {len(names)} runs, expected one for each.")
+        raise click.UsageError(
+            f"--tune-run is given for {len(theirs)} of {counted(len(names), 'run')}, expected one for each."
+        )
     if theirs != names and sorted(theirs) == sorted(names):
         raise click.UsageError(
             f"--tune-run names {', '.join(theirs)}; expected the order of the runs, {', '.join(names)}."
@@ -212,7 +218,8 @@ def _tuned(asked: _Tune, fusion: Fusion) -> tuple[Tuned, dict[str, Any]]:
     from ranker.tuning import Tuning, tune, weights_grid
 
     (measure,) = parse_measures([asked.measure])
-    judgments, path = open_qrels(asked.qrels, asked.split), qrels_path(asked.qrels, asked.split)
+    judgments = open_qrels(asked.qrels, asked.split, [measure])
+    path = qrels_path(asked.qrels, asked.split)
     sources, records = _open(asked.runs)
     with progress("tune", len(weights_grid(len(sources))), "fusion") as advance:
         tuned = tune(sources, judgments, fusion, Tuning(measure, asked.folds, asked.seed), advance)
@@ -234,11 +241,15 @@ def _told(method: str, facts: Mapping[str, Any]) -> str:
     weights = zip(facts["fusion"]["weights"], facts["runs"], strict=True)
     shares = " and ".join(f"{weight:g} {run['name']}" for weight, run in weights)
     lacking = "".join(f"; {name} lacks {count}" for name, count in facts["unanswered"].items() if count)
-    told = f"{facts['queries']} queries by {method}, {shares}{lacking}"
+    told = f"{counted(facts['queries'], 'query')} by {method}, {shares}{lacking}"
     tuned = facts.get("tuned")
     if tuned is None:
         return told
     alone = ", ".join(f"{name} alone {value:.4f}" for name, value in tuned["alone"].items())
-    worth = f"{tuned['measure']} {tuned['out_of_fold']:.4f} out of fold on {tuned['queries']} queries, {alone}"
-    too = f"; {tuned['fused_too']} queries that chose the weights are fused too" if tuned["fused_too"] else ""
+    worth = (
+        f"{tuned['measure']} {tuned['out_of_fold']:.4f} out of fold on {counted(tuned['queries'], 'query')}, {alone}"
+    )
+    both = counted(tuned["fused_too"], "query")
+    are = "is" if tuned["fused_too"] == 1 else "are"
+    too = f"; {both} that chose the weights {are} fused too" if tuned["fused_too"] else ""
     return f"{told}; {worth}{too}"

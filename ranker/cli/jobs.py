@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.options import PATH, claim, force_option, say_oddities, trust_option
+from ranker.cli.options import PATH, claim, force_option, say_oddities, show, trust_option
 from ranker.cli.records import countdown, counts, scoring_record, training_facts, write_named
 from ranker.cli.settings import checked_speed, speed_options
 
@@ -94,11 +94,11 @@ def reproduce_command(
     for arm, path in runs.items():
         write_named(result.arms[arm].run, path, force, _facts(result.arms[arm], dataset, config))
     _write_rest(result, qrels, models, force)
-    click.echo(render_evaluations(result.evaluations))
+    show(render_evaluations(result.evaluations))
     for baseline, comparison in result.comparisons.items():
-        click.echo(verdict(comparison.of(f"cross.seed{seed}", HEADLINE), baseline))
+        show(verdict(comparison.of(f"cross.seed{seed}", HEADLINE), baseline))
     if others := departures(result):
-        click.echo(others)
+        show(others)
 
 
 def _file_name(dataset: Dataset) -> str:

@@ -1,5 +1,6 @@
 """The ``ranker`` command."""
 
+import errno
 import sys
 from typing import Final
 
@@ -12,7 +13,7 @@ from ranker.cli.doctor import doctor_command
 from ranker.cli.explain import explain_command
 from ranker.cli.fuse import fuse_command
 from ranker.cli.jobs import reproduce_command
-from ranker.cli.options import say
+from ranker.cli.options import check_arguments, escape_what_cannot_be_shown, say
 from ranker.cli.rerank import rerank_command
 from ranker.cli.results import compare_command, evaluate_command
 from ranker.cli.study import study_command
@@ -20,6 +21,9 @@ from ranker.cli.train import train_command
 from ranker.cli.validate import validate_command
 from ranker.cli.verify import verify_command
 from ranker.errors import RankerError
+
+_NAMED: Final = 80
+"""Characters of a name that no file can have."""
 
 _LESS: Final = "expected more of it, or a smaller --tokens-per-batch, --depth or --groups-per-step."
 
@@ -57,7 +61,9 @@ for command in (
 def main() -> None:
     """Runs the command line: 0 done, 1 one sentence about what is wrong, 2 usage; a bug keeps its traceback."""
     status = 0
+    escape_what_cannot_be_shown()
     try:
+        check_arguments(sys.argv[1:])
         # what asks to exit (--help) is answered with its status; a command's own result is None
         status = cli(prog_name="ranker", standalone_mode=False) or 0
     except RankerError as error:
@@ -71,8 +77,12 @@ def main() -> None:
         if not is_out_of_memory(error):
             raise
         _stop(f"Error: memory ran out: {' '.join(str(error).split()) or 'Python has none left'}; {_LESS}", 1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _stop(f"Error: {str(error.filename)[:_NAMED]}...: is longer than the name of a file can be.", 1)
     except click.ClickException as error:
-        error.show()
+        error.show(file=sys.stderr)
         sys.exit(error.exit_code)
     if status:
         sys.exit(status)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ranker.cli.options import Choice
 from ranker.cli.settings import settings_options
 from ranker.model.config import CHOSEN_POOLINGS, CHOSEN_SIMILARITIES, MODES, STOPWORDS, PlainConfig, RankerConfig
 from ranker.training.config import LOSSES, TrainingConfig
@@ -41,7 +42,8 @@ _TRAINING = {
     "clip": "Largest norm of a step's gradient",
     "temperature": "Divides the scores that the loss sees; 0 is 0.05 for dual, else 1",
     "epochs": "Times each query gives a group",
-    "max_minutes": "Stop after so long, the learning rate falling to 0 by then; 0 is no limit",
+    "max_minutes": "Stop after so long, with dev's evaluations but without BM25 and opening, the learning rate falling "
+    "to 0 by then; 0 is no limit",
     "max_steps": "The same in steps, which no other work on the machine makes fewer",
     "validations": "Times that dev is evaluated; the best weights are kept",
     "seed": "Seed of the new head, the groups and dropout",
@@ -61,7 +63,7 @@ _CHOICES = {"similarity": CHOSEN_SIMILARITIES, "stopwords": STOPWORDS, "loss": L
 def mode_option(required: bool) -> Callable[[F], F]:
     """``--mode``: how the model reads and what it scores by."""
     meanings = ". ".join(f"{name} {meaning}" for name, meaning in MODES.items())
-    return click.option("--mode", type=click.Choice(tuple(MODES)), required=required, help=f"{meanings}.")
+    return click.option("--mode", type=Choice(tuple(MODES)), required=required, help=f"{meanings}.")
 
 
 def checkpoint_option(command: F) -> F:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from ranker.errors import DataError
+from ranker.errors import DataError, RankerError
 from ranker.index.lexical_config import LANGUAGES
+from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
     from ranker.data.records import Qrels
     from ranker.data.run import Ranking, Run
+    from ranker.data.trec import Tell
+    from ranker.evaluation import Measure
     from ranker.model.reranker import Reranker
     from ranker.scoring.scorer import Advance
 
@@ -29,7 +35,19 @@ FIRST_STAGE_LANGUAGE: Final = (
 PATH = click.Path(path_type=Path)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])")
+_ESCAPING: Final = "ranker-escaping"
+_ESCAPED: Final = re.compile("[\udc80-\udcff]")
+"""Bytes as Python hands them over where they are no text."""
+
 _SUFFIXES = (".gz", ".run", ".txt", ".trec", ".tsv")
+
+
+class Choice(click.Choice[str]):
+    """A choice of names that asks of another word what it was meant to be."""
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        """Click's own, and the nearest of the names."""
+        return super().get_invalid_choice_message(value, ctx) + did_you_mean(str(value), self.choices)
 
 
 def output_option(what: str) -> Callable[[F], F]:
@@ -79,13 +97,20 @@ def run_name(path: Path) -> str:
     return "-".join(name.split()) or "run"
 
 
-def open_qrels(name: str, split: str) -> Qrels:
-    """Judgments from a TREC qrels file, a BEIR ``.tsv``, or a dataset's split."""
+def open_qrels(name: str, split: str, measures: Sequence[Measure]) -> Qrels:
+    """Judgments from a TREC qrels file, a BEIR ``.tsv``, or a dataset's split.
+
+    Where no passage is judged as relevant as one of the ``measures`` asks, that is said.
+    """
     from ranker.data.catalogue import open_dataset
     from ranker.data.trec import read_qrels
+    from ranker.evaluation import beyond_judgments
 
     path = Path(name)
-    return read_qrels(path) if path.is_file() else open_dataset(name).qrels(split)
+    qrels = read_qrels(path) if path.is_file() else open_dataset(name).qrels(split)
+    for sentence in beyond_judgments(measures, qrels):
+        say(sentence)
+    return qrels
 
 
 def qrels_path(name: str, split: str) -> Path:
@@ -102,26 +127,31 @@ def open_runs(paths: tuple[Path, ...]) -> list[Run]:
     Raises: DataError where two files have one name.
     """
     from ranker.data.run import Run
-    from ranker.data.trec import read_run
 
     names = [run_name(path) for path in paths]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise DataError(f"{repeated}: two run files are called so; expected files of different names.")
-    return [Run(name, read_run(path).rankings) for name, path in zip(names, paths, strict=True)]
+    return [Run(name, open_run(path).rankings) for name, path in zip(names, paths, strict=True)]
 
 
-def open_merged(paths: tuple[Path, ...]) -> Run:
-    """Runs as one; a query of two splits stands in the runs of both.
+def open_run(path: Path, tell: Tell | None = None) -> Run:
+    """The run of a file; what is odd about its ranks is said, or given to ``tell``."""
+    from ranker.data.trec import read_run
+
+    return read_run(path, tell or say)
+
+
+def open_merged(paths: tuple[Path, ...], tell: Tell | None = None) -> Run:
+    """Runs as one, each opened by ``open_run``; a query of two splits stands in the runs of both.
 
     Raises: DataError where two answer a query differently.
     """
     from ranker.data.run import Run
-    from ranker.data.trec import read_run
 
     rankings: dict[str, Ranking] = {}
     for path in paths:
-        run = read_run(path)
+        run = open_run(path, tell)
         twice = next((query_id for query_id in run if rankings.get(query_id, run[query_id]) != run[query_id]), None)
         if twice is not None:
             raise DataError(f"{path}: answers query {twice} otherwise than another run given; expected one answer.")
@@ -147,7 +177,7 @@ def asked_split(split: str, data: Dataset) -> str:
 
 def say(sentence: str) -> None:
     """One line on stderr, where progress goes."""
-    click.echo(shown(sentence), err=True)
+    click.echo(shown(sentence), file=sys.stderr)
 
 
 def say_oddities(data: Dataset, tell: Callable[[str], None] = say) -> None:
@@ -223,6 +253,54 @@ def say_notes(model: Reranker, tell: Callable[[str], None] = say) -> Reranker:
     return model
 
 
+def show(result: str, newline: bool = True) -> None:
+    """A result on stdout, in the encoding that it has: left to itself click writes UTF-8 where that is ASCII."""
+    click.echo(result, file=sys.stdout, nl=newline)
+
+
 def shown(text: str) -> str:
     """The text with its control characters spelled out: a terminal must not take what others wrote for orders."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Has both streams spell out the characters that they cannot encode, in a way that leaves JSON what it is."""
+    codecs.register_error(_ESCAPING, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPING)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    units = (characters[start : start + 2].hex() for start in range(0, len(characters), 2))
+    return "".join(f"\\u{unit}" for unit in units), error.end
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuses words of the command line that Python could not decode.
+
+    Raises: RankerError that shows the first of them.
+    """
+    for number, word in enumerate(arguments, start=1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            _refuse(number, word)
+
+
+def _refuse(number: int, word: str) -> NoReturn:
+    raw = word.encode(errors="surrogateescape") if _ESCAPED.search(word) else word.encode(errors="surrogatepass")
+    name = f"argument {number}, {str(raw)[1:]}"
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        raise RankerError(
+            f"{name}: holds bytes that are no UTF-8, expected text and names of files in UTF-8."
+        ) from None
+    encoding = sys.getfilesystemencoding()
+    raise RankerError(
+        f"{name}: is UTF-8, but here Python reads arguments as {encoding}; set PYTHONUTF8=1, or LC_ALL=C.UTF-8."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ranker.cli.options import run_name, say
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from ranker.data.run import Run
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from ranker.scoring.scorer import Scorer
     from ranker.training.config import TrainingConfig
     from ranker.training.learner import Step, Trained
+
+_TOLD_EVERY: Final = 60.0
+"""Seconds between two lines of a training whose progress no terminal shows."""
 
 _MANY_TIES: Final = 0.01
 """Equal scores of different passages, as a share of all: float32 logits of a head that works have next to none."""
@@ -45,18 +50,19 @@ def write_result(reranked: Reranked, output: Path, force: bool, facts: dict[str,
     write_named(reranked.run, output, force, facts)
     _write_windows(reranked, windows_path(output))
     lost = told_cut(cut, facts.get("answers_cut", 0))
-    speed = f"{facts['pairs_per_second']} pairs/s in {facts['precision']}"
+    speed = f"{counted(facts['pairs_per_second'], 'pair')}/s in {facts['precision']}"
     known = f", {facts['remembered']:.0%} remembered" if facts.get("remembered") else ""
-    say(f"{output}: {len(reranked.run)} queries, {reranked.pairs} pairs{known} at {speed}{lost}.")
+    done = f"{counted(len(reranked.run), 'query')}, {counted(reranked.pairs, 'pair')}"
+    say(f"{output}: {done}{known} at {speed}{lost}.")
     if reranked.ties > _MANY_TIES * reranked.pairs:
         say(_saturated(reranked, str(facts["precision"])))
 
 
 def told_cut(cut: Cut, answers: int = 0) -> str:
     """What of the texts a model could not read, to be added to what was done with them; empty where it read all."""
-    lost = f"; {cut.pairs} passages cut, {cut.tokens} tokens lost" if cut.pairs else ""
-    lost += f", and {answers} answers with them" if answers else ""
-    return lost + (f"; {cut.queries} queries cut" if cut.queries else "")
+    lost = f"; {counted(cut.pairs, 'passage')} cut, {counted(cut.tokens, 'token')} lost" if cut.pairs else ""
+    lost += f", and {counted(answers, 'answer')} with them" if answers else ""
+    return lost + (f"; {counted(cut.queries, 'query')} cut" if cut.queries else "")
 
 
 def windows_path(output: Path) -> Path:
@@ -153,18 +159,23 @@ def training_facts(trained: Trained) -> dict[str, Any]:
 
 @contextmanager
 def training_progress(label: str) -> Iterator[Callable[[Step], None]]:
-    """A bar on stderr with the loss, pairs per second and the time left."""
+    """A bar on stderr with the loss, pairs per second and the time left; a line a minute where that is no terminal."""
     from tqdm import tqdm
 
     form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(total=1.0, desc=f"train {label}", disable=None, leave=False, bar_format=form) as bar:
-        pairs = 0
+        pairs, told = 0, time.monotonic()
 
         def on_step(step: Step) -> None:
-            nonlocal pairs
+            nonlocal pairs, told
             pairs += step.pairs
+            if bar.disable:
+                if time.monotonic() - told >= _TOLD_EVERY:
+                    told = time.monotonic()
+                    say(f"train {label}: step {step.number}, {step.progress:.0%} done, loss {step.loss:.4f}.")
+                return
             elapsed = float(bar.format_dict["elapsed"]) or 1.0
-            bar.set_postfix_str(f"loss {step.loss:.4f}, {pairs / elapsed:.0f} pairs/s", refresh=False)
+            bar.set_postfix_str(f"loss {step.loss:.4f}, {counted(pairs / elapsed, 'pair', '.0f')}/s", refresh=False)
             bar.update(step.progress - bar.n)
 
         yield on_step
@@ -196,4 +207,4 @@ def countdown() -> Iterator[Callable[[Moment], None]]:
 def _told_time(seconds: float) -> str:
     """As precise as such a thing is known."""
     minutes = round(seconds / 60)
-    return f"{minutes} minute{'s' * (minutes != 1)}" if minutes else f"{max(1, round(seconds))} seconds"
+    return counted(minutes, "minute") if minutes else counted(max(1, round(seconds)), "second")

@@ -27,6 +27,7 @@ from ranker.cli.options import (
     say,
     say_oddities,
     seconds,
+    show,
     split_option,
     trust_option,
 )
@@ -36,6 +37,7 @@ from ranker.cli.tokens import keep_tokens
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
 from ranker.model.config import MODES, PlainConfig
 from ranker.scoring.overflow_config import OVERFLOWS, Overflow
+from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
@@ -74,7 +76,8 @@ def _stage(text: str, option: click.Parameter) -> Stage:
     mode, _, depth = text.partition(":")
     if mode not in MODES or not depth.isdecimal() or not 1 <= int(depth) <= MAX_DEPTH:
         raise click.BadParameter(
-            f"{text!r} is no stage, expected MODE:DEPTH, a mode of {', '.join(MODES)} and a depth of 1 to {MAX_DEPTH}.",
+            f"{text!r} is no stage, expected MODE:DEPTH, a mode of {', '.join(MODES)} and a depth of 1 to {MAX_DEPTH}."
+            f"{did_you_mean(mode, MODES) if mode not in MODES else ''}",
             param=option,
         )
     return Stage(mode, int(depth))
@@ -183,6 +186,7 @@ def rerank_command(
     split = asked_split(split, data)
     work = _Work(data, split, data.queries(split), leave_out_queries(run, leave_out_query), leave_out_query, source)
     say_oddities(data)
+    _check_run(work, max(stage.depth for stage in stages))
     cluster, overflow = context.with_resource(joined_cluster(context)), settings_of(context, Overflow)
     scorers = [
         open_scorer(context, Wanted(source, stage.mode, plain, trust_remote_code), cluster, overflow)
@@ -240,7 +244,7 @@ def _say_plan(work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer])
     for stage, scorer in zip(stages, scorers, strict=True):
         found = plan(scorer, _inputs(work, work.run, stage, scorer, keeping=False))
         say_unknown(scorer)
-        click.echo(render_plan(found, f"{stage.mode} to depth {stage.depth} in {scorer.precision}"))
+        show(render_plan(found, f"{stage.mode} to depth {stage.depth} in {scorer.precision}"))
 
 
 def _rerank(
@@ -275,10 +279,16 @@ def _rerank(
     write_result(done, *output, {**facts, **earlier, **told[-1]})
 
 
-def _inputs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = True) -> Inputs:
-    from ranker.reranking import candidates, check_run
+def _check_run(work: _Work, depth: int) -> None:
+    """Refuses a run of something else before a model is opened, which may take a minute."""
+    from ranker.reranking import check_run
 
-    check_run(run, work.queries, work.data.collection, stage.depth)
+    check_run(work.run, work.queries, work.data.collection, depth)
+
+
+def _inputs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = True) -> Inputs:
+    from ranker.reranking import candidates
+
     if keeping:
         wanted = {doc_id for ranking in run.values() for doc_id in ranking.doc_ids[: stage.depth]}
         keep_tokens(scorer, work.data.collection, len(wanted))

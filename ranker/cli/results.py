@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
-from ranker.cli.options import PATH, leave_out_option, leave_out_queries, open_qrels, open_runs, say, split_option
+from ranker.cli.options import (
+    PATH,
+    Choice,
+    leave_out_option,
+    leave_out_queries,
+    open_qrels,
+    open_runs,
+    say,
+    show,
+    split_option,
+)
 from ranker.limits import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
@@ -21,7 +31,7 @@ measure_option = click.option(
     help="A measure as ir-measures writes it; may be given several times.",
 )  # fmt: skip
 format_option = click.option(
-    "--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True, help="How results are printed."
+    "--format", "form", type=Choice(_FORMATS), default="table", show_default=True, help="How results are printed."
 )
 
 
@@ -54,11 +64,11 @@ def evaluate_command(
     from ranker.ties import evaluate_ties
 
     wanted = parse_measures(measures)
-    judgments = open_qrels(qrels, split)
+    judgments = open_qrels(qrels, split, wanted)
     found = [leave_out_queries(run, leave_out_query) for run in open_runs(runs)]
     evaluations = [evaluate(run, judgments, wanted) for run in found]
     ties = [evaluate_ties(run, judgments, e) for run, e in zip(found, evaluations, strict=True)]
-    click.echo(render_evaluations(evaluations, cast("Format", form), per_query, ties), nl=False)
+    show(render_evaluations(evaluations, cast("Format", form), per_query, ties), newline=False)
     if form == "csv":
         for evaluation, tied in zip(evaluations, ties, strict=True):
             for note in (*notes(evaluation), *tie_notes(tied)):
@@ -73,7 +83,7 @@ def evaluate_command(
 )
 @click.option(
     "--missing",
-    type=click.Choice(("refuse", "zero")),
+    type=Choice(("refuse", "zero")),
     default="refuse",
     show_default=True,
     help="What is done with a run that lacks judged queries: refuse it, or count each of them 0.",
@@ -103,9 +113,9 @@ def compare_command(
     from ranker.report import render_comparison
 
     wanted = parse_measures(measures)
-    judgments = open_qrels(qrels, split)
+    judgments = open_qrels(qrels, split, wanted)
     found = [leave_out_queries(run, leave_out_query) for run in open_runs(runs)]
     evaluations = [evaluate(run, judgments, wanted) for run in found]
     name = run_name(Path(baseline)) if baseline else None
     comparison = compare(evaluations, name, missing=missing)
-    click.echo(render_comparison(comparison, cast("Format", form)), nl=False)
+    show(render_comparison(comparison, cast("Format", form)), newline=False)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ranker.cli.options import Choice
 from ranker.scoring.speed import DEVICES, PRECISIONS, Speed
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -76,7 +77,7 @@ def _option(
         return click.option(
             switch, default=field.default, is_flag=True, expose_value=False, callback=keep, help=meaning + "."
         )
-    kind = click.Choice(tuple(choices[field.name])) if field.name in choices else type(field.default)
+    kind = Choice(tuple(choices[field.name])) if field.name in choices else type(field.default)
     return click.option(
         name, type=kind, default=field.default, show_default=True, expose_value=False, callback=keep, help=meaning + "."
     )

@@ -14,6 +14,7 @@ from ranker.cli.model_options import MODEL_HELP, checkpoint_option, shared_optio
 from ranker.cli.options import (
     FIRST_STAGE_LANGUAGE,
     PATH,
+    Choice,
     claim,
     language_option,
     say,
@@ -51,11 +52,11 @@ _TUNINGS = ("fine-tuned", "frozen")
 @click.option(
     "--mode",
     "modes",
-    type=click.Choice(tuple(MODES)),
+    type=Choice(tuple(MODES)),
     multiple=True,
     help="A mode; may be given several times.  [default: all]",
 )
-@click.option("--tuning", "tunings", type=click.Choice(_TUNINGS), multiple=True, help="Which of both.  [default: both]")
+@click.option("--tuning", "tunings", type=Choice(_TUNINGS), multiple=True, help="Which of both.  [default: both]")
 @click.option(
     "--seed",
     "seeds",
@@ -68,7 +69,12 @@ _TUNINGS = ("fine-tuned", "frozen")
 @click.option(
     "--ablations", is_flag=True, help="Cross also without markers, without stopwords, and without some of these."
 )
-@click.option("--minutes-each", default=5.0, show_default=True, help="Minutes of training for each arm and seed.")
+@click.option(
+    "--minutes-each",
+    default=5.0,
+    show_default=True,
+    help="Minutes of training for each arm and seed; scoring the test comes on top.",
+)
 @click.option(
     "--steps-each",
     default=0,
@@ -151,7 +157,8 @@ def study_command(
     The report says what became of the papers' claims. A study that was stopped goes on where it stopped.
     """
     from ranker.cli.study_work import Request, Study, do_all, share_all
-    from ranker.evaluation import parse_measures
+    from ranker.evaluation import beyond_judgments, parse_measures
+    from ranker.model.loading import check_backbone
     from ranker.study.arms import StudyConfig
     from ranker.study.result import Frame
 
@@ -177,6 +184,7 @@ def study_command(
         ),
     )
     parsed = parse_measures(measures)
+    check_backbone(reading, backbone, trust_remote_code)
     request = Request(
         dataset, split, _name(run_path), train_name, tuple(map(str, train_runs)), _name(models), checkpoint_minutes,
         str(output), config, settings_of(context, Speed), language or "",
@@ -185,6 +193,8 @@ def study_command(
     for data in dict.fromkeys((study.test, study.train)):
         say_oddities(data)
     say_queries_found(study.data.test.run)
+    for sentence in beyond_judgments(parsed, study.data.test.qrels):
+        say(sentence)
     _begin(output, study.settings)
     leaks = _leaks(study.data, study.test.name, negative_depth)
     with joined_cluster(context) as cluster:

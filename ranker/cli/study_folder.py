@@ -6,8 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from ranker.cli.options import show
 from ranker.cli.records import counts, scoring_record, training_facts
 from ranker.errors import DataError
 
@@ -78,7 +77,7 @@ def write_report(jobs: Sequence[Job], data: StudyData, frame: Frame, output: Pat
     for name, text in texts.items():
         with written(output / name, force=True) as beside:
             beside.write_text(text, encoding="utf-8")
-    click.echo(markdown(result), nl=False)
+    show(markdown(result), newline=False)
 
 
 def _arms(jobs: Sequence[Job], output: Path) -> Mapping[str, ArmRuns]:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranker.cli.options import open_merged
+from ranker.cli.options import open_merged, open_run, progress
 from ranker.cli.records import say_unknown, training_progress, write_named
 from ranker.cli.study_folder import arm_facts, is_done, run_path_of
 from ranker.data.objects import first_difference
@@ -20,6 +20,7 @@ from ranker.errors import DataError, SetupError
 from ranker.scoring.speed import Speed
 from ranker.study.arms import FIRST_STAGE, StudyConfig, arms_of, jobs_of
 from ranker.training.config import TrainingConfig
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from ranker.cluster.engine import Cluster
@@ -87,9 +88,10 @@ class Study:
     def do(self, job: Job) -> None:
         """Trains the arms of a job, scores with them, and writes their runs."""
         from ranker.data.sealed import sealed
-        from ranker.study.work import do
+        from ranker.study.work import Display, do
 
-        done = do(job, self.data, self.config, self.request.speed, training_progress, self._workshop)
+        display = Display(training_progress, progress, self._say)
+        done = do(job, self.data, self.config, self.request.speed, display, self._workshop)
         if not self._told:
             say_unknown(done[0].scorer, self._say)
             self._told = True
@@ -111,7 +113,6 @@ class Study:
 
     def _data(self) -> StudyData:
         """What is tested on, and trained on."""
-        from ranker.data.trec import read_run
         from ranker.experiment import judged, training_split
         from ranker.index.firststage import bm25_run
         from ranker.study.work import StudyData
@@ -121,8 +122,8 @@ class Study:
         if "train" not in train.splits:
             raise DataError(f"dataset {train.name}: has no split 'train' to train on; name another one with --train.")
         runs, run = tuple(map(Path, self.request.train_runs)), self.request.run
-        candidates = open_merged(runs) if runs else bm25_run(train, ["train"], deepest)
-        found = read_run(Path(run)) if run else bm25_run(test, [split], deepest)
+        candidates = open_merged(runs, self._say) if runs else bm25_run(train, ["train"], deepest)
+        found = open_run(Path(run), self._say) if run else bm25_run(test, [split], deepest)
         return StudyData(
             training_split(train, "train", candidates), train.collection, judged(test, split, found), test.collection
         )
@@ -164,7 +165,7 @@ def _left(jobs: Sequence[Job], spent: Mapping[bool, Sequence[float]], config: St
     wanted = [job.seed is not None for job in jobs]
     if not all(learns in known for learns in wanted):
         return ""
-    return f"; {sum(known[learns] for learns in wanted) / 60:.0f} minutes left"
+    return f"; {counted(sum(known[learns] for learns in wanted) / 60, 'minute', '.0f')} left"
 
 
 def share_all(study: Study, cluster: Cluster, say: Say) -> None:

@@ -16,6 +16,7 @@ from ranker.cli.model_options import MODEL_HELP, checkpoint_option, mode_option,
 from ranker.cli.options import (
     FIRST_STAGE_LANGUAGE,
     PATH,
+    Choice,
     claim,
     force_option,
     language_option,
@@ -33,6 +34,7 @@ from ranker.errors import TrainingError
 from ranker.limits import MAX_DEPTH
 from ranker.model.config import RankerConfig
 from ranker.training.config import TrainingConfig
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
@@ -86,14 +88,14 @@ def _in_a_line(choices: dict[str, str]) -> str:
 )
 @click.option(
     "--leaks",
-    type=click.Choice(tuple(_LEAKS)),
+    type=Choice(tuple(_LEAKS)),
     default="warn",
     show_default=True,
     help=f"Where questions of a test, or passages that answer them, are in the training. {_in_a_line(_LEAKS)}.",
 )
 @click.option(
     "--watchdog",
-    type=click.Choice(tuple(_WATCHDOGS)),
+    type=Choice(tuple(_WATCHDOGS)),
     default="stop",
     show_default=True,
     help=f"Where a question's passages all have one score. {_in_a_line(_WATCHDOGS)}.",
@@ -132,9 +134,9 @@ def train_command(
     """
     from ranker.data.catalogue import open_dataset
     from ranker.data.files import digest
-    from ranker.experiment import Lessons, fit, judged, training_split
+    from ranker.experiment import fit
     from ranker.index.firststage import bm25_run
-    from ranker.model.loading import create_model
+    from ranker.model.loading import check_backbone, create_model
     from ranker.scoring.scorer import Scorer
     from ranker.training.checkpoint import Checkpoint
     from ranker.training.processes import launched
@@ -145,11 +147,18 @@ def train_command(
         tell = say if team.leads else _silently
         if team.leads:
             claim(output, force)
+        reads = settings_of(context, RankerConfig, {"mode": mode})
+        check_backbone(reads, backbone, trust_remote_code)
         with team.in_turn():
             data = open_dataset(dataset, language or "")
             splits = [name for name in (split, dev) if name == split or name in data.splits]
-            found = open_merged(runs) if runs else bm25_run(data, splits, negative_depth)
-        reads = settings_of(context, RankerConfig, {"mode": mode})
+            found = open_merged(runs, tell) if runs else bm25_run(data, splits, negative_depth)
+        lessons = _lessons(data, splits, dev, found, negative_depth)
+        if lessons.dev is None:
+            tell(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
+        with team.in_turn():
+            lessons, leaked = _without_leaks(lessons, (data, split), tests, leaks, tell)
+        chosen_on = {"dev": dev} if lessons.dev else {}
         model = create_model(reads, backbone, config.seed, trust_remote_code)
         scorer = Scorer(say_notes(model, tell), speed)
         origin: dict[str, Any] = {
@@ -157,17 +166,8 @@ def train_command(
             "runs": {str(path): digest(path) for path in runs},
             "negative_depth": negative_depth,
         }
-        training = training_split(data, split, found)
-        validation = judged(data, dev, found) if dev in splits else None
-        if validation is None or not validation.run:
-            validation = None
-            tell(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
-        lessons = Lessons(data.collection, training, validation, negative_depth)
-        with team.in_turn():
-            lessons, leaked = _without_leaks(lessons, (data, split), tests, leaks, tell)
         _tell_of(data, found, tell)
         _tell_of_texts(scorer, lessons, tell)
-        chosen_on = {"dev": dev} if validation else {}
         dataset_facts = {"name": data.name, "split": split, **chosen_on, **data.digests(split)}
         reading = {**asdict(model.config), "precision": scorer.precision, "device": scorer.device.type}
         if leaks == "drop":
@@ -183,7 +183,7 @@ def train_command(
             record = training_record(dataset_facts, origin, scorer, config, trained)
             _write(scorer.model, {**record, "leaks": leaked, "processes": team.count}, output, force)
             checkpoint.remove()
-        tell(f"{output}: {mode} after {_length(trained, team.count)}{_best(trained, dev, validation)}.")
+        tell(f"{output}: {mode} after {_length(trained, team.count)}{_best(trained, dev, lessons.dev)}.")
 
 
 def _tell_of(data: Dataset, candidates: Run, tell: Callable[[str], None]) -> None:
@@ -204,6 +204,20 @@ def _tell_of_texts(scorer: Scorer, lessons: Lessons, tell: Callable[[str], None]
     say_unknown(scorer, tell)
 
 
+def _lessons(data: Dataset, splits: list[str], dev: str, found: Run, depth: int) -> Lessons:
+    """What the first of the splits is learned from, and dev, where the run has candidates for it.
+
+    Raises: DataError for a run of something else, before a model is opened, which may take a minute.
+    """
+    from ranker.experiment import Lessons, judged, training_split
+    from ranker.reranking import check_run
+
+    training = training_split(data, splits[0], found)
+    check_run(training.run, training.queries, data.collection, depth)
+    validation = judged(data, dev, found) if dev in splits else None
+    return Lessons(data.collection, training, validation if validation and validation.run else None, depth)
+
+
 def _write(model: Reranker, record: dict[str, Any], output: Path, force: bool) -> None:
     from ranker.data.files import written_folder
 
@@ -214,7 +228,7 @@ def _write(model: Reranker, record: dict[str, Any], output: Path, force: bool) -
 
 def _length(trained: Trained, processes: int) -> str:
     shared = f" of {processes} processes" if processes > 1 else ""
-    return f"{trained.steps} steps{shared}, {trained.groups} groups, {trained.seconds:.0f} s"
+    return f"{counted(trained.steps, 'step')}{shared}, {counted(trained.groups, 'group')}, {trained.seconds:.0f} s"
 
 
 def _best(trained: Trained, dev: str, validation: Judged | None) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ranker.cli.options import say
+from ranker.cli.options import say, show
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,34 +25,40 @@ _TOLD = 1_000
 def validate_command(sources: tuple[str, ...], strict: bool) -> None:
     """List all that is wrong with runs, qrels, datasets or indexes, where other commands stop at the first.
 
-    A SOURCE is a run, a file of qrels, a DATASET, or an INDEX, of which every file is read through. What begins with
-    'mind:' is read all the same, or left out, but seldom meant so: passages and queries without words, judged queries
-    without a text, nulls and numbers as ids, blank lines, ties. Exit status 1 where anything else is found.
+    A SOURCE is a run, a file of qrels, a DATASET, or an INDEX, of which every file is read through; what it is taken
+    for is said at the end. What begins with 'mind:' is read all the same, or left out, but seldom meant so: passages
+    and queries without words, judged queries without a text, nulls and numbers as ids, blank lines, ties. Exit status
+    1 where anything else is found.
     """
     wrong = 0
     for source in sources:
         found = grave = 0
-        for found, problem in enumerate(_problems(source), start=1):
+        kind, problems = _kind(source)
+        for found, problem in enumerate(problems, start=1):
             grave += problem.grave
             if found <= _TOLD:
-                click.echo(problem.sentence if problem.grave else f"mind: {problem.sentence}")
+                show(problem.sentence if problem.grave else f"mind: {problem.sentence}")
         if found > _TOLD:
-            click.echo(f"{source}: {found - _TOLD} problems more.")
-        say(f"{source}: {grave} errors, {found - grave} to mind.")
+            show(f"{source}: {counted(found - _TOLD, 'problem')} more.")
+        say(f"{source}: {kind}: {counted(grave, 'error')}, {found - grave} to mind.")
         wrong += found if strict else grave
     if wrong:
         sys.exit(1)
 
 
-def _problems(source: str) -> Iterator[Problem]:
+def _kind(source: str) -> tuple[str, Iterator[Problem]]:
+    """What something is taken for, and its problems."""
     from ranker.data.catalogue import open_dataset
-    from ranker.data.validation import Problem, problems
+    from ranker.data.validation import Problem, kind_of
     from ranker.index.store import MANIFEST, damages
 
     path = Path(source)
     if (path / MANIFEST).is_file():
-        return map(Problem, damages(path))
+        return "an index", map(Problem, damages(path))
     if path.exists():
-        return problems(path)
+        kind = kind_of(path)
+        return kind.name, kind.problems(path)
     folder = open_dataset(source).folder  # in the cache, where nobody is to mend anything
-    return (one._replace(sentence=one.sentence.replace(str(folder), source)) for one in problems(folder))
+    kind = kind_of(folder)
+    told = (one._replace(sentence=one.sentence.replace(str(folder), source)) for one in kind.problems(folder))
+    return kind.name, told

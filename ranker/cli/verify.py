@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.options import PATH, open_runs, say, say_oddities, trust_option
+from ranker.cli.options import PATH, open_runs, say, say_oddities, show, trust_option
 from ranker.errors import DataError, ModelError, SetupError
 from ranker.scoring.overflow_config import Overflow
 from ranker.scoring.speed import Speed
+from ranker.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,7 @@ def verify_command(
     split, depth = told(run, manifest, "dataset", "split"), scored_depth(run, manifest)
     for change in changes(scorer, sampled(written, queries, seed), data, split, depth, speed.precision):
         holds &= change.holds
-        click.echo(_moves(change))
+        show(_moves(change))
     say_oddities(data)
     say(f"{run}: {'is' if holds else 'is not'} what its manifest says.")
     if not holds:
@@ -70,7 +71,7 @@ def _computed_here(speed: Speed) -> Speed:
     try:
         choose_precision(speed.precision, choose_device(speed.device))
     except SetupError as error:
-        click.echo(f"{speed.precision}: not computed again, but held against float32: {error}")
+        show(f"{speed.precision}: not computed again, but held against float32: {error}")
         return Speed("float32")
     return speed
 
@@ -98,7 +99,7 @@ def _others_hold(run: Path, manifest: Mapping[str, Any], written: Run, data: Dat
 
     first = check_first_stage(run, manifest)
     if first is None:
-        click.echo("first stage: not looked at, it is not where it was")
+        show("first stage: not looked at, it is not where it was")
     holds = _all_hold([first] if first else [])
     holds &= _all_hold(check_settings(manifest, scorer), "settings")
     return _all_hold(check_counts(run, manifest, written, data, scorer), "counts") and holds
@@ -108,9 +109,9 @@ def _all_hold(checks: list[Check], together: str = "") -> bool:
     """Whether all do, told in a line for each; those that hold ``together`` in one, and beside others in none."""
     wrong = [check for check in checks if not check.holds]
     if together and checks and not wrong:
-        click.echo(f"{together}: {', '.join(f'{check.what} {check.found}' for check in checks)}")
+        show(f"{together}: {', '.join(f'{check.what} {check.found}' for check in checks)}")
     for check in wrong if together else checks:
-        click.echo(f"{check.what}: {check.found}" if check.holds else _differs(check.what, check.expected, check.found))
+        show(f"{check.what}: {check.found}" if check.holds else _differs(check.what, check.expected, check.found))
     return not wrong
 
 
@@ -121,4 +122,4 @@ def _differs(what: str, expected: str, found: str) -> str:
 def _moves(change: Change) -> str:
     score = f"a score moves by {change.score:.2g} at most, {change.share:.2g} of their spread"
     failed = "" if change.holds else f": FAIL, at most {change.tolerance:.2g} is expected"
-    return f"{change.way}, {change.pairs} pairs: {score}, and a rank by {change.rank}{failed}"
+    return f"{change.way}, {counted(change.pairs, 'pair')}: {score}, and a rank by {change.rank}{failed}"

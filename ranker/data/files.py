@@ -198,6 +198,7 @@ def written_folder(path: Path, force: bool = False) -> Iterator[Path]:
         beside.mkdir(parents=True)
         try:
             yield beside
+            give_usual_modes(beside)
             for file in beside.rglob("*"):
                 if file.is_file():
                     _flush(file)
@@ -205,6 +206,17 @@ def written_folder(path: Path, force: bool = False) -> Iterator[Path]:
             _replace_folder(beside, path)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+def give_usual_modes(folder: Path) -> None:
+    """Gives the files of a folder the permissions of any new file there; safetensors writes its own for the owner."""
+    probe = folder / f".mode.{os.getpid()}"
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink() and file.stat().st_mode != mode:
+            file.chmod(mode)
 
 
 def _flush(path: Path) -> None:

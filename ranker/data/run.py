@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH
+from ranker.wording import counted
 
 Scores = NDArray[np.float32]
 
@@ -33,7 +34,9 @@ class Ranking:
     def __post_init__(self) -> None:
         """Holds what every reader of a ranking relies on."""
         if len(self.doc_ids) != len(self.scores):
-            raise DataError(f"a ranking has {len(self.doc_ids)} passages but {len(self.scores)} scores.")
+            raise DataError(
+                f"a ranking has {counted(len(self.doc_ids), 'passage')} but {counted(len(self.scores), 'score')}."
+            )
         check_finite(self.doc_ids, self.scores)
         if len(self.doc_ids) > MAX_DEPTH:
             raise DataError(f"a ranking has {len(self.doc_ids)} passages, at most {MAX_DEPTH} are allowed.")

@@ -1,7 +1,6 @@
 """Everything that is wrong with a run, qrels or a dataset, where the readers refuse at the first."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,18 +12,29 @@ from ranker.data.dataset import Dataset, existing
 from ranker.data.files import decode_line, read_lines
 from ranker.data.oddities import Note, Oddity
 from ranker.data.records import Passage, Query
+from ranker.data.run_order import RankCheck
 from ranker.data.trec import (
     BEIR_HEADER,
-    BEIR_QRELS_COLUMNS,
     FINITE,
     KEEP_ONE,
+    RANK_COLUMNS,
+    RANKS,
     RELEVANCES,
     RUN_COLUMNS,
     TREC_QRELS_COLUMNS,
+    are_ranks,
+    check_are_relevances,
+    check_is_qrels,
+    check_is_run,
+    parse_rank,
     parse_relevance,
+    qrels_columns,
+    repeated_rank,
+    run_columns,
 )
 from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH
+from ranker.wording import counted
 
 _Words = list[str]
 _Parse = Callable[[str, Path, int, Note], Passage | Query | None]
@@ -49,23 +59,62 @@ class Problem(NamedTuple):
     grave: bool = True
 
 
-def problems(path: Path) -> Iterator[Problem]:
-    """All problems of a run, of qrels, or of a dataset's folder, in the order of the file; told apart by columns.
+class Kind(NamedTuple):
+    """What something is taken for, in words, and what finds its problems."""
 
-    Raises: DataError where there is nothing to read.
+    name: str
+    problems: Callable[[Path], Iterator[Problem]]
+
+
+def kind_of(path: Path) -> Kind:
+    """What a folder or file is taken for: a dataset, or a run or judgments by the columns of its first line.
+
+    Three columns are judgments, as BEIR has them, unless the last counts as the ranks of a run of MS MARCO do.
+    Raises: DataError where there is nothing to read, or what is there is JSON.
     """
     if path.is_dir():
-        return problems_of_dataset(path)
-    first = next(read_lines(path), (1, b""))[1]
-    return problems_of_run(path) if len(first.split()) > len(TREC_QRELS_COLUMNS) else problems_of_qrels(path)
+        return Kind("a dataset", problems_of_dataset)
+    first = _first_words(path)
+    if first and first[0].startswith((b"{", b"[")):
+        raise DataError(f"{path}: holds JSON, expected a run, judgments, or the folder of the dataset that it is of.")
+    if len(first) > len(TREC_QRELS_COLUMNS):
+        return Kind(f"a run ({' '.join(RUN_COLUMNS)})", problems_of_run)
+    if len(first) == len(RANK_COLUMNS) and _has_ranks(path, first):
+        return Kind(f"a run of MS MARCO ({' '.join(RANK_COLUMNS)})", problems_of_run)
+    return Kind(f"judgments ({' '.join(qrels_columns(first))})", problems_of_qrels)
+
+
+def problems(path: Path) -> Iterator[Problem]:
+    """All problems of a run, of qrels, or of a dataset's folder, in the order of the file; told apart by ``kind_of``.
+
+    Raises: DataError as ``kind_of``.
+    """
+    return kind_of(path).problems(path)
+
+
+def _first_words(path: Path) -> list[bytes]:
+    return next(read_lines(path), (1, b""))[1].removeprefix(BYTE_ORDER_MARK).split()
+
+
+def _has_ranks(path: Path, first: list[bytes]) -> bool:
+    """Whether a file of three columns, read as judgments, has ranks where their relevances would be."""
+    judgments = _Judgments(path)
+    return not any(problem.grave for problem in judgments.lines(first)) and are_ranks(first, judgments.grades)
 
 
 def problems_of_run(path: Path) -> Iterator[Problem]:
     """What ``read_run`` refuses, line by line; and scores equal or rising where ranks say otherwise."""
+    first = _first_words(path)
+    judgments = list(_refusal(lambda: check_is_run(path, first)))
+    if judgments:
+        yield from judgments
+        return
+    yield from _problems_of_ranks(path) if run_columns(first) is RANK_COLUMNS else _problems_of_scores(path)
+
+
+def _problems_of_scores(path: Path) -> Iterator[Problem]:
     places: dict[str, dict[str, int]] = {}
-    last: dict[str, tuple[int, float]] = {}
-    disordered: Counter[str] = Counter()
-    tied: set[str] = set()
+    order = RankCheck()
     lines = 0
     for number, words in _worded(path, RUN_COLUMNS):
         lines += not isinstance(words, Problem) or words.grave
@@ -74,21 +123,36 @@ def problems_of_run(path: Path) -> Iterator[Problem]:
             continue
         query_id, _, doc_id, rank_word, score_word, _ = words
         yield from _repeated(path, number, doc_id, query_id, places.setdefault(query_id, {}))
-        score = _finite(score_word)
+        score, rank = _finite(score_word), _whole(rank_word)
         if score is None:
             yield Problem(f"{path}:{number}: the score is {score_word!r}, expected {FINITE}.")
-            continue
-        rank, before = _whole(rank_word), last.get(query_id)
-        if rank is None:
+        elif rank is None:
             yield Problem(f"{path}:{number}: the rank is {rank_word!r}, expected a whole number.", grave=False)
-            continue
-        if before is not None:
-            disordered[query_id] += (score > before[1]) == (rank > before[0]) and score != before[1]
-            tied |= {query_id} if score == before[1] else set()
-        last[query_id] = (rank, score)
+        else:
+            order.add(query_id, doc_id, rank, score)
     if not lines:
         yield Problem(f"{path}: is empty, expected lines of {len(RUN_COLUMNS)} columns ({' '.join(RUN_COLUMNS)}).")
-    yield from _order(path, +disordered, tied)
+    for note in order.notes():
+        yield Problem(f"{path}: {note}.", grave=False)
+
+
+def _problems_of_ranks(path: Path) -> Iterator[Problem]:
+    """Of a run of MS MARCO."""
+    places: dict[str, dict[str, int]] = {}
+    ranks: dict[str, set[int]] = {}
+    for number, words in _worded(path, RANK_COLUMNS):
+        if isinstance(words, Problem):
+            yield words
+            continue
+        query_id, doc_id, word = words
+        yield from _repeated(path, number, doc_id, query_id, places.setdefault(query_id, {}))
+        rank, taken = parse_rank(word), ranks.setdefault(query_id, set())
+        if rank is None:
+            yield Problem(f"{path}:{number}: the rank is {word!r}, expected {RANKS}.")
+        elif rank in taken:
+            yield Problem(repeated_rank(path, query_id, rank))
+        else:
+            taken.add(rank)
 
 
 def problems_of_qrels(path: Path) -> Iterator[Problem]:
@@ -102,9 +166,8 @@ def problems_of_dataset(folder: Path) -> Iterator[Problem]:
     Raises: DataError for a folder without its files.
     """
     corpus, queries = existing(folder, "corpus.jsonl"), existing(folder, "queries.jsonl")
-    passages: dict[int, int] = {}
+    passages, asked = _Ids(), _Ids()
     yield from _records(corpus, parse_passage, passages)
-    asked: dict[int, int] = {}
     yield from _records(queries, parse_query, asked)
     splits: dict[str, str] = {}
     dataset = Dataset(folder.name, folder)
@@ -115,10 +178,24 @@ def problems_of_dataset(folder: Path) -> Iterator[Problem]:
         twice = [query_id for query_id in judged.grades if splits.setdefault(query_id, split) != split]
         if twice:
             other = splits[twice[0]]
-            shown = f"{len(twice)} queries are judged in another split too, {twice[0]} in {other}"
+            are = "is" if len(twice) == 1 else "are"
+            shown = f"{counted(len(twice), 'query')} {are} judged in another split too, {twice[0]} in {other}"
             yield Problem(f"{judged.path}: {shown}; expected each in one.", grave=False)
     if not splits:
         yield Problem(f"{folder}: has no judgments in qrels/.", grave=False)
+
+
+class _Ids:
+    """The line of each id, by the id's hash, and how many lines, to the end, hold ids that nobody knows."""
+
+    def __init__(self) -> None:
+        self.lines: dict[int, int] = {}
+        self.unread = 0.0
+
+    def lacks(self, ids: Iterable[str]) -> list[str]:
+        """Those that are not there; none where all of them may stand in lines that could not be read."""
+        lost = [one for one in ids if hash(one) not in self.lines]
+        return lost if len(lost) > self.unread else []
 
 
 class _Judgments:
@@ -130,15 +207,27 @@ class _Judgments:
 
     def read(self) -> Iterator[Problem]:
         """What is wrong with the file in itself."""
-        first = next(read_lines(self.path), (1, b""))[1].removeprefix(BYTE_ORDER_MARK).split()
-        columns = BEIR_QRELS_COLUMNS if len(first) == len(BEIR_QRELS_COLUMNS) else TREC_QRELS_COLUMNS
-        for number, words in _worded(self.path, columns):
+        first = _first_words(self.path)
+        wrong = False
+        for problem in self.lines(first):
+            wrong = wrong or problem.grave
+            yield problem
+        if not self.grades and not wrong:
+            yield Problem(f"{self.path}: has no judgments, expected lines of {' '.join(TREC_QRELS_COLUMNS)}.")
+        if not wrong:
+            yield from _refusal(lambda: check_are_relevances(self.path, first, self.grades))
+
+    def lines(self, first: list[bytes]) -> Iterator[Problem]:
+        """What is wrong with the lines, the words of the first given."""
+        of_run = list(_refusal(lambda: check_is_qrels(self.path, first)))
+        if of_run:
+            yield from of_run
+            return
+        for number, words in _worded(self.path, qrels_columns(first)):
             if isinstance(words, Problem):
                 yield words
             elif number > 1 or [word.encode() for word in words] != BEIR_HEADER:
                 yield from self._judgment(number, words[0], words[-2], words[-1])
-        if not self.grades:
-            yield Problem(f"{self.path}: has no judgments, expected lines of {' '.join(TREC_QRELS_COLUMNS)}.")
 
     def _judgment(self, number: int, query_id: str, doc_id: str, word: str) -> Iterator[Problem]:
         relevance = parse_relevance(word)
@@ -155,21 +244,27 @@ class _Judgments:
             contradicted = f"contradicts the {judged[doc_id]} of an earlier line; {KEEP_ONE}"
             yield Problem(f"{place}: relevance {relevance} of passage {doc_id} for query {query_id} {contradicted}.")
 
-    def unknown(
-        self, queries: Path, asked: dict[int, int], corpus: Path, passages: dict[int, int]
-    ) -> Iterator[Problem]:
+    def unknown(self, queries: Path, asked: _Ids, corpus: Path, passages: _Ids) -> Iterator[Problem]:
         """Judged queries without text, and judged passages that the collection has not."""
-        without = [query_id for query_id in self.grades if hash(query_id) not in asked]
+        without = asked.lacks(self.grades)
         for query_id in without:
             shown = f"has no query {query_id}, which {self.path} judges"
             yield Problem(f"{queries}: {shown}, so it is left out.", grave=False)
         if self.grades and len(without) == len(self.grades):
             yield Problem(f"{self.path}: judges no query that {queries} has, expected those of one dataset.")
         judged_ids = dict.fromkeys(doc_id for judged in self.grades.values() for doc_id in judged)
-        lost = [doc_id for doc_id in judged_ids if hash(doc_id) not in passages]
+        lost = passages.lacks(judged_ids)
         if lost:
-            shown = f"{len(lost)} passages that {self.path} judges, {lost[0]} among them"
+            shown = f"{counted(len(lost), 'passage')} that {self.path} judges, {lost[0]} among them"
             yield Problem(f"{corpus}: lacks {shown}; no run can find them.", grave=False)
+
+
+def _refusal(check: Callable[[], None]) -> Iterator[Problem]:
+    """What a reader's check refuses, if it does."""
+    try:
+        check()
+    except DataError as error:
+        yield Problem(str(error))
 
 
 def _worded(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, _Words | Problem]]:
@@ -190,9 +285,9 @@ def _worded(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, _Words 
         yield number + 1, Problem(str(error))
 
 
-def _records(path: Path, parse: _Parse, seen: dict[int, int]) -> Iterator[Problem]:
-    """Lines that are no record or odd, and ids that stand twice; ``seen`` becomes the line of each id, by its hash."""
-    number = wrong = 0
+def _records(path: Path, parse: _Parse, seen: _Ids) -> Iterator[Problem]:
+    """Lines that are no record or odd, and ids that stand twice; ``seen`` comes to know each."""
+    number = 0
     left_out: dict[int, int] = {}
     try:
         for number, line in read_lines(path):
@@ -202,22 +297,22 @@ def _records(path: Path, parse: _Parse, seen: dict[int, int]) -> Iterator[Proble
                 text = text.removeprefix("\ufeff") if number == 1 else text
                 record = parse(text, path, number, lambda *noted, odd=odd: odd.append(noted))
             except DataError as error:
-                wrong += 1
+                seen.unread += 1
                 yield Problem(str(error))
                 continue
             for kind, name in odd:
                 yield Problem(f"{path}:{number}: {_ODD[kind].format(name[:_SHOWN])}.", grave=False)
             if record is None:
                 left_out |= {hash(name): number for _, name in odd}
-            elif (first := seen.setdefault(hash(record[0]), number)) != number:
+            elif (first := seen.lines.setdefault(hash(record[0]), number)) != number:
                 yield Problem(f"{path}:{number}: {repeated(record[0], first)}")
     except DataError as error:
-        wrong += 1
+        seen.unread = float("inf")
         yield Problem(str(error))
-    if not (seen or wrong):
+    if not (seen.lines or seen.unread):
         yield Problem(f"{path}: has no {'words' if number else 'lines'}, expected one JSON object a line.")
     for identifier, line_number in left_out.items():
-        seen.setdefault(identifier, line_number)  # what follows from it is no problem of its own
+        seen.lines.setdefault(identifier, line_number)  # what follows from it is no problem of its own
 
 
 def _repeated(path: Path, number: int, doc_id: str, query_id: str, places: dict[str, int]) -> Iterator[Problem]:
@@ -227,15 +322,6 @@ def _repeated(path: Path, number: int, doc_id: str, query_id: str, places: dict[
         yield Problem(f"{path}:{number}: passage {doc_id} stands twice for query {query_id}, {earlier}; {KEEP_ONE}.")
     elif len(places) == MAX_DEPTH + 1:
         yield Problem(f"{path}:{number}: query {query_id} has more than the {MAX_DEPTH} passages allowed.")
-
-
-def _order(path: Path, disordered: "Counter[str]", tied: set[str]) -> Iterator[Problem]:
-    if disordered:
-        shown = f"scores of {len(disordered)} queries do not fall as their ranks rise, {next(iter(disordered))}'s among"
-        yield Problem(f"{path}: the {shown} them; evaluation goes by scores alone.", grave=False)
-    if tied:
-        shown = f"{len(tied)} queries have equal scores, {min(tied)} among them"
-        yield Problem(f"{path}: {shown}; their order is doc_id falling, whatever the ranks say.", grave=False)
 
 
 def _finite(word: str) -> float | None:

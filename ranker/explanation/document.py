@@ -11,6 +11,7 @@ from ranker.explanation.attention import LayerAttention
 from ranker.explanation.occlusion import WordImportance, share_for_half
 from ranker.explanation.result import Explanation
 from ranker.explanation.words import KINDS
+from ranker.wording import counted
 
 _LISTED: Final = 12
 """Words in the table: further down the figures say little."""
@@ -32,7 +33,9 @@ def summary(explanation: Explanation) -> str:
     found = explanation.occlusion
     share = share_for_half(found)
     half = "no word changes it" if math.isnan(share) else f"{share:.0%} of the words make half of all change"
-    unread = f" {explanation.unread} tokens are beyond what the model reads." if explanation.unread else ""
+    are = "is" if explanation.unread == 1 else "are"
+    beyond = f" {counted(explanation.unread, 'token')} {are} beyond what the model reads."
+    unread = beyond if explanation.unread else ""
     return f"{explanation.mode} of {explanation.model} scores {found.score:.4f}; {half}.{unread}"
 
 

@@ -15,6 +15,7 @@ from ranker.index.dense_config import FAISS_KINDS, DenseConfig, factory_string, 
 from ranker.index.encoding import DOC_IDS, PASSAGES_AT_ONCE, VECTORS
 from ranker.index.recall import Found, evenly
 from ranker.scoring.scorer import Matrix
+from ranker.wording import counted
 
 _QUERIES_AT_ONCE: Final = 4_096
 """Queries of which hits are columns at once, before they are rankings: as many as FAISS itself multiplies at once."""
@@ -100,7 +101,7 @@ def _refusing(config: DenseConfig, passages: int) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise SearchIndexError(
-            f"--faiss {config.faiss}: FAISS refuses it for {passages} passages: {_last_line(error)}; "
+            f"--faiss {config.faiss}: FAISS refuses it for {counted(passages, 'passage')}: {_last_line(error)}; "
             f"expected {', '.join(FAISS_KINDS)} or a factory string."
         ) from error
 
@@ -142,7 +143,9 @@ def open_faiss(folder: Path, config: DenseConfig) -> DenseIndex:
     except (RuntimeError, OSError, ValueError) as error:
         raise SearchIndexError(f"{folder}: is no whole dense index: {_last_line(error)}.") from error
     if index.ntotal != len(doc_ids):
-        raise SearchIndexError(f"{folder}: has {index.ntotal} vectors but {len(doc_ids)} doc ids; build it again.")
+        raise SearchIndexError(
+            f"{folder}: has {counted(index.ntotal, 'vector')} but {counted(len(doc_ids), 'doc id')}; build it again."
+        )
     _look_as_far_as(config, index)
     return DenseIndex(_on_gpu(faiss, index), doc_ids)
 

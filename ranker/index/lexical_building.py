@@ -16,6 +16,7 @@ from ranker.errors import SearchIndexError, SetupError
 from ranker.index.jvm import java_class, java_errors, java_map, java_os_error, java_versions
 from ranker.index.lexical_config import LexicalConfig
 from ranker.index.store import Manifest, building, write_manifest
+from ranker.wording import counted
 
 LUCENE: Final = "lucene"
 """Where in an index's folder the Lucene index lies."""
@@ -95,7 +96,7 @@ def build_lexical_index(
         sent = _index(collection, _arguments(config, beside / LUCENE, threads or cores()), advance)
         indexed = _write_doc_ids(beside, threads or cores())
         if indexed != sent:
-            raise SearchIndexError(f"{folder}: Lucene holds {indexed} passages, expected {sent}.")
+            raise SearchIndexError(f"{folder}: Lucene holds {counted(indexed, 'passage')}, expected {sent}.")
         manifest = Manifest(
             kind="bm25",
             collection=str(collection.path),
@@ -164,7 +165,7 @@ def _index(collection: Collection, arguments: Any, advance: Advance) -> int:  # 
     def add(batch: list[str]) -> int:
         refused = len(batch) - int(indexer.addRawDocuments(batch))
         if refused:
-            raise SearchIndexError(f"{collection.path}: Lucene refuses {refused} of {len(batch)} passages.")
+            raise SearchIndexError(f"{collection.path}: Lucene refuses {refused} of {counted(len(batch), 'passage')}.")
         return len(batch)
 
     try:

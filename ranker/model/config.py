@@ -8,6 +8,7 @@ from typing import Any, Final
 from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError
 from ranker.limits import MAX_TOKENS, MIN_TOKENS
+from ranker.wording import did_you_mean
 
 CONFIG_NAME: Final = "ranker.json"
 _FORMAT: Final = 1
@@ -87,7 +88,8 @@ class RankerConfig:
         for key, names in _CHOICES.items():
             chosen = getattr(self, key)
             if not isinstance(chosen, str) or chosen not in names:
-                raise ModelError(f"{key} is {shortened(chosen)}, expected one of {', '.join(names)}.")
+                meant = did_you_mean(str(chosen), names)
+                raise ModelError(f"{key} is {shortened(chosen)}, expected one of {', '.join(names)}.{meant}")
         _check_pooling(self.pooling)
         for key in ("query_prompt", "passage_prompt", "label"):
             _check_text(key, getattr(self, key))

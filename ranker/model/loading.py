@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
-from huggingface_hub import scan_cache_dir
-from huggingface_hub.errors import CacheNotFound
 from tokenizers import normalizers
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig
@@ -22,6 +20,7 @@ from ranker.model.checks import check_folder, check_sizes, check_tokenizer, chec
 from ranker.model.config import AUTO, CONFIG_NAME, PlainConfig, RankerConfig, read_config
 from ranker.model.files import ModelFiles
 from ranker.model.heads import HEADS
+from ranker.model.hub import check_reachable
 from ranker.model.quiet import quiet
 from ranker.model.reranker import Reranker
 from ranker.model.sentence_transformers import Pipeline, read_cross_prompt, read_pipeline, transformer_folder
@@ -117,6 +116,7 @@ def as_recorded(source: str, mode: str, record: Mapping[str, Any]) -> PlainConfi
 
 def _origin(source: str, trusted: bool) -> _Origin:
     place = model_folder(source)
+    check_reachable(place)
     with _said_as_model_error(source):
         return _Origin(place, source, trusted, transformer_folder(place, source))
 
@@ -173,6 +173,14 @@ def _decided(config: RankerConfig, found: _Found) -> RankerConfig:
         "passage_prompt": said.passage_prompt if said else "",
     }
     return replace(config, **{name: value for name, value in values.items() if getattr(config, name) == AUTO})
+
+
+def check_backbone(config: RankerConfig, backbone: str, trust_remote_code: bool = False) -> None:
+    """Refuses before hours of other work, by its config.json alone, what ``create_model`` would refuse so.
+
+    Raises: ModelError as ``create_model``.
+    """
+    _check_length(config.length, _settings(_origin(backbone, trust_remote_code)), backbone)
 
 
 def _fitted(config: RankerConfig, origin: _Origin, found: _Found, seed: int, whole: bool) -> Reranker:
@@ -261,13 +269,6 @@ def _loading(origin: _Origin) -> dict[str, Any]:
         "output_loading_info": True,
         "trust_remote_code": origin.trusted,
     }
-
-
-def local_models() -> list[str]:
-    """Names of the hub's models that lie in its cache on this disk."""
-    with contextlib.suppress(CacheNotFound):
-        return sorted(repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model")
-    return []
 
 
 def model_folder(source: str) -> str:

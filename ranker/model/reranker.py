@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ranker.data.files import give_usual_modes
 from ranker.errors import ModelError
 from ranker.model.backbone import freeze, layers_of, summary_pooling, traits
 from ranker.model.batch import TokenBatch
@@ -133,6 +134,7 @@ class Reranker(nn.Module):
             elif self.head.state_dict():
                 save_file(self.head.state_dict(), folder / HEAD_NAME)
         write_config(self.config, folder)
+        give_usual_modes(folder)
 
     def _write_pipeline(self, folder: Path, projection: nn.Sequential) -> None:
         if len(projection) or (self.config.markers and self.config.stopwords == "keep"):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ranker.errors import ModelError
 from ranker.model.batch import Packed
+from ranker.wording import counted
 
 Values = NDArray[np.float32]
 Numbers = NDArray[np.int64]
@@ -44,7 +45,7 @@ class TooLargeError(InputError):
     def __init__(self, number: int, tokens: int, name: str = "") -> None:
         self.number, self.tokens = number, tokens
         super().__init__(
-            f"{name or f'input {number}'}: its {tokens} tokens do not fit into memory even alone; "
+            f"{name or f'input {number}'}: its {counted(tokens, 'token')} do not fit into memory even alone; "
             "expected more memory, or a model of less --length."
         )
 

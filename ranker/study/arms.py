@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from ranker.errors import RankerError
 from ranker.model.config import MODES, RankerConfig
 from ranker.training.config import TrainingConfig
+from ranker.wording import did_you_mean
 
 FIRST_STAGE: Final = "bm25"
 """What the run that is reranked is called."""
@@ -63,7 +64,8 @@ class StudyConfig:
         for name, values, allowed in (("mode", self.modes, MODES), ("tuning", self.tunings, TUNINGS)):
             wrong = next((value for value in values if value not in allowed), None)
             if wrong is not None:
-                raise RankerError(f"{name} is {wrong!r}, expected one of {', '.join(allowed)}.")
+                meant = did_you_mean(wrong, allowed)
+                raise RankerError(f"{name} is {wrong!r}, expected one of {', '.join(allowed)}.{meant}")
         for name, given in (("mode", self.modes), ("seed", self.seeds), ("tuning", self.tunings)):
             if not given or len(set(given)) < len(given):
                 said = ", ".join(map(str, given)) or "none"

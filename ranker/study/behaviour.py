@@ -1,5 +1,6 @@
 """How a model's scores behave: how far apart they are, and how many words they hang on."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -16,6 +17,9 @@ CERTAIN: Final = 0.9
 
 _EXPLAINED: Final = 100
 """Queries whose best passage is explained: each takes as many pairs as it has words."""
+
+_PARTS: Final = 20
+"""Portions in which they are explained where time is short."""
 
 _FEWEST_WORDS: Final = 20
 """Of a pair from which a share is told: of fewer, two words are more than a tenth."""
@@ -43,12 +47,23 @@ def sure_pairs(run: Run, depth: int) -> list[float]:
     return found
 
 
-def words_for_half(scorer: Scorer, run: Run, queries: Mapping[str, Query], collection: Collection) -> dict[str, float]:
-    """For some queries, the share of words that have half of the importance in their best passage; NaN of few words."""
+def words_for_half(
+    scorer: Scorer, run: Run, queries: Mapping[str, Query], collection: Collection, seconds: float = 0.0
+) -> dict[str, float]:
+    """For some queries, the share of words that have half of the importance in their best passage; NaN of few words.
+
+    After so many ``seconds``, if any, no more queries are begun; those that were lie evenly over the run.
+    """
     # evenly, because files are often in the order of what their questions are about
-    drawn = dict.fromkeys(list(run)[number * len(run) // _EXPLAINED] for number in range(_EXPLAINED))
-    pairs = [PairText(queries[one].text, collection[run[one].doc_ids[0]].contents) for one in drawn]
-    return {query_id: _share(one) for query_id, one in zip(drawn, occlude(scorer, pairs), strict=True)}
+    drawn = list(dict.fromkeys(list(run)[number * len(run) // _EXPLAINED] for number in range(_EXPLAINED)))
+    started = time.monotonic()
+    found: dict[str, float] = {}
+    for part in [drawn[start::_PARTS] for start in range(_PARTS)] if seconds else [drawn]:
+        if found and time.monotonic() - started > seconds:
+            break
+        pairs = [PairText(queries[one].text, collection[run[one].doc_ids[0]].contents) for one in part]
+        found |= {query_id: _share(one) for query_id, one in zip(part, occlude(scorer, pairs), strict=True)}
+    return {query_id: found[query_id] for query_id in drawn if query_id in found}
 
 
 def _share(found: Occlusion) -> float:

@@ -9,6 +9,7 @@ from ranker.study.arms import FIRST_STAGE, STANDARD
 from ranker.study.claims import NEGLIGIBLE, PUBLISHED, Verdict
 from ranker.study.result import StudyResult, usual_pace
 from ranker.study.rows import ORACLE, RANDOM
+from ranker.wording import counted
 
 _MRR: Final = "RR@10"
 """What MRR@10 is called here."""
@@ -45,7 +46,7 @@ def summary(result: StudyResult) -> str:
     )
     return (
         f"Of {len(result.arms)} arms {best.name} is the best: it {words} {FIRST_STAGE} by {measure} "
-        f"{found.mean:.4f} against {found.baseline_mean:.4f} on {queries} queries "
+        f"{found.mean:.4f} against {found.baseline_mean:.4f} on {counted(queries, 'query')} "
         f"(95% interval of the difference {signed(found.low)} to {signed(found.high)}).{gain}"
     )
 

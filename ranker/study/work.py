@@ -17,18 +17,32 @@ from ranker.model.reranker import Reranker
 from ranker.reranking import candidates, check_depth, check_run, reordered
 from ranker.scoring.pairs import Cut, Pairs
 from ranker.scoring.panel import panel_scores
-from ranker.scoring.scorer import Matrix, Scorer
+from ranker.scoring.scorer import Advance, Matrix, Scorer
 from ranker.scoring.speed import Speed
 from ranker.study.arms import STANDARD, Arm, Job, StudyConfig
 from ranker.study.behaviour import words_for_half
 from ranker.study.workshop import Workshop
 from ranker.training.learner import Step, Trained
+from ranker.wording import counted
 
 _TIMED: Final = 20
-"""Queries that a model's time for a query is the mean of."""
+"""Queries that a model's time for a query is the mean of, at most."""
+
+_TIMED_SECONDS: Final = 3.0
+"""That measuring it may take about: fewer queries of a slow model are as many seconds."""
+
+_EXPLAINING: Final = 15.0
+"""Seconds for each of the minutes of a training in which the standard arm's words are left out one by one."""
 
 OnStep = Callable[[Step], object]
-Progress = Callable[[str], AbstractContextManager[OnStep]]
+
+
+class Display(NamedTuple):
+    """How work is shown: a training by its steps, counted work by how much of its total is done; and sentences."""
+
+    training: Callable[[str], AbstractContextManager[OnStep]]
+    counting: Callable[[str, int, str], AbstractContextManager[Advance]]
+    say: Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -67,39 +81,60 @@ def check_study(data: StudyData, config: StudyConfig) -> None:
     for part in (data.test, data.train):
         if not part.run:
             count = len(part.queries)
-            raise DataError(f"run {part.run.name}: answers none of the split's {count} queries; is it for another one?")
+            raise DataError(
+                f"run {part.run.name}: answers none of the split's {counted(count, 'query')}; is it for another one?"
+            )
     check_run(data.test.run, data.test.queries, data.test_collection, config.depth)
     check_run(data.train.run, data.train.queries, data.train_collection, config.negative_depth)
 
 
 def do(
-    job: Job, data: StudyData, config: StudyConfig, speed: Speed, progress: Progress, workshop: Workshop
+    job: Job, data: StudyData, config: StudyConfig, speed: Speed, display: Display, workshop: Workshop
 ) -> list[Done]:
     """Trains the arms of a job, unless they were, or have nothing to learn, and reranks the test candidates with each.
 
     Raises: what training and scoring raise.
     """
-    scorers, trained = _ready(job, data, config, speed, progress, workshop)
+    scorers, trained = _ready(job, data, config, speed, display, workshop)
     started = time.monotonic()
     test = data.test
     pairs = candidates(scorers[0], test.run, test.queries, data.test_collection, config.depth).whole
-    scores = _scores(job, scorers, pairs)
+    display.say(
+        f"{', '.join(job.names)}: {_learned(trained[0])}scoring {counted(len(pairs.rows), 'pair')} of the test."
+    )
+    with display.counting(f"score {job.names[0]}", len(pairs.rows), "pair") as advance:
+        scores = _scores(job, scorers, pairs, advance)
     seconds = time.monotonic() - started
     cut = scorers[0].cut(pairs)
     for collection in (data.train_collection, data.test_collection):
         collection.check_unchanged()
     runs = [Run(name, reordered(test.run, row, config.depth)) for name, row in zip(job.names, scores, strict=True)]
-    return [
-        Done(run, scorer, one, len(pairs.rows), seconds, _pace(scorer, pairs), cut, _explained(arm, scorer, run, data))
-        for arm, run, scorer, one in zip(job.arms, runs, scorers, trained, strict=True)
+    done = [
+        Done(run, scorer, one, len(pairs.rows), seconds, _pace(scorer, pairs), cut, {})
+        for run, scorer, one in zip(runs, scorers, trained, strict=True)
     ]
+    limit = _EXPLAINING * config.training.max_minutes
+    return [
+        one._replace(words_for_half=_explained(arm, one, data, limit)) for arm, one in zip(job.arms, done, strict=True)
+    ]
+
+
+def _learned(trained: Trained | None) -> str:
+    if trained is None:
+        return ""
+    return f"{counted(trained.steps, 'step')} of training in {counted(trained.seconds, 'second', '.0f')}; "
 
 
 def _pace(scorer: Scorer, pairs: Pairs) -> float:
     """Milliseconds for a query, the mean over some; a model that reads apart encodes the passages anew."""
     asked = np.unique(pairs.rows[:, 0])
-    first, *timed = (asked[number * len(asked) // (_TIMED + 1)] for number in range(_TIMED + 1))
+    first, *drawn = (asked[number * len(asked) // (_TIMED + 1)] for number in range(_TIMED + 1))
     scorer.scores(_of_queries(pairs, [first]), lambda _: None)  # which pays for what is set up once
+    started = time.monotonic()
+    scorer.scores(_of_queries(pairs, drawn[:1]), lambda _: None)
+    once = time.monotonic() - started
+    most = min(_TIMED, max(1, int(_TIMED_SECONDS / max(once, 1e-9))))
+    timed = [drawn[number * _TIMED // most] for number in range(most)]
     started = time.monotonic()
     scorer.scores(_of_queries(pairs, timed), lambda _: None)
     return (time.monotonic() - started) * 1_000 / len(set(timed))
@@ -109,14 +144,14 @@ def _of_queries(pairs: Pairs, rows: Sequence[int]) -> Pairs:
     return Pairs(pairs.queries, pairs.passages, pairs.rows[np.isin(pairs.rows[:, 0], rows)])
 
 
-def _explained(arm: Arm, scorer: Scorer, run: Run, data: StudyData) -> Mapping[str, float]:
+def _explained(arm: Arm, done: Done, data: StudyData, seconds: float) -> Mapping[str, float]:
     if arm.name != STANDARD:
         return {}
-    return words_for_half(scorer, run, data.test.queries, data.test_collection)
+    return words_for_half(done.scorer, done.run, data.test.queries, data.test_collection, seconds)
 
 
 def _ready(
-    job: Job, data: StudyData, config: StudyConfig, speed: Speed, progress: Progress, workshop: Workshop
+    job: Job, data: StudyData, config: StudyConfig, speed: Speed, display: Display, workshop: Workshop
 ) -> tuple[list[Scorer], Sequence[Trained | None]]:
     """The models of a job, ready to score, and how each was trained."""
     trusted, seed = config.trust_remote_code, job.seed
@@ -131,7 +166,7 @@ def _ready(
     training = config.training_of(job.arms[0], seed)
     lessons = Lessons(data.train_collection, data.train, None, config.negative_depth)
     watchdog = workshop.watchdog(job.names)
-    with progress(" ".join(job.names)) as on_step:
+    with display.training(" ".join(job.names)) as on_step:
         if job.arms[0].in_panel:
             done = fit_heads(scorers, lessons, training, on_step, watchdog)
         else:
@@ -154,8 +189,8 @@ def _created(job: Job, config: StudyConfig, seed: int) -> list[Reranker]:
     return models
 
 
-def _scores(job: Job, scorers: list[Scorer], pairs: Pairs) -> Matrix:
+def _scores(job: Job, scorers: list[Scorer], pairs: Pairs, advance: Advance) -> Matrix:
     """Shape: (arms, P)."""
     if job.arms[0].in_panel:
-        return panel_scores(scorers, pairs, lambda _: None)
-    return np.stack([scorers[0].scores(pairs, lambda _: None)])
+        return panel_scores(scorers, pairs, advance)
+    return np.stack([scorers[0].scores(pairs, advance)])

@@ -6,6 +6,7 @@ from typing import Final
 from ranker.errors import TrainingError
 from ranker.limits import MAX_SEED
 from ranker.model.config import RankerConfig
+from ranker.wording import did_you_mean
 
 _FROZEN_RATE: Final = 1e-3
 
@@ -53,7 +54,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Refuses what cannot train."""
         if self.loss not in LOSSES:
-            raise TrainingError(f"loss is {self.loss!r}, expected one of {', '.join(LOSSES)}.")
+            meant = did_you_mean(self.loss, LOSSES)
+            raise TrainingError(f"loss is {self.loss!r}, expected one of {', '.join(LOSSES)}.{meant}")
         for field in fields(self):
             least, most = _BOUNDS.get(field.name, (float("-inf"), float("inf")))
             value = getattr(self, field.name)

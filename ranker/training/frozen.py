@@ -43,7 +43,11 @@ def train_heads(
     models = [scorer.model for scorer in scorers]
     learners = [Learner(*one, team) for one in zip(models, configs, validates, strict=True)]
     seen = FrozenViews(scorers, data)
-    for progress, groups in course(data, config, team=team):
+
+    def closing() -> float:
+        return sum(learner.closing() for learner in learners)
+
+    for progress, groups in course(data, config, team=team, closing=closing):
         share = team.share(groups)
         views = seen.of([(group.query_id, doc_id) for group in share for doc_id in group.doc_ids]) if share else None
         steps: list[Step] = []

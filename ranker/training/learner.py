@@ -125,6 +125,10 @@ class Learner:
         """The time since the training began, less that in which it was stopped."""
         return time.monotonic() - self._started
 
+    def closing(self) -> float:
+        """The seconds that ``finish`` will take: those of the last validation, 0 before the first."""
+        return self._keeper.seconds
+
     def state(self) -> State:
         """All that it is, to be taken up by another; of a team the first process has it, with all random states.
 
@@ -212,12 +216,15 @@ class _Keeper:
         self.weights: dict[str, Tensor] = {}
         self.validations: list[Validation] = []
         self.best: Validation | None = None
+        self.seconds = 0.0
 
     def consider(self, step: int) -> Validation | None:
         if self._validate is None:
             return None
         self._model.eval()
+        started = time.monotonic()
         validation = Validation(step, self._validate())
+        self.seconds = time.monotonic() - started
         self.validations.append(validation)
         if self.best is None or validation.value > self.best.value:
             self.best = validation

@@ -77,7 +77,7 @@ def train(
         learner = Learner(model, config, validate, team)
         if checkpoint is not None and (state := team.handed(checkpoint.load)) is not None:
             learner.take_up(state)
-        for progress, groups in course(data, config, learner.steps, learner.seconds, team):
+        for progress, groups in course(data, config, (learner.steps, learner.seconds), team, learner.closing):
             learner.begin(progress)
             found = _graded(scorer, data, groups, config, team)
             on_step(learner.learn(found, progress, sum(len(group.doc_ids) for group in groups)))
@@ -89,22 +89,33 @@ def train(
 
 
 def course(
-    data: TrainingSet, config: TrainingConfig, done: int = 0, seconds: float = 0.0, team: Team = ALONE
+    data: TrainingSet,
+    config: TrainingConfig,
+    done: tuple[int, float] = (0, 0.0),
+    team: Team = ALONE,
+    closing: Callable[[], float] = lambda: 0.0,
 ) -> Iterator[tuple[float, list[Group]]]:
     """The groups of each step, and how far the training is before it, until epochs, steps or minutes are over.
 
-    The groups depend on the seed alone, so every mode sees the same in the same order. The first ``done`` steps are
-    left out, which took so many seconds. All of a team end with the first process's clock.
+    The groups depend on the seed alone, so every mode sees the same in the same order. The steps ``done`` are left out,
+    which took so many seconds. Of the minutes what comes after the last step takes the seconds that ``closing`` gives,
+    and a step is left out that would end further beyond them than the one before ended short of them. All of a team end
+    with the first process's clock.
     """
+    steps, seconds = done
     started = time.monotonic() - seconds
     total = config.epochs * math.ceil(len(data.candidates) / config.groups_per_step)
     total = min(total, config.max_steps) if config.max_steps else total
 
     def progress(step: int) -> float:
-        spent = (time.monotonic() - started) / (60 * config.max_minutes) if config.max_minutes else 0.0
-        return max(step / total, spent)
+        if not config.max_minutes:
+            return step / total
+        spent, whole = time.monotonic() - started, 60 * config.max_minutes - closing()
+        if step and whole - spent < spent / step / 2:
+            return 1.0
+        return max(step / total, spent / whole)
 
-    for step, groups in islice(enumerate(_steps(data, config)), done, None):
+    for step, groups in islice(enumerate(_steps(data, config)), steps, None):
         before = team.agreed(partial(progress, step))
         if before >= 1.0:
             return

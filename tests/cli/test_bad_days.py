@@ -85,11 +85,11 @@ def test_any_file_of_lucene_that_is_damaged_is_found(ranker, dataset, index, tmp
 def test_validate_tells_every_damage_of_an_index(ranker, index):
     folder = index("dense")
     said = ranker("validate", folder)
-    assert said == (0, "", f"{folder}: 0 errors, 0 to mind.\n")
+    assert said == (0, "", f"{folder}: an index: 0 errors, 0 to mind.\n")
     flip(folder / "vectors.f32", 5)
     (folder / "doc_ids.txt").write_text("d0\n")
     said = ranker("validate", folder)
-    assert (said.status, said.err) == (1, f"{folder}: 2 errors, 0 to mind.\n")
+    assert (said.status, said.err) == (1, f"{folder}: an index: 2 errors, 0 to mind.\n")
     assert [line.partition(": has ")[0] for line in said.out.splitlines()] == [
         str(folder / name) for name in ("doc_ids.txt", "vectors.f32")
     ]

@@ -124,6 +124,64 @@ def test_an_unknown_measure_is_one_sentence(ranker, files):
     assert "nDCG" in said.err
 
 
+SWAPPED = "were the two given in each other's place?"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare", "depth"])
+def test_a_run_in_the_place_of_qrels_is_called_one(ranker, files, command):
+    said = ranker(command, files / "first.run", files / "test.qrels")
+    if command != "depth":
+        assert said.err.startswith(f"Error: {files / 'first.run'}: is a run (query_id Q0 doc_id rank score name), exp")
+    assert (said.status, said.out, said.err.count("\n")) == (1, "", 1)
+    assert said.err.endswith(f"{SWAPPED}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("evaluate", "up.run"), ("compare", "up.run", "first.run"), ("fuse", "up.run", "first.run", "-o", "f.run")],
+)
+def test_every_command_says_of_a_run_what_validate_finds(ranker, files, monkeypatch, words):
+    (files / "up.run").write_text("q1 Q0 a 1 0.1 x\nq1 Q0 b 2 0.2 x\nq2 Q0 c 1 0.3 x\n")
+    monkeypatch.chdir(files)
+    command, *rest = words
+    said = ranker(command, *(() if command == "fuse" else ("test.qrels",)), *rest)
+    assert said.status == 0
+    assert said.err.startswith("up.run: the scores of 1 query rise where the ranks do, q1's among them; ")
+    sentence = said.err.splitlines()[0]
+    assert ranker("validate", "up.run").out == f"mind: {sentence}\n"
+
+
+def test_a_run_of_three_columns_is_evaluated_and_called_so(ranker, files):
+    (files / "ms.tsv").write_text("q1\tb\t1\nq1\ta\t2\nq2\tc\t1\n")
+    said = ranker("evaluate", files / "test.qrels", files / "ms.tsv", "-m", "RR@10")
+    assert ["ms", "0.7500"] in [line.split() for line in said.out.splitlines()]
+    assert said.err.startswith(f"{files / 'ms.tsv'}: read as a run of MS MARCO (query_id doc_id rank), whose scores")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_relevance_that_nobody_gave_is_told_for_each_measure(ranker, files, command):
+    measures = ("-m", "AP(rel=99)", "-m", "P(rel=2)@5", "-m", "AP", "-m", "nDCG@10", "-m", "NumRet")
+    said = ranker(command, files / "test.qrels", files / "first.run", files / "second.run", *measures)
+    assert said.status == 0
+    assert said.err.splitlines() == [
+        "AP(rel=99): no passage is judged 99 or higher, the highest relevance is 1; so every run has 0.",
+        "P(rel=2)@5: no passage is judged 2 or higher, the highest relevance is 1; so every run has 0.",
+    ]
+
+
+def test_weights_are_not_tuned_by_what_is_always_0_without_a_word(ranker, files):
+    runs = (files / "first.run", files / "second.run")
+    words = ("--tune-run", runs[0], "--tune-run", runs[1], "--tune", files / "test.qrels", "--folds", 2)
+    said = ranker("fuse", *runs, *words, "-m", "P(rel=2)@5", "-o", files / "fused.run")
+    assert said.err.splitlines()[0].startswith("P(rel=2)@5: no passage is judged 2 or higher")
+
+
+def test_judgments_of_nothing_relevant_are_told(ranker, files):
+    (files / "none.qrels").write_text("q1 0 a 0\nq2 0 c -1\n")
+    said = ranker("evaluate", files / "none.qrels", files / "first.run", "-m", "RR@10")
+    assert said.err == "RR@10: no passage is judged 1 or higher, the highest relevance is 0; so every run has 0.\n"
+
+
 def test_wrong_usage_exits_with_two(ranker, files):
     assert ranker("evaluate", files / "test.qrels").status == 2
     assert ranker("nonsense").status == 2
@@ -132,7 +190,7 @@ def test_wrong_usage_exits_with_two(ranker, files):
 def test_what_equal_scores_leave_open_is_told(ranker, files):
     (files / "tied.run").write_text(FIRST.replace("2.0", "1.0"))
     words = ("evaluate", files / "test.qrels", files / "tied.run", "-m", "RR@10")
-    open_range = "tied: equal scores in 1 queries leave open RR@10 0.7500 to 1.0000, 0.8750 expected\n"
+    open_range = "tied: equal scores in 1 query leave open RR@10 0.7500 to 1.0000, 0.8750 expected\n"
     assert ranker(*words).out.endswith(open_range)
     assert ranker(*words, "--format", "csv").err.endswith(open_range)
     record = json.loads(ranker(*words, "--format", "json").out)["runs"][0]["ties"]

@@ -117,6 +117,9 @@ def test_a_study_goes_on_where_it_stopped(ranker, dataset, tiny, tmp_path):
     said = study(ranker, dataset, tiny, tmp_path / "a", *few)
     assert said.status == 0, said.err
     assert "1 of 1: dual.seed3; 0 minutes left.\n" in said.err
+    assert re.search(
+        r"^dual\.seed3: \d+ steps? of training in 0 seconds; scoring 40 pairs of the test\.$", said.err, re.M
+    )
     assert (tmp_path / "a" / "cross.seed3.run.gz").stat().st_mtime_ns == kept
     assert (tmp_path / "a" / "dual.seed3.run.gz.json").is_file()
 

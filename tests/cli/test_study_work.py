@@ -1,6 +1,7 @@
 """A study as it is sent to those who do a part of it, and a worker of it, without a cluster: in this process."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import asdict, replace
@@ -48,7 +49,8 @@ def test_a_worker_works_in_the_folder_of_the_study_wherever_it_was_started(reque
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setattr(sys, "argv", ["default_worker.py"])
-    assert json.loads(StudyWorker(payload)(b"1")) == []
+    (said,) = json.loads(StudyWorker(payload)(b"1"))
+    assert re.fullmatch(r"cross\.seed2: \d+ steps? of training in \d+ seconds?; scoring 40 pairs of the test\.", said)
     assert len(read_run(tmp_path / "out" / "cross.seed2.run.gz")) == 8
     assert not (tmp_path / "out" / "cross.seed1.run.gz").exists()
     told = json.loads((tmp_path / "out" / "cross.seed2.run.gz.json").read_text())

@@ -71,10 +71,10 @@ def test_what_a_message_quotes_is_never_an_order_to_the_terminal(ranker, tmp_pat
     said = ranker("evaluate", tmp_path, path)
     assert said.status == 1
     said = ranker("evaluate", path, path)
-    assert (
-        said.err
-        == f"Error: {tmp_path}/a\\x1b[2J\\n\\u2028.run:1: expected 4 columns (query_id 0 doc_id relevance), found 6.\n"
+    assert said.err.startswith(
+        f"Error: {tmp_path}/a\\x1b[2J\\n\\u2028.run: is a run (query_id Q0 doc_id rank score name), "
     )
+    assert said.err.count("\n") == 1
 
 
 def test_what_a_line_of_success_names_is_none_either(ranker, tmp_path):
@@ -84,5 +84,5 @@ def test_what_a_line_of_success_names_is_none_either(ranker, tmp_path):
     other.write_text("q Q0 e 1 1 x\n")
     said = ranker("fuse", run, other, "--output", folder / "fused.run")
     assert said.status == 0
-    assert said.err.startswith(f"{tmp_path}/a\\x1b[31m\\nError: b/fused.run: 1 queries ")
+    assert said.err.startswith(f"{tmp_path}/a\\x1b[31m\\nError: b/fused.run: 1 query ")
     assert said.err.count("\n") == 1

@@ -84,9 +84,9 @@ def test_a_passage_named_twice_is_refused_in_any_order() -> None:
         Ranking.ordered(["a", "a", "b"], [1, 2, 3])
 
 
-@pytest.mark.parametrize("ids", [["a"], ["a", "b", "c"]])
-def test_passages_and_scores_must_be_equally_many(ids: list[str]) -> None:
-    with refused(f"a ranking has {len(ids)} passages but 2 scores."):
+@pytest.mark.parametrize(("ids", "shown"), [(["a"], "1 passage"), (["a", "b", "c"], "3 passages")])
+def test_passages_and_scores_must_be_equally_many(ids: list[str], shown: str) -> None:
+    with refused(f"a ranking has {shown} but 2 scores."):
         Ranking.ordered(ids, [1, 1])
 
 

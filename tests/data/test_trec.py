@@ -325,6 +325,8 @@ def naive_run(content: bytes) -> dict[str, dict[str, float]] | None:
         words = [word for word in re.split(r"[ \t\r]", line) if word]
         if not words:
             continue
+        if len(words) == 3 and line is lines[0]:
+            return naive_ranks(lines)
         if len(words) != 6 or re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", line):
             return None
         query_id, _, doc_id, _, score, _ = words
@@ -333,6 +335,22 @@ def naive_run(content: bytes) -> dict[str, dict[str, float]] | None:
             return None
         found[query_id][doc_id] = value
     return found or None
+
+
+def naive_ranks(lines: list[str]) -> dict[str, dict[str, float]] | None:
+    found: dict[str, dict[str, float]] = {}
+    for line in lines[:-1] if lines[-1] == "" else lines:
+        words = [word for word in re.split(r"[ \t\r]", line) if word]
+        if len(words) != 3 or re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", line):
+            return None
+        query_id, doc_id, rank = words
+        hits = found.setdefault(query_id, {})
+        if not re.fullmatch("[0-9]{1,6}", rank) or not 1 <= int(rank) <= MAX_DEPTH:
+            return None
+        if doc_id in hits or -float(rank) in hits.values():
+            return None
+        hits[doc_id] = -float(rank)
+    return found
 
 
 def naive_score(word: str) -> float:
@@ -541,8 +559,141 @@ def test_qrels_without_judgments_are_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_run_given_as_qrels_is_refused(tmp_path: Path) -> None:
     path = file(tmp_path, "\n".join(LINES))
-    with refused(f"{path}:1: expected 4 columns (query_id 0 doc_id relevance), found 6."):
+    what = "is a run (query_id Q0 doc_id rank score name), expected judgments (query_id 0 doc_id relevance)"
+    with refused(f"{path}: {what}; were the two given in each other's place?"):
         read_qrels(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("q1 0 d1 1\nq1 0 d2 0\n", "query_id 0 doc_id relevance"),
+        ("query-id\tcorpus-id\tscore\nq1\td1\t1\n", "query_id doc_id relevance"),
+    ],
+)
+def test_judgments_given_as_a_run_are_refused(tmp_path: Path, text: str, columns: str) -> None:
+    path = file(tmp_path, text)
+    what = f"holds judgments ({columns}), expected a run (query_id Q0 doc_id rank score name)"
+    with refused(f"{path}: {what}; were the two given in each other's place?"):
+        read_run(path)
+
+
+# runs of MS MARCO, of three columns
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_run_of_three_columns_goes_by_its_ranks(tmp_path: Path, packed: bool) -> None:
+    content = b"q1\td2\t1\nq1\td9\t3\nq2\td1\t1\nq1\td1\t2\n"
+    path = file(tmp_path, gzip.compress(content) if packed else content, "my run.tsv.gz" if packed else "my run.tsv")
+    heard: list[str] = []
+    run = read_run(path, heard.append)
+    assert bits(run) == [
+        ("q1", ("d2", "d1", "d9"), np.float32([-1, -2, -3]).tobytes()),
+        ("q2", ("d1",), np.float32([-1]).tobytes()),
+    ]
+    assert run.name == "my-run"
+    assert heard == [f"{path}: read as a run of MS MARCO (query_id doc_id rank), whose scores are its ranks, negated."]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("q1 a 1\nq1 b 0\n", ":2: the rank is '0', expected a whole number from 1 to 100000."),
+        ("q1 a 1\nq1 b 1.5\n", ":2: the rank is '1.5', expected a whole number from 1 to 100000."),
+        ("q1 a 1\nq1 b 100001\n", ":2: the rank is '100001', expected a whole number from 1 to 100000."),
+        ("q1 a 1\nq1 a 2\n", ":2: passage a stands twice for query q1, first in line 1."),
+        ("q1 a 1\nq1 b\n", ":2: expected 3 columns (query_id doc_id rank), found 2."),
+        (
+            "q1 a 1\nq1 b 1\n",
+            ": query q1 has rank 1 twice, expected each rank once (query_id doc_id rank); if these are judgments, they "
+            "were given in the place of a run.",
+        ),
+    ],
+)
+def test_three_columns_that_are_no_run_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    path = file(tmp_path, text)
+    with refused(f"{path}{sentence}"):
+        read_run(path)
+
+
+RANKED = "q1 a 1\nq1 b 2\nq1 c 3\nq2 a 1\n"
+
+
+def test_a_run_of_three_columns_given_as_qrels_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = file(tmp_path, RANKED)
+    with refused(
+        f"{path}: counts 1, 2, 3 and so on for every query, as a run of MS MARCO does (query_id doc_id rank), expected "
+        "judgments; if they are, give them a header: query-id corpus-id score."
+    ):
+        read_qrels(path)
+    graded = file(tmp_path, "query-id corpus-id score\n" + RANKED, "graded.tsv")
+    assert read_qrels(graded) == {"q1": {"a": 1, "b": 2, "c": 3}, "q2": {"a": 1}}
+
+
+@pytest.mark.parametrize("text", ["q1 a 1\nq1 b 2\nq2 a 1\n", RANKED + "q2 b 1\n", RANKED + "q3 a 2\n"])
+def test_three_columns_that_hardly_are_ranks_stay_judgments(tmp_path: Path, text: str) -> None:
+    assert read_qrels(file(tmp_path, text))["q1"]["a"] == 1
+
+
+# ranks against scores
+
+
+def heard_of(folder: Path, text: str) -> list[str]:
+    path = file(folder, text)
+    heard: list[str] = []
+    read_run(path, heard.append)
+    return [sentence.removeprefix(f"{path}: ") for sentence in heard]
+
+
+def test_scores_that_rise_where_ranks_do_are_told_once_and_counted(tmp_path: Path) -> None:
+    distances = "".join(f"q{query} Q0 d{rank} {rank} {rank / 10} x\n" for query in (1, 2) for rank in range(1, 4))
+    assert heard_of(tmp_path, distances + "q3 Q0 d1 1 2 x\nq3 Q0 d2 2 1 x\n") == [
+        "the scores of 2 queries rise where the ranks do, q1's among them; scores alone decide, the highest first, so "
+        "negate distances."
+    ]
+
+
+def test_ties_are_told_where_their_ranks_say_another_order(tmp_path: Path) -> None:
+    agreeing = "q1 Q0 b 1 5 x\nq1 Q0 a 2 5 x\n"
+    assert heard_of(tmp_path, agreeing) == []
+    assert heard_of(tmp_path, agreeing + "q2 Q0 a 1 5.00000001 x\nq2 Q0 b 2 5 x\n") == [
+        "equal scores of 1 query stand in another order by their ranks, q2's among them; equal scores go by doc_id, "
+        "falling."
+    ]
+
+
+def test_all_that_is_odd_about_ranks_is_one_sentence(tmp_path: Path) -> None:
+    (heard,) = heard_of(tmp_path, "q1 Q0 a 1 1 x\nq1 Q0 b 2 2 x\nq2 Q0 a 1 5 x\nq2 Q0 b 2 5 x\n")
+    assert heard.count("; ") == 3
+    assert "q1" in heard
+    assert "q2" in heard
+
+
+@pytest.mark.parametrize("ranks", ["0 0 0", "1 1 1", "x y z", "3 2 1", "1 nan inf"])
+def test_ranks_that_say_nothing_or_the_same_are_not_told(tmp_path: Path, ranks: str) -> None:
+    first, second, third = ranks.split()
+    scores = (1, 2, 3) if ranks == "3 2 1" else (3, 2, 1)
+    lines = zip("abc", (first, second, third), scores, strict=True)
+    assert heard_of(tmp_path, "".join(f"q Q0 {doc} {rank} {score} x\n" for doc, rank, score in lines)) == []
+
+
+def test_lines_of_a_query_that_stand_apart_are_held_against_each_other(tmp_path: Path) -> None:
+    text = "q1 Q0 a 1 1 x\nq2 Q0 a 1 9 x\nq1 Q0 b 2 2 x\nq2 Q0 b 2 8 x\n"
+    (heard,) = heard_of(tmp_path, text)
+    assert heard.startswith("the scores of 1 query rise where the ranks do, q1's among them")
+    far = "".join(
+        f"q{number % 2} Q0 d{number} {number} {number if number % 2 else -number} x\n" for number in range(30_000)
+    )
+    (heard,) = heard_of(tmp_path, far)
+    assert heard.startswith("the scores of 1 query rise")
+
+
+def test_a_run_that_was_written_here_has_nothing_odd(tmp_path: Path) -> None:
+    run = Run("x", {"q": Ranking.ordered(["a", "b", "c"], [1, 1, 2])})
+    write_run(run.distinct(), tmp_path / "a.run")
+    heard: list[str] = []
+    assert read_run(tmp_path / "a.run", heard.append)["q"].doc_ids == ("c", "b", "a")
+    assert heard == []
 
 
 def test_the_order_of_ties_is_not_the_files(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ranker.data.collection import Collection
 from ranker.data.dataset import Dataset
 from ranker.data.trec import read_qrels, read_run
-from ranker.data.validation import problems, problems_of_dataset, problems_of_qrels, problems_of_run
+from ranker.data.validation import kind_of, problems, problems_of_dataset, problems_of_qrels, problems_of_run
 from ranker.errors import DataError
 
 TWICE = "take one of the two out, or give it another id."
@@ -97,10 +97,27 @@ def test_ranks_against_scores_and_ties_are_to_mind(tmp_path):
     text = "q1 Q0 a 1 1.0 n\nq1 Q0 b 2 2.0 n\nq2 Q0 a 1 3 n\nq2 Q0 b 2 3 n\nq3 Q0 a first 1 n\n"
     assert told(file(tmp_path, text)) == [
         "mind: F:5: the rank is 'first', expected a whole number.",
-        "mind: F: the scores of 1 queries do not fall as their ranks rise, q1's among them; evaluation goes by scores "
-        "alone.",
-        "mind: F: 1 queries have equal scores, q2 among them; their order is doc_id falling, whatever the ranks say.",
+        "mind: F: the scores of 1 query rise where the ranks do, q1's among them; scores alone decide, the highest "
+        "first, so negate distances.",
+        "mind: F: equal scores of 1 query stand in another order by their ranks, q2's among them; equal scores go by "
+        "doc_id, falling.",
     ]
+
+
+@FEW
+@given(
+    lines=st.lists(
+        st.tuples(st.sampled_from("pq"), st.sampled_from("1234"), st.sampled_from(["1", "2", "2.00000001", "3"])),
+        max_size=12,
+    )
+)
+def test_a_reader_tells_of_ranks_what_validate_does(tmp_path, lines):
+    text = "".join(f"{query} Q0 d{n % 5}{n} {rank} {score} x\n" for n, (query, rank, score) in enumerate(lines))
+    path = file(tmp_path, text or "q Q0 d 1 1 x\n")
+    minded = [one.sentence.removeprefix(f"{path}: ").rstrip(".") for one in problems_of_run(path)]
+    heard: list[str] = []
+    read_run(path, heard.append)
+    assert heard == ([f"{path}: {'; '.join(minded)}."] if minded else [])
 
 
 def test_a_run_in_another_order_than_its_ranks_is_in_order(tmp_path):
@@ -166,9 +183,72 @@ def test_all_that_is_wrong_with_a_dataset_is_listed(folder):
         "mind: F/corpus.jsonl:7: passage d4 has no words, so it is left out.",
         f"F/queries.jsonl:3: id q1 stands twice, first in line 1; {TWICE}",
         "mind: F/queries.jsonl: has no query q9, which F/qrels/train.tsv judges, so it is left out.",
-        "mind: F/corpus.jsonl: lacks 1 passages that F/qrels/train.tsv judges, d9 among them; no run can find them.",
-        "mind: F/qrels/train.tsv: 1 queries are judged in another split too, q2 in test; expected each in one.",
+        "mind: F/qrels/train.tsv: 1 query is judged in another split too, q2 in test; expected each in one.",
     ]
+
+
+def test_judged_ids_that_are_nowhere_are_listed_unless_a_line_that_cannot_be_read_may_hold_them(folder):
+    with (folder / "qrels" / "train.tsv").open("a") as train:
+        train.write("q1\td9\t1\nq9\td1\t1\n")
+    lost = [
+        "mind: F/queries.jsonl: has no query q9, which F/qrels/train.tsv judges, so it is left out.",
+        "mind: F/corpus.jsonl: lacks 1 passage that F/qrels/train.tsv judges, d9 among them; no run can find them.",
+    ]
+    assert told(folder) == lost
+    for name in ("queries.jsonl", "corpus.jsonl"):
+        with (folder / name).open("a") as records:
+            records.write("{\n")
+    assert [one.split(": ")[1] for one in told(folder)] == ["is not JSON", "is not JSON"]
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_a_file_that_breaks_off_brings_no_other_lines_of_its_dataset(folder, name):
+    packed = gzip.compress((folder / name).read_bytes() * 50, mtime=0)
+    (folder / name).unlink()
+    file(folder, packed[: len(packed) // 2], f"{name}.gz")
+    assert [one.partition(": ")[0] for one in told(folder)] == [f"F/{name}.gz"]
+
+
+def test_judgments_of_nothing_but_wrong_lines_are_not_said_to_be_empty_too(tmp_path):
+    assert told(file(tmp_path, "q1 0 a yes\nq1 0 b no\n")) == [
+        "F:1: the relevance is 'yes', expected a whole number from -32768 to 32768.",
+        "F:2: the relevance is 'no', expected a whole number from -32768 to 32768.",
+    ]
+
+
+RANKED = "q1\ta\t1\nq1\tb\t2\nq1\tc\t3\nq2\ta\t1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("q1 Q0 a 1 2.0 n\n", "a run (query_id Q0 doc_id rank score name)"),
+        (RANKED, "a run of MS MARCO (query_id doc_id rank)"),
+        ("query-id\tcorpus-id\tscore\n" + RANKED, "judgments (query_id doc_id relevance)"),
+        ("q1\ta\t1\nq2\tb\t0\n", "judgments (query_id doc_id relevance)"),
+        ("q1 0 a 1\nq2 0 b 0\n", "judgments (query_id 0 doc_id relevance)"),
+    ],
+)
+def test_what_a_file_is_taken_for_goes_by_its_columns_and_what_counts_as_ranks_do(tmp_path, text, kind):
+    path = file(tmp_path, text)
+    found = kind_of(path)
+    assert (found.name, list(found.problems(path))) == (kind, [])
+
+
+def test_every_wrong_line_of_a_run_of_three_columns_is_listed(tmp_path):
+    path = file(tmp_path, RANKED + "q2\ta\t2\nq2\tb\t0\nq2\tc\t1\nq2\n")
+    assert [one.sentence.replace(str(path), "F") for one in problems_of_run(path)] == [
+        "F:5: passage a stands twice for query q2, first in line 4.",
+        "F:6: the rank is '0', expected a whole number from 1 to 100000.",
+        "F: query q2 has rank 1 twice, expected each rank once (query_id doc_id rank); if these are judgments, they "
+        "were given in the place of a run.",
+        "F:8: expected 3 columns (query_id doc_id rank), found 1.",
+    ]
+
+
+def test_a_file_of_json_is_not_taken_for_judgments(tmp_path):
+    with pytest.raises(DataError, match="holds JSON, expected a run, judgments, or the folder of the dataset"):
+        kind_of(file(tmp_path, '{"_id": "a", "text": "b"}\n', "corpus.jsonl"))
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])

@@ -133,7 +133,8 @@ def test_a_saved_model_leaves_nothing_to_be_decided(tmp_path, key):
 )
 def test_a_value_that_no_model_has_is_refused_with_what_is_allowed(tmp_path, key, value, allowed):
     start = f"{key} is {value!r}, expected "
-    assert refusal(tmp_path, {**GOOD, key: value}) in (f"{start}{allowed}.", f"{start}one of {allowed}.")
+    said = refusal(tmp_path, {**GOOD, key: value}).removesuffix(" Did you mean 'cross'?")
+    assert said in (f"{start}{allowed}.", f"{start}one of {allowed}.")
 
 
 @pytest.mark.parametrize(("query_length", "length"), [(64, 64), (65, 64), (8, 8)])

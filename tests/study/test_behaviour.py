@@ -46,8 +46,15 @@ def test_words_are_left_out_of_queries_drawn_evenly_and_few_words_have_no_share(
         query_id: Ranking.ordered(["long" if place % 2 else "short"], [1.0]) for place, query_id in enumerate(queries)
     }
     model = create_model(RankerConfig("cross", query_length=12, length=40), str(tiny()), seed=1)
-    shares = words_for_half(Scorer(model, Speed("float32", "cpu")), Run("cross", found), queries, collection)
+    scorer = Scorer(model, Speed("float32", "cpu"))
+    shares = words_for_half(scorer, Run("cross", found), queries, collection)
     assert list(shares) == [f"q{number * 250 // 100}" for number in range(100)]
     for query_id, share in shares.items():
         assert math.isnan(share) == (found[query_id].doc_ids == ("short",))
     assert {0 < share < 1 for share in shares.values() if not math.isnan(share)} == {True}
+    few = words_for_half(scorer, Run("cross", found), queries, collection, seconds=1e-9)
+    assert list(few) == [f"q{number * 250 // 100}" for number in range(0, 100, 20)]
+    enough = words_for_half(scorer, Run("cross", found), queries, collection, seconds=1e9)
+    assert list(enough) == list(shares)
+    for part in (few, enough):
+        assert all(share == pytest.approx(shares[one], nan_ok=True) for one, share in part.items())

@@ -104,6 +104,25 @@ def test_epochs_end_a_training_that_has_steps_and_minutes_left(clock):
     assert timed(clock, [1.0] * 99, epochs=1, max_steps=50, max_minutes=1.0) == pytest.approx([0, 1 / 3, 2 / 3])
 
 
+@pytest.mark.parametrize(("taken", "steps"), [(11.0, 5), (25.0, 2), (41.0, 1), (200.0, 1), (0.5, 120)])
+def test_minutes_end_at_the_step_that_ends_nearest_to_them(clock, taken, steps):
+    """Of 60 seconds five steps of 11 leave 5, less than half of another; of 25 three would take 15 too many."""
+    begun = clock.seconds
+    assert len(timed(clock, [taken] * 999, epochs=1_000, max_minutes=1.0)) == steps
+    assert steps == 1 or abs(clock.seconds - begun - 60) <= taken / 2
+
+
+def test_what_comes_after_the_last_step_is_within_the_minutes(clock):
+    """A validation of 20 seconds is known of after three steps of 5: at most 40 seconds are left for all of them."""
+    closing = iter([0.0] * 3 + [20.0] * 99)
+    config = TrainingConfig(negatives=2, groups_per_step=4, epochs=1_000, max_minutes=1.0)
+    found = []
+    for progress, _ in course(data_of(12), config, closing=lambda: next(closing)):
+        found.append(progress)
+        clock.seconds += 5.0
+    assert found == pytest.approx([0, 5 / 60, 10 / 60, 15 / 40, 20 / 40, 25 / 40, 30 / 40, 35 / 40])
+
+
 def test_progress_is_by_what_has_run_out_further(clock):
     found = timed(clock, [1.0, 1.0, 40.0, 1.0, 1.0, 1.0, 60.0], epochs=99, max_steps=10, max_minutes=1.0)
     assert found == pytest.approx([0.0, 0.1, 0.2, 0.7, 43 / 60, 44 / 60, 45 / 60])
