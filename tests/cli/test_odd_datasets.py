@@ -112,7 +112,7 @@ def test_validate_lists_what_is_left_out_and_refuses_it_where_it_is_strict(ranke
     assert all(line.startswith("mind: ") for line in lists.out.splitlines())
     strict = ranker("validate", odd, "--strict")
     assert (strict.status, strict.out, strict.err) == (1, lists.out, lists.err)
-    assert lists.err == f"{odd}: 0 errors, 11 to mind.\n"
+    assert lists.err == f"{odd}: a dataset: 0 errors, 11 to mind.\n"
 
 
 def test_what_is_listed_of_a_dataset_in_the_cache_goes_by_its_name(ranker, tmp_path):
@@ -124,7 +124,7 @@ def test_what_is_listed_of_a_dataset_in_the_cache_goes_by_its_name(ranker, tmp_p
     ir_datasets.registry.register("ranker-listed", ir_datasets.Dataset(*given))
     said = ranker("validate", "irds:ranker-listed")
     assert said.out == "mind: irds:ranker-listed/corpus.jsonl:2: passage d2 has no words, so it is left out.\n"
-    assert said.err == "irds:ranker-listed: 0 errors, 1 to mind.\n"
+    assert said.err == "irds:ranker-listed: a dataset: 0 errors, 1 to mind.\n"
 
 
 def test_strict_finds_nothing_where_there_is_nothing(ranker, dataset):

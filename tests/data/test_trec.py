@@ -601,7 +601,7 @@ def test_a_run_of_three_columns_goes_by_its_ranks(tmp_path: Path, packed: bool) 
         ("q1 a 1\nq1 b 0\n", ":2: the rank is '0', expected a whole number from 1 to 100000."),
         ("q1 a 1\nq1 b 1.5\n", ":2: the rank is '1.5', expected a whole number from 1 to 100000."),
         ("q1 a 1\nq1 b 100001\n", ":2: the rank is '100001', expected a whole number from 1 to 100000."),
-        ("q1 a 1\nq1 a 2\n", ":2: passage a stands twice for query q1, first in line 1."),
+        ("q1 a 1\nq1 a 2\n", ":2: passage a stands twice for query q1, first in line 1; keep one of the lines."),
         ("q1 a 1\nq1 b\n", ":2: expected 3 columns (query_id doc_id rank), found 2."),
         (
             "q1 a 1\nq1 b 1\n",

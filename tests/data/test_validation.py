@@ -238,7 +238,7 @@ def test_what_a_file_is_taken_for_goes_by_its_columns_and_what_counts_as_ranks_d
 def test_every_wrong_line_of_a_run_of_three_columns_is_listed(tmp_path):
     path = file(tmp_path, RANKED + "q2\ta\t2\nq2\tb\t0\nq2\tc\t1\nq2\n")
     assert [one.sentence.replace(str(path), "F") for one in problems_of_run(path)] == [
-        "F:5: passage a stands twice for query q2, first in line 4.",
+        "F:5: passage a stands twice for query q2, first in line 4; keep one of the lines.",
         "F:6: the rank is '0', expected a whole number from 1 to 100000.",
         "F: query q2 has rank 1 twice, expected each rank once (query_id doc_id rank); if these are judgments, they "
         "were given in the place of a run.",
