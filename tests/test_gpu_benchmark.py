@@ -124,6 +124,7 @@ def test_fewer_questions_are_taken_evenly_with_their_passages_alone(gpu, files, 
     assert len(packed.collection) <= len(PLACES) * len(THINGS)
 
 
+@pytest.mark.slow
 def test_nothing_fails_in_a_rehearsal(figures):
     failed = [row for row in (*figures["tasks"], *figures["training"].values()) if "error" in row]
     assert failed == []
@@ -134,6 +135,7 @@ def test_nothing_fails_in_a_rehearsal(figures):
     }
 
 
+@pytest.mark.slow
 def test_packed_scores_are_within_the_tolerance_of_padded_ones(figures):
     rows = results(figures, "parity")
     assert [row["task"] for row in rows] == [["parity", "cross", "float32"], ["parity", "dual", "float32"]]
@@ -144,6 +146,7 @@ def test_packed_scores_are_within_the_tolerance_of_padded_ones(figures):
         assert row["from_cpu"] < 1e-4
 
 
+@pytest.mark.slow
 def test_every_cell_has_plausible_rates(figures):
     rows = results(figures, "pairs")
     assert len(rows) == 2 * 3
@@ -154,6 +157,7 @@ def test_every_cell_has_plausible_rates(figures):
     assert 0 < figures["machine"]["tflops"]["float32"] < 10
 
 
+@pytest.mark.slow
 def test_both_models_learn_and_come_back_whole(gpu, files, out, figures, tmp_path):
     gpu("restore", out, files.pack, tmp_path)
     start = load_model(str(files.model))
@@ -166,6 +170,7 @@ def test_both_models_learn_and_come_back_whole(gpu, files, out, figures, tmp_pat
         assert not any(name.startswith("embeddings.") for name in changed)
 
 
+@pytest.mark.slow
 def test_little_comes_back(out):
     files = [path for path in out.rglob("*") if path.is_file()]
     assert {str(path.relative_to(out)) for path in files} == {
@@ -173,6 +178,7 @@ def test_little_comes_back(out):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_table_has_every_section_and_row(out, figures):
     page = (out / "gpu.md").read_text()
     titles = ["Tests", "Peak", "Packed beside padded scores", "Pairs per second", "Training", "What failed"]

@@ -45,12 +45,15 @@ class RankCheck:
             return
         ranks = np.where(np.isfinite(ranks), ranks, np.nan)
         steps, lower = np.diff(ranks), np.diff(scores)
-        rising, level = steps * lower > 0, (lower == 0) & ~np.isnan(steps) & (steps != 0)
-        for place in np.flatnonzero(rising | level).tolist():
-            number = int(np.searchsorted(edges, place, side="right")) - 1
-            if place + 1 < edges[number + 1]:
+        within = np.ones(len(steps), dtype=bool)
+        within[np.asarray(edges[1:-1], dtype=np.int64) - 1] = False  # the last line of a query and the first of another
+        owners = np.repeat(np.arange(len(query_ids)), np.diff(edges))
+        self._rising |= {query_ids[number] for number in np.unique(owners[:-1][within & (steps * lower > 0)]).tolist()}
+        for place in np.flatnonzero(within & (lower == 0) & ~np.isnan(steps) & (steps != 0)).tolist():
+            query_id = query_ids[owners[place]]
+            if query_id not in self._tied:
                 first, second = (_Line(ranks[n], scores[n], doc_ids[n]) for n in (place, place + 1))
-                self._compare(query_ids[number], first, second)
+                self._compare(query_id, first, second)
         for query_id, (start, end) in zip(query_ids, pairwise(edges), strict=True):
             self.add(query_id, doc_ids[start], ranks[start], scores[start])
             self._last[query_id] = _Line(ranks[end - 1], scores[end - 1], doc_ids[end - 1])

@@ -147,7 +147,7 @@ def builder(dataset, tiny, tmp_path) -> Iterator[Callable[[str], Forked]]:
         process.wait()
 
 
-@pytest.mark.parametrize("kind", ["bm25", "dense"])
+@pytest.mark.parametrize("kind", [pytest.param("bm25", marks=pytest.mark.slow), "dense"])
 def test_a_second_builder_is_refused_and_a_half_built_index_is_none(ranker, dataset, tiny, builder, tmp_path, kind):
     first, words = builder(kind), ("index", dataset, "--kind", kind, "--model", tiny(), "-o", tmp_path / "index")
     said = sentence(ranker(*words))

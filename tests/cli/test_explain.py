@@ -68,6 +68,7 @@ def test_coloured_words_bring_no_orders_either(tiny):
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", re.sub(r"\x1b\[[\d;]+m", "", coloured))
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_how_far_it_is(tiny):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (24, 100))

@@ -124,6 +124,7 @@ def test_processes_that_were_asked_for_different_things_do_not_train(start, seco
     assert not (tmp_path / "two").exists()
 
 
+@pytest.mark.slow
 def test_an_error_of_the_second_process_ends_both_with_its_sentence(start, second_says, words, tmp_path):
     (tmp_path / "broken.run").write_text("q0 Q0 d0 1 1.0\n")
     script = second_says("--run", tmp_path / "broken.run")

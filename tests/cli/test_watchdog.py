@@ -90,6 +90,7 @@ def test_a_dual_encoder_that_collapses_is_stopped(train, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_cross_encoder_that_learns_nothing_under_dropout_is_told_of(train, tmp_path):
     assert train("--learning-rate", 1, "--warmup", 0, "--weight-decay", 1, "--epochs", 80).status == 0
     assert "so passages are not told apart" in "".join(record_of(tmp_path)["warnings"])

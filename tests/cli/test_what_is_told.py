@@ -65,7 +65,9 @@ def test_a_reranking_says_so_and_its_manifest_keeps_it(ranker, chinese, first_ru
     words = ("--mode", "cross", "--model", tiny("bert", labels=1), "--run", first_run, "--depth", 3, *SMALL)
     part = tmp_path / "part.run"
     test = {f"q{number}" for number in range(4, 40, 5)}
-    part.write_text("".join(line for line in first_run.read_text().splitlines(keepends=True) if line.split()[0] in test))
+    part.write_text(
+        "".join(line for line in first_run.read_text().splitlines(keepends=True) if line.split()[0] in test)
+    )
     said = ranker("rerank", chinese, *words[:4], "--run", part, *words[6:], *more, "-o", tmp_path / "a.run")
     assert said.status == 0, said.err
     assert len(unknown(said.err)) == 1

@@ -455,12 +455,12 @@ def test_the_smallest_almanac_asks_in_every_split() -> None:
         assert {query_id.partition("-")[0] for query_id in contents.queries} == set(SPLITS)
 
 
-def test_a_hundred_thousand_passages_stream_in_constant_memory() -> None:
-    material = almanac(AlmanacConfig(size=100_000))
+def test_any_number_of_passages_stream_in_constant_memory() -> None:
+    material = almanac(AlmanacConfig(size=50_000))
     worded_facts("en")
     tracemalloc.start()
     try:
-        assert sum(1 for _ in material.judgments) == 300_000
+        assert sum(1 for _ in material.judgments) == 150_000
         assert sum(1 for _ in islice(material.passages, 5_000)) == 5_000
         assert tracemalloc.get_traced_memory()[1] < 2 * 2**20
     finally:

@@ -23,7 +23,7 @@ def one_input(data: bytes) -> None:
     parser = CHOICES[data[0] % len(CHOICES)] if data else CHOICES[0]
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         sentence = outcome(parser, Path(folder), data[1:])
-        if sentence and (folder not in sentence or len(sentence.splitlines()) > 1 or not sentence.endswith(".")):
+        if sentence and (folder not in sentence or len(sentence.splitlines()) > 1 or not sentence.endswith((".", "?"))):
             raise AssertionError(sentence)
 
 
