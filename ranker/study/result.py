@@ -22,6 +22,7 @@ from ranker.study.rows import ORACLE, RANDOM, Row, captured, oracle_row, random_
 class Cost(NamedTuple):
     """What one run of an arm cost: its training, the loss of every step, and the time that it takes to rerank a query.
 
+    ``indexed_milliseconds`` is that time with the passages' vectors at hand; NaN where there are none.
     Heads on a frozen backbone are trained in one pass, whose time each of them has.
     """
 
@@ -30,6 +31,15 @@ class Cost(NamedTuple):
     training_seconds: float
     milliseconds_per_query: float
     losses: tuple[float, ...]
+    indexed_milliseconds: float = math.nan
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    """A cost as JSON has it, which knows no NaN."""
+    told = cost._asdict()
+    if math.isnan(cost.indexed_milliseconds):
+        del told["indexed_milliseconds"]
+    return told
 
 
 def usual_pace(costs: Mapping[int | None, Cost]) -> float:
@@ -169,5 +179,5 @@ def _row_record(row: Row, result: StudyResult) -> dict[str, Any]:
         },
         "missing": list(row.mean.missing),
         "depths": {str(depth): value for depth, value in result.depths[row.name].items()} if known else {},
-        "costs": {str(seed): cost._asdict() for seed, cost in result.costs[row.name].items()} if known else {},
+        "costs": {str(seed): _cost(cost) for seed, cost in result.costs[row.name].items()} if known else {},
     }

@@ -1,6 +1,7 @@
 """What a study says in tables, for the Markdown report and the page alike."""
 
 import math
+from statistics import median
 from typing import Final, NamedTuple
 
 from ranker.comparison import ALPHA, Difference, interval
@@ -144,21 +145,29 @@ def against_standard(result: StudyResult) -> list[Table]:
     return [Table(f"Against {STANDARD}", head, rows, notes)]
 
 
+_COSTS: Final = ("arm", "steps", "groups", "training", "ms per query", "ms indexed")
+
+
 def costs(result: StudyResult) -> Table:
     """What each arm was given, and what it takes."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for arm in result.arms:
         costs = list(result.costs[arm.name].values())
         steps, groups = (" ".join(str(getattr(cost, key)) for cost in costs) for key in ("steps", "groups"))
         minutes = ", ".join(_duration(cost.training_seconds) for cost in costs if cost.steps)
         time = usual_pace(result.costs[arm.name])
-        rows.append((arm.name, steps, groups, minutes, f"{time:.1f}"))
-    head = ("arm", "steps", "groups", "training", "ms per query")
-    notes = (
+        indexed = median(cost.indexed_milliseconds for cost in costs)
+        rows.append((arm.name, steps, groups, minutes, f"{time:.1f}", "" if math.isnan(indexed) else f"{indexed:.1f}"))
+    if not any(row[-1] for row in rows):  # a study of an older version, or one of models that read together alone
+        rows = [row[:-1] for row in rows]
+    head = _COSTS[: len(rows[0])]
+    notes: tuple[str, ...] = (
         "Of each seed. Heads on a frozen backbone are trained in one pass over the data, whose time each shows.",
         "ms per query: of the model alone, texts tokenised, the mean of some queries, and the median of the seeds; one "
         "that reads apart encodes the passages anew, which an index spares.",
     )
+    if len(head) == len(_COSTS):
+        notes += ("ms indexed: the time for a query whose passages were encoded beforehand, of arms that read apart.",)
     return Table("Costs", head, tuple(rows), notes)
 
 

@@ -1,5 +1,6 @@
 """The work of a study: what is there is kept, what is missing is trained, and every test pair is scored."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+import torch
 
 from ranker.data.collection import Collection
 from ranker.data.run import Run
@@ -58,7 +60,8 @@ class StudyData:
 class Done(NamedTuple):
     """One arm under one seed: its run, the model behind it, its training, and the seconds that all test pairs took.
 
-    Arms of one job share these. ``milliseconds`` are what the model takes for a query, texts tokenised, on its own.
+    Arms of one job share these. ``milliseconds`` are what the model takes for a query, texts tokenised, on its own, and
+    ``indexed_milliseconds`` with the passages' vectors at hand, where it reads apart; NaN where it does not.
     ``words_for_half`` is of the arm that is explained, and of others empty.
     """
 
@@ -68,6 +71,7 @@ class Done(NamedTuple):
     pairs: int
     seconds: float
     milliseconds: float
+    indexed_milliseconds: float
     cut: Cut
     words_for_half: Mapping[str, float]
 
@@ -110,7 +114,7 @@ def do(
         collection.check_unchanged()
     runs = [Run(name, reordered(test.run, row, config.depth)) for name, row in zip(job.names, scores, strict=True)]
     done = [
-        Done(run, scorer, one, len(pairs.rows), seconds, _pace(scorer, pairs), cut, {})
+        Done(run, scorer, one, len(pairs.rows), seconds, _pace(scorer, pairs), _indexed_pace(scorer, pairs), cut, {})
         for run, scorer, one in zip(runs, scorers, trained, strict=True)
     ]
     limit = _EXPLAINING * config.training.max_minutes
@@ -140,6 +144,22 @@ def _pace(scorer: Scorer, pairs: Pairs) -> float:
     return (time.monotonic() - started) * 1_000 / len(set(timed))
 
 
+def _indexed_pace(scorer: Scorer, pairs: Pairs) -> float:
+    """Milliseconds for a query whose passages were encoded beforehand, as for an index; NaN for other models."""
+    if not scorer.model.config.apart:
+        return math.nan
+    asked = np.unique(pairs.rows[:, 0])[:_TIMED]
+    some = _of_queries(pairs, asked.tolist())
+    known, place = np.unique(some.rows[:, 1], return_inverse=True)
+    passages = torch.from_numpy(scorer.vectors(pairs.passages.only(known), lambda _: None))
+    started = time.monotonic()
+    queries = torch.from_numpy(scorer.vectors(pairs.queries.only(asked), lambda _: None))
+    with torch.inference_mode():
+        rows = torch.from_numpy(np.searchsorted(asked, some.rows[:, 0]))
+        scorer.model.similarities(queries[rows], passages[torch.from_numpy(place)])
+    return (time.monotonic() - started) * 1_000 / len(asked)
+
+
 def _of_queries(pairs: Pairs, rows: Sequence[int]) -> Pairs:
     return Pairs(pairs.queries, pairs.passages, pairs.rows[np.isin(pairs.rows[:, 0], rows)])
 
@@ -166,6 +186,9 @@ def _ready(
     training = config.training_of(job.arms[0], seed)
     lessons = Lessons(data.train_collection, data.train, None, config.negative_depth)
     watchdog = workshop.watchdog(job.names)
+    for arm, model in zip(job.arms, models, strict=True):
+        for note in model.notes:
+            display.say(f"{arm.name}: {note}")
     with display.training(" ".join(job.names)) as on_step:
         if job.arms[0].in_panel:
             done = fit_heads(scorers, lessons, training, on_step, watchdog)

@@ -1,5 +1,6 @@
 """The report as Markdown and as a page: what stands in it, and whether it can be read."""
 
+import math
 import re
 import warnings
 from dataclasses import replace
@@ -241,6 +242,20 @@ def test_a_seed_that_was_slowed_down_does_not_count(whole):
     assert {row[0]: row[-1] for row in table.rows} == {
         name: f"{20.0 + number % 5:.1f}" for number, name in enumerate(NAMES)
     }
+
+
+def test_arms_that_read_apart_have_their_time_with_vectors_at_hand_where_it_was_measured(whole):
+    times = {
+        name: {
+            seed: cost._replace(indexed_milliseconds=1.5 if name.startswith("dual") else math.nan)
+            for seed, cost in one.items()
+        }
+        for name, one in whole.costs.items()
+    }
+    table = costs(replace(whole, costs=times))
+    assert table.head[-1] == "ms indexed"
+    assert {row[0]: row[-1] for row in table.rows} == {name: "1.5" if name.startswith("dual") else "" for name in NAMES}
+    assert table.notes[-1].startswith("ms indexed: ")
 
 
 # every run against cross
