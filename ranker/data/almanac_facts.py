@@ -42,6 +42,11 @@ _SIGNS: Final = {
 
 
 @cache
+def territory_names(language: str) -> list[str]:
+    """The names of all territories in a language, by its code."""
+    return list(Locale.parse(language).territories.values())
+
+
 def territory_facts() -> dict[str, dict[str, Value]]:
     """By territory and property, both in alphabetical order; what CLDR does not say is absent."""
     found = {}

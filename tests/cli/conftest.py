@@ -1,7 +1,7 @@
 """The command as a user runs it, and a dataset small enough to run all of it on."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,14 @@ def ranker(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         return Said(status, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shortly_timed() -> Iterator[None]:
+    """Studies time each of their models for a moment, not for seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ranker.study.work._TIMED_SECONDS", 0.05)
+        yield
 
 
 @pytest.fixture(scope="session")
