@@ -246,14 +246,15 @@ class _Judgments:
 
     def unknown(self, queries: Path, asked: _Ids, corpus: Path, passages: _Ids) -> Iterator[Problem]:
         """Judged queries without text, and judged passages that the collection has not."""
-        without = asked.lacks(self.grades)
+        without = asked.lacks(self.grades) if asked.lines else []  # of a file without queries that is said
+        if without and len(without) == len(self.grades):
+            yield Problem(f"{self.path}: judges no query that {queries} has, expected those of one dataset.")
+            without = []
         for query_id in without:
             shown = f"has no query {query_id}, which {self.path} judges"
             yield Problem(f"{queries}: {shown}, so it is left out.", grave=False)
-        if self.grades and len(without) == len(self.grades):
-            yield Problem(f"{self.path}: judges no query that {queries} has, expected those of one dataset.")
         judged_ids = dict.fromkeys(doc_id for judged in self.grades.values() for doc_id in judged)
-        lost = passages.lacks(judged_ids)
+        lost = passages.lacks(judged_ids) if passages.lines else []
         if lost:
             shown = f"{counted(len(lost), 'passage')} that {self.path} judges, {lost[0]} among them"
             yield Problem(f"{corpus}: lacks {shown}; no run can find them.", grave=False)

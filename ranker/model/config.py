@@ -135,7 +135,7 @@ class PlainConfig:
             raise ModelError(f"similarity is {shortened(self.similarity)}, expected one of {allowed}.")
         for key in ("query_prompt", "passage_prompt"):
             _check_text(key, getattr(self, key))
-        for key, least in (("length", 2 * MIN_TOKENS), ("query_length", MIN_TOKENS)):
+        for key, least in (("length", MIN_TOKENS), ("query_length", MIN_TOKENS)):
             value = getattr(self, key)
             if type(value) is not int or (value and not least <= value <= MAX_TOKENS):
                 allowed = f"{least} to {MAX_TOKENS} tokens, or 0 for as many as the model says"
@@ -145,7 +145,7 @@ class PlainConfig:
 def _check_pooling(value: object) -> None:
     """Refuses what is not one pooling, or several joined by ``+``."""
     parts = value.split("+") if isinstance(value, str) else []
-    if value != AUTO and (not parts or any(part not in POOLINGS for part in parts)):
+    if value != AUTO and (not parts or any(part not in POOLINGS for part in parts) or len(set(parts)) < len(parts)):
         raise ModelError(f"pooling is {shortened(value)}, expected one of {', '.join(CHOSEN_POOLINGS)}.")
 
 

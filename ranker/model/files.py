@@ -67,8 +67,8 @@ class ModelFiles:
 
     def _check_inside(self, name: object) -> None:
         path = PurePosixPath(name) if isinstance(name, str) and name and "\0" not in name else None
-        if path is None or path.is_absolute() or ".." in path.parts:
-            expected = "expected the name of a file in the model's own folder"
+        if path is None or path.is_absolute() or ".." in path.parts or path.suffix != ".safetensors":
+            expected = "expected the name of a .safetensors file in the model's own folder"
             raise self.refused(WEIGHTS_INDEX, f"names {shortened(name)}, {expected}")
 
     def weight_names(self) -> list[str]:

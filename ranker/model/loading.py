@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from ranker.data.objects import shortened
 from ranker.errors import ModelError, SetupError
+from ranker.limits import MIN_TOKENS
 from ranker.model.backbone import longest_input
 from ranker.model.checks import check_folder, check_sizes, check_tokenizer, check_weight_files, check_weights
 from ranker.model.config import AUTO, CONFIG_NAME, PlainConfig, RankerConfig, read_config
@@ -23,7 +24,13 @@ from ranker.model.heads import HEADS
 from ranker.model.hub import check_reachable
 from ranker.model.quiet import quiet
 from ranker.model.reranker import Reranker
-from ranker.model.sentence_transformers import Pipeline, read_cross_prompt, read_pipeline, transformer_folder
+from ranker.model.sentence_transformers import (
+    Pipeline,
+    UnitLength,
+    read_cross_prompt,
+    read_pipeline,
+    transformer_folder,
+)
 
 OFFLINE: Final = "offline"
 """The name of the backbone that needs no network: all-MiniLM-L6-v2, from the extra of the same name."""
@@ -194,10 +201,12 @@ def _fitted(config: RankerConfig, origin: _Origin, found: _Found, seed: int, who
         check_weight_files(ModelFiles(origin.place, source, origin.subfolder))
         if HEADS[config.mode].classifies:
             stock, said = AutoModelForSequenceClassification.from_pretrained(
-                origin.place, num_labels=labels, ignore_mismatched_sizes=not whole, **_loading(origin)
+                origin.place, num_labels=labels, **_loading(origin)
             )
         else:
             stock, said = AutoModel.from_pretrained(origin.place, **_loading(origin))
+    if whole:
+        _check_shapes(said, source)
     check_weights(stock, {**said, "missing_keys": [*said["missing_keys"], *_mismatched(said)]}, source, whole)
     check_tokenizer(found.tokenizer, stock, source)
     projection = _projection(config, found.pipeline, source) if found.pipeline and config.apart else None
@@ -214,7 +223,17 @@ def _projection(config: RankerConfig, pipeline: Pipeline, source: str) -> nn.Seq
         raise ModelError(
             f"{source}: pooling is {asked}, but the modules behind it take vectors of {own}; leave pooling out."
         )
+    last = next(reversed(pipeline.projection), None)
+    if config.similarity == "cosine" and isinstance(last, UnitLength):  # the cosine does the same
+        return nn.Sequential(*list(pipeline.projection)[:-1])
     return pipeline.projection
+
+
+def _check_shapes(said: Mapping[str, Any], source: str) -> None:
+    """Refuses weights of other shapes than the configuration says."""
+    for name, in_file, expected in said.get("mismatched_keys", ()):
+        shapes = f"of shape {tuple(in_file)}, but config.json says {tuple(expected)}"
+        raise ModelError(f"{source}: its weights {name} are {shapes}; it needs the config.json of the weights.")
 
 
 def _mismatched(said: Mapping[str, Any]) -> list[str]:
@@ -267,6 +286,7 @@ def _loading(origin: _Origin) -> dict[str, Any]:
         "use_safetensors": True,
         "dtype": torch.float32,
         "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # which are refused here, with both shapes
         "trust_remote_code": origin.trusted,
     }
 
@@ -316,17 +336,25 @@ def _check_code(found: Mapping[str, Any], source: str, trusted: bool) -> None:
 
 def relevance_label(settings: Any) -> str:  # noqa: ANN401
     """The name of the class that is relevance, of two of which the names tell; empty where there is no such class."""
+    if set(settings.id2label) != {0, 1} or _contradicted(settings):
+        return ""
     names = {str(name): re.sub(r"[\W_]+", "_", str(name).lower()).strip("_") for name in settings.id2label.values()}
     relevant = [name for name, plain in names.items() if plain in _RELEVANT]
     others = [name for name, plain in names.items() if plain in _NOT_RELEVANT]
     return relevant[0] if len(names) == settings.num_labels == 2 and len(relevant) == len(others) == 1 else ""
 
 
+def _contradicted(settings: Any) -> bool:  # noqa: ANN401
+    """Whether the two tables of classes say different things."""
+    named = {name: number for number, name in settings.id2label.items()}
+    return any(named.get(name, number) != number for name, number in (settings.label2id or {}).items())
+
+
 def _check_labels(settings: Any, source: str) -> None:  # noqa: ANN401
     """Refuses classes that do not say which of them is relevance."""
     if settings.num_labels == 1 or relevance_label(settings):
         return
-    names = shortened([str(name) for name in settings.id2label.values()])
+    names = shortened({number: str(name) for number, name in settings.id2label.items()})
     raise ModelError(
         f"{source}: classifies into {settings.num_labels} labels, {names}; a reranker has 1, or 2 with names such as "
         "relevant and irrelevant, entailment and not_entailment, yes and no."
@@ -374,8 +402,12 @@ def _published(mode: str, plain: PlainConfig, found: _Found, source: str) -> Ran
     """How a model is read that was not written here."""
     _check_length(plain.length, found.settings, source)
     longest = longest_input(found.settings, source)
-    said = found.pipeline.length if found.pipeline else 0
-    length = plain.length or min(said or min(_LENGTH, found.tokenizer.model_max_length), longest)
+    said, most = found.pipeline.length if found.pipeline else 0, found.tokenizer.model_max_length
+    if not isinstance(most, int | float) or most < MIN_TOKENS:
+        raise ModelError(
+            f"{source}: model_max_length in tokenizer_config.json is {shortened(most)}, expected at least {MIN_TOKENS}."
+        )
+    length = plain.length or min(said or int(min(_LENGTH, most)), longest)
     apart = mode == "dual"
     if plain.query_length > length - (not apart):
         raise ModelError(f"{source}: query_length is {plain.query_length}, but the model reads {length} tokens.")
@@ -385,7 +417,7 @@ def _published(mode: str, plain: PlainConfig, found: _Found, source: str) -> Ran
         plain.similarity,
         query_prompt=plain.query_prompt,
         passage_prompt=plain.passage_prompt,
-        query_length=plain.query_length or (length if apart else min(_QUERY_LENGTH, length // 2)),
+        query_length=plain.query_length or (length if apart else max(MIN_TOKENS, min(_QUERY_LENGTH, length // 2))),
         length=length,
         frozen=apart,
     )

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ranker.data.objects import read_json, shortened
 from ranker.errors import ModelError
-from ranker.limits import MAX_TOKENS, MAX_WIDTH
+from ranker.limits import MAX_TOKENS, MAX_WIDTH, MIN_TOKENS
 from ranker.model.config import RankerConfig
 from ranker.model.files import WEIGHTS, ModelFiles
 
@@ -152,9 +152,7 @@ def read_pipeline(place: str, source: str) -> Pipeline | None:
     if not with_prompt and (query_prompt or passage_prompt):
         raise files.refused(behind[0].config, "leaves the tokens of the prompt out of the pooling, which ranker cannot")
     length, lowercase = _length(files, transformer)
-    similarity, projection = _similarity(files, settings), list(_projection(files, behind[1:], width))
-    if similarity == "cosine" and projection and isinstance(projection[-1], UnitLength):
-        projection.pop()  # the cosine does the same
+    similarity, projection = _similarity(files, settings), _projection(files, behind[1:], width)
     return Pipeline(
         transformer.path,
         pooling,
@@ -269,8 +267,8 @@ def _length(files: ModelFiles, transformer: _Module) -> tuple[int, bool]:
     if task != "feature-extraction":
         raise files.refused(name, f"has transformer_task {shortened(task)}, expected feature-extraction")
     said = settings.get("max_seq_length") or 0
-    if type(said) is not int or said < 0:
-        raise files.refused(name, f"has max_seq_length {shortened(said)}, expected a number of tokens")
+    if type(said) is not int or 0 != said < MIN_TOKENS:
+        raise files.refused(name, f"has max_seq_length {shortened(said)}, expected at least {MIN_TOKENS} tokens")
     return min(said, MAX_TOKENS), bool(settings.get("do_lower_case", False))
 
 
@@ -339,11 +337,7 @@ def write_pipeline(folder: Path, config: RankerConfig, width: int, projection: n
     """
     parts = config.pooling.split("+")
     said: list[tuple[str, dict[str, Any], nn.Module | None]] = [
-        (
-            "Pooling",
-            {"word_embedding_dimension": width} | {key: ours in parts for key, ours in _POOLING_KEYS.items()},
-            None,
-        ),
+        ("Pooling", _pooling_settings(parts, width), None),
         *(_described(module) for module in projection),
     ]
     if config.similarity == "cosine" and not isinstance(next(reversed(projection), None), UnitLength):
@@ -364,6 +358,15 @@ def write_pipeline(folder: Path, config: RankerConfig, width: int, projection: n
     _write(
         folder / _SETTINGS, {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": config.similarity}
     )
+
+
+def _pooling_settings(parts: list[str], width: int) -> dict[str, Any]:
+    """The poolings as every version reads them, or, in an order that the older ones cannot say, as the sixth does."""
+    order = list(_POOLINGS.values())
+    if parts == sorted(parts, key=order.index):
+        return {"word_embedding_dimension": width} | {key: ours in parts for key, ours in _POOLING_KEYS.items()}
+    theirs = {ours: name for name, ours in _POOLINGS.items()}
+    return {"embedding_dimension": width, "pooling_mode": [theirs[part] for part in parts]}
 
 
 def _write(path: Path, content: object) -> None:

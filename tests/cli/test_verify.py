@@ -180,7 +180,7 @@ def test_a_model_that_is_not_there_is_not_the_manifests_fault(ranker, make, tiny
 def test_a_length_in_a_manifest_that_there_is_not_is_one_sentence(ranker, make, tiny, length):
     run = make(tiny("bert", labels=1))
     changed(run, lambda told: told["model"].update(length=length))
-    sentence = f"length is {length!r}, expected 16 to 8192 tokens, or 0 for as many as the model says."
+    sentence = f"length is {length!r}, expected 8 to 8192 tokens, or 0 for as many as the model says."
     said = ranker("verify", run)
     assert (said.status, said.err) == (1, f"Error: {run}: its manifest does not fit: {sentence}\n")
 

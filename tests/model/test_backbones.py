@@ -73,9 +73,10 @@ def test_a_classifier_of_three_classes_is_refused(tiny):
     folder = tiny("bert", labels=3)
     with pytest.raises(ModelError) as error:
         load_model(str(folder))
+    names = {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
     assert str(error.value) == (
-        f"{folder}: classifies into 3 labels, ['LABEL_0', 'LABEL_1', 'LABEL_2']; a reranker has 1, or 2 with names "
-        "such as relevant and irrelevant, entailment and not_entailment, yes and no."
+        f"{folder}: classifies into 3 labels, {names}; a reranker has 1, or 2 with names such as relevant and "
+        "irrelevant, entailment and not_entailment, yes and no."
     )
 
 
@@ -103,8 +104,53 @@ def test_two_classes_that_do_not_say_which_is_relevance_are_refused(tiny, names)
     with pytest.raises(ModelError) as error:
         load_model(str(folder))
     assert str(error.value).startswith(
-        f"{folder}: classifies into 2 labels, {list(names)}; a reranker has 1, or 2 with"
+        f"{folder}: classifies into 2 labels, {dict(enumerate(names))}; a reranker has 1, or 2 with"
     )
+
+
+def with_settings(folder, target, file="config.json", **settings):
+    shutil.copytree(folder, target)
+    path = target / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    return target
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"id2label": {"5": "relevant", "7": "irrelevant"}},
+        {"id2label": {"1": "relevant", "2": "irrelevant"}},
+        {"id2label": {"0": "relevant", "1": "irrelevant"}, "label2id": {"relevant": 1, "irrelevant": 0}},
+    ],
+)
+def test_tables_of_classes_that_number_them_otherwise_or_contradict_each_other_are_refused(tiny, tmp_path, settings):
+    folder = with_settings(tiny("bert", labels=2), tmp_path / "odd", **settings)
+    with pytest.raises(ModelError, match="classifies into 2 labels"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("most", ["x", 0, -5, 7])
+def test_a_tokenizer_that_says_no_length_that_there_is_is_refused(tiny, tmp_path, most):
+    folder = with_settings(tiny("bert", 1), tmp_path / "odd", "tokenizer_config.json", model_max_length=most)
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder))
+    assert str(error.value) == (
+        f"{folder}: model_max_length in tokenizer_config.json is {most!r}, expected at least 8."
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("vocab_size", 50), ("max_position_embeddings", 70)])
+@pytest.mark.parametrize("labels", [0, 1])
+def test_weights_of_another_shape_than_the_configuration_says_are_refused_with_both(
+    tiny, tmp_path, labels, name, value
+):
+    folder = with_settings(tiny("bert", 1) if labels else tiny(), tmp_path / "odd", **{name: value})
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder))
+    size = {"vocab_size": 48, "max_position_embeddings": 64}[name]
+    shapes = f"are of shape ({size}, 32), but config.json says ({value}, 32); it needs the config.json of the weights."
+    assert str(error.value).startswith(f"{folder}: its weights ")
+    assert str(error.value).endswith(shapes)
 
 
 @pytest.mark.parametrize("names", [("entailment", "contradiction"), ("a", "b", "c")])

@@ -240,10 +240,18 @@ def test_an_index_that_names_a_file_beside_it_is_followed(in_parts):
 def test_an_index_that_points_out_of_the_folder_is_refused(in_parts, tmp_path, part):
     path = in_parts(part)
     shutil.copy(path / "part.safetensors", tmp_path / "outside.safetensors")
-    assert refusal(path) == f"{INDEX} names {part!r}, expected the name of a file in the model's own folder."
+    assert (
+        refusal(path) == f"{INDEX} names {part!r}, expected the name of a .safetensors file in the model's own folder."
+    )
 
 
-@pytest.mark.parametrize("part", ["none.safetensors", ".", "x" * 5_000])
+@pytest.mark.parametrize("part", [".", "weights.bin", "model.pt"])
+def test_an_index_that_names_anything_but_safetensors_is_refused(in_parts, part):
+    """transformers would go on to unpickle it."""
+    assert refusal(in_parts(part)).endswith("expected the name of a .safetensors file in the model's own folder.")
+
+
+@pytest.mark.parametrize("part", ["none.safetensors", "x" * 5_000 + ".safetensors"])
 def test_an_index_that_names_what_is_not_there_is_refused(in_parts, part):
     said = refusal(in_parts(part))
     assert said.startswith(f"{INDEX} names ")

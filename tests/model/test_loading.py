@@ -227,7 +227,8 @@ def test_weights_of_another_shape_are_refused(saved, mode):
     _, folder = saved(mode)
     name = next(name for name in load_file(folder / WEIGHTS) if name.endswith("layer.1.output.dense.weight"))
     reweigh(folder / WEIGHTS, lambda weights: weights.update({name: torch.zeros(8, 8)}))
-    assert refusal(folder).startswith(f"{folder}: cannot be loaded as a model: ")
+    said = f"{folder}: its weights {name} are of shape (8, 8), but config.json says (32, 48)"
+    assert refusal(folder) == f"{said}; it needs the config.json of the weights."
 
 
 @pytest.mark.parametrize("mode", ["cross", "dual", "knrm", "cedr-knrm"])

@@ -192,6 +192,34 @@ def test_options_override_what_the_folder_says_and_it_is_told(folder_of, option,
     assert load_model(str(folder), "dual").notes == ()
 
 
+def test_vectors_that_are_normalised_stay_so_where_another_similarity_is_asked_for(folder_of):
+    folder = folder_of(pooling("mean_tokens"), ("Normalize", {}))
+    asked, own = vectors_of(folder, similarity="dot"), vectors_of(folder)
+    for one, other in zip(asked, own, strict=True):
+        assert np.linalg.norm(one, axis=1) == pytest.approx(1.0)
+        assert one == pytest.approx(other, abs=1e-6)
+
+
+@pytest.mark.parametrize("length", [8, 9, 15])
+def test_a_short_length_is_read_and_recorded(folder_of, length):
+    config = load_model(str(folder_of(pooling("cls_token"), reading={"max_seq_length": length})), "dual").config
+    assert (config.length, config.query_length) == (length, length)
+    assert PlainConfig(length=config.length, query_length=config.query_length).length == length
+
+
+def test_poolings_in_another_order_are_saved_in_that_order(folder_of, tmp_path):
+    folder = folder_of(("Pooling", {"embedding_dimension": 32, "pooling_mode": ["max", "cls"]}), dense(64, 8))
+    model = create_model(RankerConfig("dual", length=64, query_length=64), str(folder), seed=1)
+    assert model.config.pooling == "max+cls"
+    model.save(tmp_path / "saved")
+    again = load_model(str(tmp_path / "saved"), "dual")
+    assert again.notes == ()
+    said = json.loads((tmp_path / "saved" / "1_Pooling" / "config.json").read_text())
+    assert said == {"embedding_dimension": 32, "pooling_mode": ["max", "cls"]}
+    for one, other in zip(vectors_of(tmp_path / "saved"), vectors_of(folder), strict=True):
+        assert one.tolist() == other.tolist()
+
+
 def test_a_training_that_starts_there_starts_from_its_pooling_and_what_it_saves_reads_the_same(folder_of, tmp_path):
     folder = folder_of(pooling("mean_tokens"), dense(32, 8), settings={"prompts": PROMPTS, "similarity_fn_name": "dot"})
     model = create_model(RankerConfig("dual", length=64, query_length=64), str(folder), seed=1)
