@@ -76,7 +76,7 @@ def leave_out_option(command: F) -> F:
 
 def language_option(what: str) -> Callable[[F], F]:
     """``--language``, a code, for commands that write a dataset or search it by BM25."""
-    return click.option("--language", type=click.Choice(tuple(LANGUAGES)), help=what)
+    return click.option("--language", type=Choice(tuple(LANGUAGES)), help=what)
 
 
 def trust_option(command: F) -> F:

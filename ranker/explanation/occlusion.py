@@ -104,8 +104,7 @@ def _scores(scorer: Scorer, texts: Sequence[PairText], watch: Watch) -> NDArray[
 
 def _as_read(scorer: Scorer, pairs: Pairs, number: int) -> tuple[bytes, bytes]:
     """The ids of a pair's query and passage that the model reads."""
-    one = pairs.only(np.array([number]))
-    [(query, passage)] = one.rows
+    query, passage = pairs.rows[number]
     if scorer.model.config.apart or scorer.overflow.overflow == "windows":
         return pairs.queries[query].tobytes(), pairs.passages[passage].tobytes()
     read = scorer.pair(pairs.queries[query], pairs.passages[passage])

@@ -1,17 +1,15 @@
 """Whether the files of a model fit each other: configuration, weights and tokenizer, each held against the others."""
 
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
-
-from safetensors import SafetensorError, safe_open
 
 from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError
 from ranker.limits import MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH
 from ranker.model.backbone import has_segments
-from ranker.model.files import WEIGHTS, WEIGHTS_INDEX, ModelFiles
+from ranker.model.files import WEIGHTS, WEIGHTS_INDEX, Weight
+from ranker.wording import counted
 
 _PICKLES: Final = (".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _PICKLED_NAMES: Final = ("pytorch_model", "model", "weights", "checkpoint")
@@ -65,35 +63,37 @@ def check_sizes(found: Mapping[str, Any], source: str) -> None:
             raise ModelError(f"{source}: {key} in config.json is {shortened(size)}, expected 0 to {most}.")
 
 
-def check_weight_files(files: ModelFiles) -> None:
-    """Holds, before any weight is loaded, that all lie in the model's own folder and are numbers with a point.
+def check_kinds(weights: Iterable[Weight], source: str) -> None:
+    """Holds, before any weight is loaded, that the weights are numbers with a point.
 
-    Of the files only the headers are read. Those that are broken are left to who loads them.
     Raises: ModelError.
     """
-    for path in files.weight_files():
-        with suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118  # it is no dict
-                kind = file.get_slice(name).get_dtype()
-                if kind not in _FLOATS and name.endswith(_WEIGHTS):
-                    raise ModelError(
-                        f"{files.source}: {path.name} has the weights {name} of type {kind}, expected "
-                        f"{', '.join(_FLOATS[:-1])} or {_FLOATS[-1]}; save it again in one of these."
-                    )
+    for file, name, kind in weights:
+        if kind not in _FLOATS and name.endswith(_WEIGHTS):
+            raise ModelError(
+                f"{source}: {file} has the weights {name} of type {kind}, expected {', '.join(_FLOATS[:-1])} or "
+                f"{_FLOATS[-1]}; save it again in one of these."
+            )
 
 
-def check_weights(stock: Any, said: Mapping[str, Collection[str]], source: str, whole: bool) -> None:  # noqa: ANN401
+def check_weights(stock: Any, said: Mapping[str, Any], source: str, whole: bool) -> None:  # noqa: ANN401
     """Holds that the weights are those of the model that config.json describes.
 
-    Refused are weights that would be drawn at random, but for a head that is to learn (not ``whole``), and a pooler
-    that such a head or none uses; and weights of a part that was built, but has no place for them, as layers behind the
-    last. Heads of other tasks and poolers that nobody asks are left aside. ``said`` is what transformers tells of it.
+    Refused are weights of another shape, and those that would be drawn at random, but for a head that is to learn (not
+    ``whole``), and a pooler that such a head or none uses; and weights of a part that was built, but has no place for
+    them, as layers behind the last. Heads of other tasks and poolers that nobody asks are left aside. ``said`` is what
+    transformers tells of it.
     Raises: ModelError.
     """
-    _check_missing(stock, said["missing_keys"], source, whole)
+    mismatched = list(said.get("mismatched_keys", ()))
+    if whole and mismatched:
+        name, in_file, expected = mismatched[0]
+        shapes = f"of shape {tuple(in_file)}, but config.json says {tuple(expected)}"
+        raise ModelError(f"{source}: its weights {name} are {shapes}; it needs the config.json of the weights.")
+    _check_missing(stock, [*said["missing_keys"], *(name for name, *_ in mismatched)], source, whole)
     homeless = sorted(name for name in said["unexpected_keys"] if _belongs(stock, name, whole))
     if homeless:
-        count = f"{len(homeless)} weight{'s' * (len(homeless) != 1)}"
+        count = counted(len(homeless), "weight")
         raise ModelError(
             f"{source}: has {count} for which the model of its config.json has no place, {homeless[0]} among them; "
             "config.json must be that of the weights, as for num_hidden_layers."

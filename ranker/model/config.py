@@ -1,6 +1,7 @@
 """``ranker.json``: what a model directory says beside its Hugging Face files."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -86,10 +87,7 @@ class RankerConfig:
     def __post_init__(self) -> None:
         """Refuses values that no model has."""
         for key, names in _CHOICES.items():
-            chosen = getattr(self, key)
-            if not isinstance(chosen, str) or chosen not in names:
-                meant = did_you_mean(str(chosen), names)
-                raise ModelError(f"{key} is {shortened(chosen)}, expected one of {', '.join(names)}.{meant}")
+            _check_choice(key, getattr(self, key), names)
         _check_pooling(self.pooling)
         for key in ("query_prompt", "passage_prompt", "label"):
             _check_text(key, getattr(self, key))
@@ -130,16 +128,20 @@ class PlainConfig:
     def __post_init__(self) -> None:
         """Refuses values that no model has."""
         _check_pooling(self.pooling)
-        if self.similarity not in CHOSEN_SIMILARITIES:
-            allowed = ", ".join(CHOSEN_SIMILARITIES)
-            raise ModelError(f"similarity is {shortened(self.similarity)}, expected one of {allowed}.")
+        _check_choice("similarity", self.similarity, CHOSEN_SIMILARITIES)
         for key in ("query_prompt", "passage_prompt"):
             _check_text(key, getattr(self, key))
-        for key, least in (("length", MIN_TOKENS), ("query_length", MIN_TOKENS)):
+        for key in ("length", "query_length"):
             value = getattr(self, key)
-            if type(value) is not int or (value and not least <= value <= MAX_TOKENS):
-                allowed = f"{least} to {MAX_TOKENS} tokens, or 0 for as many as the model says"
+            if type(value) is not int or (value and not MIN_TOKENS <= value <= MAX_TOKENS):
+                allowed = f"{MIN_TOKENS} to {MAX_TOKENS} tokens, or 0 for as many as the model says"
                 raise ModelError(f"{key} is {shortened(value)}, expected {allowed}.")
+
+
+def _check_choice(key: str, value: object, names: Mapping[str, str]) -> None:
+    if not isinstance(value, str) or value not in names:
+        meant = did_you_mean(str(value), names)
+        raise ModelError(f"{key} is {shortened(value)}, expected one of {', '.join(names)}.{meant}")
 
 
 def _check_pooling(value: object) -> None:

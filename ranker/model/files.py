@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from transformers.utils import cached_file
@@ -15,14 +15,28 @@ WEIGHTS: Final = "model.safetensors"
 WEIGHTS_INDEX: Final = "model.safetensors.index.json"
 
 
+class Weight(NamedTuple):
+    """A tensor by the header of the file that it lies in; ``kind`` is its type as safetensors calls it."""
+
+    file: str
+    name: str
+    kind: str
+
+
 class ModelFiles:
     """The files below a folder of a model, ``place`` as transformers takes it and ``source`` as messages name it."""
 
     def __init__(self, place: str, source: str, subfolder: str = "") -> None:
         self.place, self.source, self.subfolder = place, source, subfolder
+        self._found: dict[str, Path | None] = {}
 
     def find(self, name: str) -> Path | None:
-        """The path of a file, on the hub fetched first; none where there is no such file."""
+        """The path of a file, on the hub fetched first; none where there is no such file. Each is looked for once."""
+        if name not in self._found:
+            self._found[name] = self._look_for(name)
+        return self._found[name]
+
+    def _look_for(self, name: str) -> Path | None:
         name = f"{self.subfolder}/{name}" if self.subfolder else name
         if Path(self.place).is_dir():
             with suppress(OSError):  # of a name that is too long to be one
@@ -51,10 +65,9 @@ class ModelFiles:
 
         Raises: ModelError for an index that names no file, one that is not there, or one outside of the folder.
         """
-        single, index = self.find(WEIGHTS), self.find(WEIGHTS_INDEX)
-        if single is not None:
+        if (single := self.find(WEIGHTS)) is not None:
             yield single
-        elif index is not None:
+        elif (index := self.find(WEIGHTS_INDEX)) is not None:
             named = read_object(index, ModelError).get("weight_map")
             if not isinstance(named, dict) or not named:
                 raise self.refused(WEIGHTS_INDEX, "has no weight_map that says where each weight is")
@@ -71,16 +84,17 @@ class ModelFiles:
             expected = "expected the name of a .safetensors file in the model's own folder"
             raise self.refused(WEIGHTS_INDEX, f"names {shortened(name)}, {expected}")
 
-    def weight_names(self) -> list[str]:
-        """The names of all weights, by the headers of their files alone.
+    def weights(self) -> list[Weight]:
+        """All weights, by the headers of their files alone.
 
         Raises: ModelError where a header cannot be read, and as ``weight_files``.
         """
-        names: list[str] = []
+        found: list[Weight] = []
         for path in self.weight_files():
             try:
-                with safe_open(path, framework="numpy") as file:
-                    names += file.keys()
+                with safe_open(path, framework="pt") as file:
+                    names = file.keys()
+                    found += (Weight(path.name, name, file.get_slice(name).get_dtype()) for name in names)
             except (OSError, SafetensorError) as error:
                 raise self.refused(path.name, f"cannot be read: {' '.join(str(error).split())}") from error
-        return names
+        return found

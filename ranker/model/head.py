@@ -48,7 +48,7 @@ class Head(nn.Module):
     def vectors(self, pooled: Tensor) -> Tensor:
         """What a text that is read alone is indexed by.
 
-        Shape: (N, H times the poolings) to (N, ``vector_width``).
+        Shape: (N, H times the poolings) to (N, ``Reranker.width``).
         """
         return pooled
 

@@ -3,7 +3,7 @@
 import contextlib
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,9 +17,9 @@ from ranker.data.objects import shortened
 from ranker.errors import ModelError, SetupError
 from ranker.limits import MIN_TOKENS
 from ranker.model.backbone import longest_input
-from ranker.model.checks import check_folder, check_sizes, check_tokenizer, check_weight_files, check_weights
+from ranker.model.checks import check_folder, check_kinds, check_sizes, check_tokenizer, check_weights
 from ranker.model.config import AUTO, CONFIG_NAME, PlainConfig, RankerConfig, read_config
-from ranker.model.files import ModelFiles
+from ranker.model.files import ModelFiles, Weight
 from ranker.model.heads import HEADS
 from ranker.model.hub import check_reachable
 from ranker.model.quiet import quiet
@@ -55,15 +55,24 @@ _NOT_RELEVANT: Final = frozenset(
 
 
 class _Origin(NamedTuple):
-    """Where a model comes from: what transformers is given, what messages name, and whether its own code may run.
+    """Where a model comes from, and whether its own code may run.
 
     ``subfolder`` is where in it the backbone lies, mostly nowhere else.
     """
 
-    place: str
-    source: str
+    files: ModelFiles
     trusted: bool
     subfolder: str
+
+    @property
+    def place(self) -> str:
+        """What transformers is given."""
+        return self.files.place
+
+    @property
+    def source(self) -> str:
+        """What messages name."""
+        return self.files.source
 
 
 class _Found(NamedTuple):
@@ -125,7 +134,8 @@ def _origin(source: str, trusted: bool) -> _Origin:
     place = model_folder(source)
     check_reachable(place)
     with _said_as_model_error(source):
-        return _Origin(place, source, trusted, transformer_folder(place, source))
+        files = ModelFiles(place, source)
+        return _Origin(files, trusted, transformer_folder(files))
 
 
 def _is_ours(place: str) -> bool:
@@ -147,12 +157,14 @@ def create_model(config: RankerConfig, backbone: str, seed: int, trust_remote_co
 
 def _found(origin: _Origin, mode: str | None = None) -> _Found:
     """What a model says of itself; one that says it classifies and is wanted so must have the weights for it."""
-    settings, place, source = _settings(origin), origin.place, origin.source
+    settings, source = _settings(origin), origin.source
     claims = any(name.endswith(_CLASSIFIER) for name in _architectures(settings))
     with _said_as_model_error(source):
-        if _has_classifier(settings, origin) or (claims and mode == "cross"):
-            return _Found(settings, _tokenizer(origin), True, None, read_cross_prompt(place, source))
-        pipeline = read_pipeline(place, source)
+        weights = ModelFiles(origin.place, source, origin.subfolder).weights()
+        check_kinds(weights, source)
+        if _has_classifier(settings, weights) or (claims and mode == "cross"):
+            return _Found(settings, _tokenizer(origin), True, None, read_cross_prompt(origin.files))
+        pipeline = read_pipeline(origin.files)
         tokenizer = _tokenizer(origin, lowercase=pipeline is not None and pipeline.lowercase)
         return _Found(settings, tokenizer, False, pipeline, "")
 
@@ -163,11 +175,10 @@ def _architectures(settings: Any) -> list[str]:  # noqa: ANN401
     return [name for name in named if isinstance(name, str)]
 
 
-def _has_classifier(settings: Any, origin: _Origin) -> bool:  # noqa: ANN401
+def _has_classifier(settings: Any, weights: Sequence[Weight]) -> bool:  # noqa: ANN401
     """Whether the weights have a sequence classifier; that of another task goes by its class alone."""
     other_task = any("For" in name and not name.endswith(_CLASSIFIER) for name in _architectures(settings))
-    names = ModelFiles(origin.place, origin.source, origin.subfolder).weight_names()
-    return not other_task and any(name.startswith("classifier.") for name in names)
+    return not other_task and any(weight.name.startswith("classifier.") for weight in weights)
 
 
 def _decided(config: RankerConfig, found: _Found) -> RankerConfig:
@@ -198,16 +209,13 @@ def _fitted(config: RankerConfig, origin: _Origin, found: _Found, seed: int, who
     labels = settings.num_labels if whole else 2 if config.label else 1
     torch.manual_seed(seed)
     with _said_as_model_error(source), quiet():
-        check_weight_files(ModelFiles(origin.place, source, origin.subfolder))
         if HEADS[config.mode].classifies:
             stock, said = AutoModelForSequenceClassification.from_pretrained(
                 origin.place, num_labels=labels, **_loading(origin)
             )
         else:
             stock, said = AutoModel.from_pretrained(origin.place, **_loading(origin))
-    if whole:
-        _check_shapes(said, source)
-    check_weights(stock, {**said, "missing_keys": [*said["missing_keys"], *_mismatched(said)]}, source, whole)
+    check_weights(stock, said, source, whole)
     check_tokenizer(found.tokenizer, stock, source)
     projection = _projection(config, found.pipeline, source) if found.pipeline and config.apart else None
     config = replace(config, length=min(config.length, longest_input(settings, source)))
@@ -227,18 +235,6 @@ def _projection(config: RankerConfig, pipeline: Pipeline, source: str) -> nn.Seq
     if config.similarity == "cosine" and isinstance(last, UnitLength):  # the cosine does the same
         return nn.Sequential(*list(pipeline.projection)[:-1])
     return pipeline.projection
-
-
-def _check_shapes(said: Mapping[str, Any], source: str) -> None:
-    """Refuses weights of other shapes than the configuration says."""
-    for name, in_file, expected in said.get("mismatched_keys", ()):
-        shapes = f"of shape {tuple(in_file)}, but config.json says {tuple(expected)}"
-        raise ModelError(f"{source}: its weights {name} are {shapes}; it needs the config.json of the weights.")
-
-
-def _mismatched(said: Mapping[str, Any]) -> list[str]:
-    """The names of weights of another shape than the model's, which are drawn anew."""
-    return [str(one[0]) for one in said.get("mismatched_keys", ())]
 
 
 def _tokenizer(origin: _Origin, lowercase: bool = False) -> Any:  # noqa: ANN401
@@ -306,7 +302,7 @@ def model_folder(source: str) -> str:
         return str(Path(found.origin).parent / "model")
     folder = Path(source)
     if folder.is_dir():
-        check_folder(folder / transformer_folder(source, source))
+        check_folder(folder / transformer_folder(ModelFiles(source, source)))
     elif folder.is_absolute() or source.startswith(".") or source.count("/") > 1:
         raise ModelError(f"{source}: is no model; expected a model directory, a hub name or {OFFLINE!r}.")
     return source

@@ -98,10 +98,9 @@ class UnitLength(nn.Module):
 class Pipeline(NamedTuple):
     """How a folder says that its model is read; ``length`` is 0 where it does not say.
 
-    ``transformer`` is the folder of the backbone within it, ``projection`` is what is done to a pooled vector.
+    ``projection`` is what is done to a pooled vector.
     """
 
-    transformer: str
     pooling: str
     projection: nn.Sequential
     similarity: str
@@ -127,21 +126,20 @@ def _within(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
 
 
-def transformer_folder(place: str, source: str) -> str:
+def transformer_folder(files: ModelFiles) -> str:
     """Where in a folder the backbone lies: in an old layout of sentence-transformers in ``0_Transformer``, else in it.
 
     Raises: ModelError for a ``modules.json`` that cannot be read, or whose first module is no transformer.
     """
-    modules = _modules(ModelFiles(place, source))
+    modules = _modules(files)
     return modules[0].path if modules else ""
 
 
-def read_pipeline(place: str, source: str) -> Pipeline | None:
+def read_pipeline(files: ModelFiles) -> Pipeline | None:
     """How a folder says that its model is read apart; none where it lists no module but a backbone.
 
     Raises: ModelError that names what cannot be honoured.
     """
-    files = ModelFiles(place, source)
     modules = _modules(files)
     if len(modules) < 2:
         return None
@@ -152,11 +150,10 @@ def read_pipeline(place: str, source: str) -> Pipeline | None:
     if not with_prompt and (query_prompt or passage_prompt):
         raise files.refused(behind[0].config, "leaves the tokens of the prompt out of the pooling, which ranker cannot")
     length, lowercase = _length(files, transformer)
-    similarity, projection = _similarity(files, settings), _projection(files, behind[1:], width)
+    similarity, projection = _similarity(files, settings), nn.Sequential(*_projection(files, behind[1:], width))
     return Pipeline(
-        transformer.path,
         pooling,
-        nn.Sequential(*projection),
+        projection,
         similarity,
         query_prompt,
         passage_prompt,
@@ -165,12 +162,11 @@ def read_pipeline(place: str, source: str) -> Pipeline | None:
     )
 
 
-def read_cross_prompt(place: str, source: str) -> str:
+def read_cross_prompt(files: ModelFiles) -> str:
     """The prompt that a cross-encoder's folder puts before every query, empty where it says none.
 
     Raises: ModelError where its settings name a prompt that is not there.
     """
-    files = ModelFiles(place, source)
     settings = files.settings(_SETTINGS)
     if settings.get("default_prompt_name") is None:
         return ""
@@ -340,7 +336,7 @@ def write_pipeline(folder: Path, config: RankerConfig, width: int, projection: n
         ("Pooling", _pooling_settings(parts, width), None),
         *(_described(module) for module in projection),
     ]
-    if config.similarity == "cosine" and not isinstance(next(reversed(projection), None), UnitLength):
+    if config.similarity == "cosine":
         said.append(("Normalize", {}, None))
     modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
     for number, (kind, settings, module) in enumerate(said, start=1):

@@ -166,6 +166,7 @@ def test_only_a_dual_model_reads_its_texts_apart():
         ({"pooling": "cls+cls"}, f"pooling is 'cls+cls', expected one of {', '.join(CHOSEN_POOLINGS)}."),
         ({"pooling": "auto+cls"}, f"pooling is 'auto+cls', expected one of {', '.join(CHOSEN_POOLINGS)}."),
         ({"similarity": "euclidean"}, "similarity is 'euclidean', expected one of auto, cosine, dot."),
+        ({"similarity": []}, "similarity is [], expected one of auto, cosine, dot."),
         ({"query_prompt": None}, "query_prompt is None, expected a text of at most 4096 characters."),
         ({"query_length": 7}, f"query_length is 7, expected 8 to 8192 tokens, {OR_0}."),
         *(
