@@ -199,7 +199,7 @@ def unknown_shares(path: Path) -> list[tuple[str, float]]:
     from tokenizers import Tokenizer
 
     from ranker.data.almanac_facts import territory_names
-    from ranker.index.lexical_config import LANGUAGES
+    from ranker.data.languages import LANGUAGES
     from ranker.scoring.unknown import WORTH_SAYING
 
     tokenizer = Tokenizer.from_file(str(path))

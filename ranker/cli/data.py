@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,8 +30,10 @@ from ranker.cli.options import (
     trust_option,
 )
 from ranker.cli.settings import checked_speed, settings_of, settings_options, speed_options
+from ranker.data.languages import LANGUAGES
+from ranker.errors import DataError
 from ranker.index.dense_config import DenseConfig
-from ranker.index.lexical_config import LANGUAGES, LexicalConfig
+from ranker.index.lexical_config import LexicalConfig
 from ranker.limits import DEFAULT_RETRIEVE_DEPTH, MAX_DEPTH
 from ranker.model.config import PlainConfig
 from ranker.scoring.speed import Speed
@@ -139,6 +141,7 @@ def index_command(
         return
     if output is None:
         raise click.UsageError(f"--kind {kind} needs --output, the index to write.")
+    _refuse_other_kinds(context, kind)
     check_output(output, force)
     data = open_dataset(dataset)
     count = len(data.collection)
@@ -168,6 +171,17 @@ def index_command(
         say_unknown(scorer)
         if built.recall_at:
             say(_recall(output, built))
+
+
+def _refuse_other_kinds(context: click.Context, kind: str) -> None:
+    """Refuses settings of another kind of index, which would be passed over."""
+    settings = {"bm25": {*_LEXICAL}, "dense": {*_DENSE, *(field.name for field in fields(PlainConfig))}}
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        owner = next((other for other in settings if other != kind and name in settings[other]), None)
+        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if owner is not None and given and name not in settings[kind]:
+            raise click.UsageError(f"{parameter.opts[0]} goes with --kind {owner}, not {kind}.")
 
 
 def _recall(output: Path, built: DenseSettings) -> str:
@@ -248,6 +262,10 @@ def retrieve_command(
         run, facts = search(_Retrieval(data, queries, index_path, deep, source, trust_remote_code, speed, advance))
     run = leave_out_queries(Run(run_name(output), run.rankings), leave_out_query).head(depth)
     seconds = time.monotonic() - started
+    if not len(run):
+        raise DataError(
+            f"{index_path}: none of the {counted(len(queries), 'query')} finds a passage; no run is written."
+        )
     dataset_facts = data.record(split)
     told = {"dataset": dataset_facts, "depth": depth, "leave_out_query": leave_out_query}
     write_named(run, output, force, {**told, **facts, "seconds": round(seconds, 2)})

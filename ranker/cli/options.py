@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import click
 from click.core import ParameterSource
 
+from ranker.data.languages import LANGUAGES
 from ranker.errors import DataError, RankerError
-from ranker.index.lexical_config import LANGUAGES
 from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from ranker.data.files import open_text_lines, written_folder
-from ranker.data.objects import DECODER, read_object, shortened
+from ranker.data.languages import write_language
+from ranker.data.objects import DECODER
 from ranker.data.oddities import Note, Oddity, ignored
 from ranker.data.records import Judgment, Material, Passage, Query, has_words
 from ranker.errors import DataError
 from ranker.limits import MAX_ID_BYTES
-
-_SETTINGS = "dataset.json"
-"""What ranker adds to the layout: the language of a dataset."""
 
 _QRELS_HEADER = "query-id\tcorpus-id\tscore\n"
 
@@ -82,20 +80,6 @@ def repeated(identifier: str, first: int) -> str:
     return f"id {identifier} stands twice, first in line {first}; {TWICE}"
 
 
-def read_language(folder: Path) -> str:
-    """The language that a dataset's folder says it is in, by its code; empty where it does not say.
-
-    Raises: DataError for a ``dataset.json`` that is broken, or says something else.
-    """
-    path = folder / _SETTINGS
-    if not path.is_file():
-        return ""
-    said = read_object(path, DataError)
-    if set(said) != {"language"} or not isinstance(said["language"], str):
-        raise DataError(f"{path}: has {shortened(said)}, expected {{'language': CODE}}, as in {{'language': 'zh'}}.")
-    return str(said["language"])
-
-
 def write_material(material: Material, folder: Path, force: bool = False, language: str = "") -> None:
     """Writes a dataset's three streams into a new folder, in constant memory, and its language where one is given.
 
@@ -104,7 +88,7 @@ def write_material(material: Material, folder: Path, force: bool = False, langua
     with written_folder(folder, force) as beside:
         fill_folder(material, beside)
         if language:
-            (beside / _SETTINGS).write_text(json.dumps({"language": language}) + "\n", encoding="utf-8")
+            write_language(language, beside)
 
 
 def fill_folder(material: Material, folder: Path) -> None:
@@ -165,9 +149,13 @@ def _identifier(record: dict[str, Any], path: Path, number: int, note: Note) -> 
     whole = type(value) is int  # JSON's true is a Python int too
     value = str(value) if whole else value
     if not isinstance(value, str) or len(value.split()) != 1 or value.strip() != value:
-        raise DataError(f"{path}:{number}: '_id' is {_short(value)}, expected a string of one word without spaces.")
+        raise DataError(
+            f"{path}:{number}: '_id' is {_short(value)}, expected a string of one word without spaces; {_WAY_OUT}"
+        )
     if len(_encoded(value, path, number)) > MAX_ID_BYTES or not value.isprintable():
-        raise DataError(f"{path}:{number}: '_id' is {_short(value)}, expected at most {MAX_ID_BYTES} printable bytes.")
+        raise DataError(
+            f"{path}:{number}: '_id' is {_short(value)}, expected at most {MAX_ID_BYTES} printable bytes; {_WAY_OUT}"
+        )
     if whole:
         note(Oddity.NUMBER, value)
     return value
@@ -179,7 +167,7 @@ def _text(record: dict[str, Any], key: str, path: Path, number: int, note: Note)
         note(Oddity.NULL, key)
         return ""
     if not isinstance(value, str):
-        raise DataError(f"{path}:{number}: '{key}' is {_short(value)}, expected a string.")
+        raise DataError(f"{path}:{number}: '{key}' is {_short(value)}, expected a string; {_WAY_OUT}")
     _encoded(value, path, number)
     return value
 
@@ -190,7 +178,7 @@ def _answers(record: dict[str, Any], path: Path, number: int) -> tuple[str, ...]
     answers = metadata.get("answers") if isinstance(metadata, dict) else None
     answers = [] if answers is None else answers
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-        raise DataError(f"{path}:{number}: 'answers' is {_short(answers)}, expected a list of strings.")
+        raise DataError(f"{path}:{number}: 'answers' is {_short(answers)}, expected a list of strings; {_WAY_OUT}")
     return tuple(dict.fromkeys(answers))
 
 
@@ -198,7 +186,9 @@ def _encoded(value: str, path: Path, number: int) -> bytes:
     try:
         return value.encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"{path}:{number}: holds half a surrogate pair, {_short(value[error.start])}.") from error
+        raise DataError(
+            f"{path}:{number}: holds half a surrogate pair, {_short(value[error.start])}; {_WAY_OUT}"
+        ) from error
 
 
 def _short(value: object) -> str:

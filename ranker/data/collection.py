@@ -34,7 +34,7 @@ _BATCH = 65_536
 _READ_BYTES = 8_192
 """What is read of a passage at once; most are shorter."""
 
-_FORMAT = 4
+_FORMAT = 5
 
 _COLUMNS = ("hashes", "offsets", "numbers")
 

@@ -14,6 +14,7 @@ from ranker.errors import DataError
 from ranker.limits import MAX_ID_BYTES
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r\n"
 _CONTROLS = bytes(sorted(set(range(ord(" "))) - set(b"\t\n\r")))
 
 _EXACT_DIGITS = 15
@@ -153,9 +154,14 @@ def _block_of_lines(path: Path, lines: list[bytes], first: int, columns: tuple[s
     return block
 
 
+def first_words(text: bytes) -> list[bytes]:
+    """The words of the first line of a text that has any."""
+    return text.removeprefix(BYTE_ORDER_MARK).lstrip(_BLANKS).partition(b"\n")[0].split()
+
+
 def is_blank(line: bytes) -> bool:
     """Whether a line holds nothing but the blanks between words."""
-    return not line.strip(b" \t\r")
+    return not line.strip(_BLANKS)
 
 
 def checked_words(path: Path, number: int, line: bytes, columns: tuple[str, ...]) -> list[bytes]:

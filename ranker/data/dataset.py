@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from ranker.data.beir import read_language, read_queries
+from ranker.data.beir import read_queries
 from ranker.data.collection import Collection
 from ranker.data.files import digest, reason
+from ranker.data.languages import read_language
 from ranker.data.oddities import Oddities, Oddity
 from ranker.data.records import Qrels, Query
 from ranker.data.trec import read_qrels

@@ -3,6 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
+from unicodedata import category
+
+_UNSEEN = ("Cc", "Cf")
+"""Unicode's categories of control and format characters, as the space of no width."""
 
 
 class Query(NamedTuple):
@@ -36,12 +40,15 @@ class Judgment(NamedTuple):
 
 
 def has_words(text: str) -> bool:
-    """Whether a text holds more than blanks and control characters: what does not can be neither indexed nor read.
+    """Whether a text holds more than blanks and characters that nobody sees: else it can be neither indexed nor read.
 
     This alone decides what a collection leaves out, so that its length, its indexes and its tokens agree. Control
     characters are no words, since Anserini turns away what Java's trim leaves empty.
     """
-    return any(character > " " and not character.isspace() for character in text)
+    return any(
+        character > " " and not character.isspace() and (character < "\x7f" or category(character) not in _UNSEEN)
+        for character in text
+    )
 
 
 Qrels = dict[str, dict[str, int]]

@@ -10,7 +10,7 @@ from typing import IO, Final, NoReturn
 
 import numpy as np
 
-from ranker.data.columns import BYTE_ORDER_MARK, Block, read_blocks
+from ranker.data.columns import Block, first_words, read_blocks
 from ranker.data.files import read_chunks, written
 from ranker.data.records import Qrels
 from ranker.data.run import Ranking, Run, Scores, to_float32
@@ -27,7 +27,7 @@ BEIR_QRELS_COLUMNS: Final = ("query_id", "doc_id", "relevance")
 BEIR_HEADER: Final = [b"query-id", b"corpus-id", b"score"]
 _QUERY_ID: Final = 0
 
-RELEVANCES: Final = f"a whole number from {-MAX_RELEVANCE} to {MAX_RELEVANCE}"
+RELEVANCES: Final = f"a whole number from {-MAX_RELEVANCE} to {MAX_RELEVANCE}; mend the line or take it out"
 RANKS: Final = f"a whole number from 1 to {MAX_DEPTH}"
 
 _LIKE_RANKS: Final = 3
@@ -113,10 +113,10 @@ def check_is_qrels(path: Path, first: Sequence[bytes]) -> None:
 
 
 def _begun(path: Path) -> tuple[Iterator[bytes], list[bytes]]:
-    """All chunks of a file, and the words of its first line."""
+    """All chunks of a file, and the words of its first line that is not blank."""
     chunks = read_chunks(path)
     chunk = next(chunks, b"")
-    return chain([chunk], chunks), chunk.partition(b"\n")[0].removeprefix(BYTE_ORDER_MARK).split()
+    return chain([chunk], chunks), first_words(chunk)
 
 
 def _name_by(path: Path) -> str:
@@ -281,8 +281,10 @@ def _qrels_blocks(path: Path, chunks: Iterator[bytes], first: Sequence[bytes]) -
     """The judgments' lines, in the columns that the first line has, without the header."""
     check_is_qrels(path, first)
     if list(first) == BEIR_HEADER:
-        rest = next(chunks).partition(b"\n")[2]
-        return read_blocks(path, chain([rest], chunks), BEIR_QRELS_COLUMNS, first=2)
+        chunk = next(chunks)
+        end = chunk.find(b"\n", chunk.index(BEIR_HEADER[0])) + 1 or len(chunk)
+        lines = chunk.count(b"\n", 0, end)
+        return read_blocks(path, chain([chunk[end:]], chunks), BEIR_QRELS_COLUMNS, first=max(1, lines) + 1)
     return read_blocks(path, chunks, qrels_columns(first))
 
 

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ranker.data.beir import parse_passage, parse_query, repeated
-from ranker.data.columns import BYTE_ORDER_MARK, checked_words, is_blank
+from ranker.data.columns import BYTE_ORDER_MARK, checked_words, first_words, is_blank
 from ranker.data.dataset import Dataset, existing
 from ranker.data.files import decode_line, read_lines
+from ranker.data.languages import read_language
 from ranker.data.oddities import Note, Oddity
 from ranker.data.records import Passage, Query
 from ranker.data.run_order import RankCheck
@@ -93,7 +94,8 @@ def problems(path: Path) -> Iterator[Problem]:
 
 
 def _first_words(path: Path) -> list[bytes]:
-    return next(read_lines(path), (1, b""))[1].removeprefix(BYTE_ORDER_MARK).split()
+    """Of the first line that is not blank."""
+    return next((words for _, line in read_lines(path) if (words := first_words(line))), [])
 
 
 def _has_ranks(path: Path, first: list[bytes]) -> bool:
@@ -167,10 +169,11 @@ def problems_of_dataset(folder: Path) -> Iterator[Problem]:
     """
     corpus, queries = existing(folder, "corpus.jsonl"), existing(folder, "queries.jsonl")
     passages, asked = _Ids(), _Ids()
+    yield from _refusal(lambda: read_language(folder))
     yield from _records(corpus, parse_passage, passages)
     yield from _records(queries, parse_query, asked)
     splits: dict[str, str] = {}
-    dataset = Dataset(folder.name, folder)
+    dataset = Dataset(folder.name, folder, language="en")  # which nothing here depends on
     for split in dataset.splits:
         judged = _Judgments(dataset.qrels_path(split))
         yield from judged.read()
@@ -223,11 +226,14 @@ class _Judgments:
         if of_run:
             yield from of_run
             return
+        is_header = list(first) == BEIR_HEADER
         for number, words in _worded(self.path, qrels_columns(first)):
             if isinstance(words, Problem):
                 yield words
-            elif number > 1 or [word.encode() for word in words] != BEIR_HEADER:
+            elif not is_header:
                 yield from self._judgment(number, words[0], words[-2], words[-1])
+            else:
+                is_header = False
 
     def _judgment(self, number: int, query_id: str, doc_id: str, word: str) -> Iterator[Problem]:
         relevance = parse_relevance(word)
@@ -245,7 +251,7 @@ class _Judgments:
             yield Problem(f"{place}: relevance {relevance} of passage {doc_id} for query {query_id} {contradicted}.")
 
     def unknown(self, queries: Path, asked: _Ids, corpus: Path, passages: _Ids) -> Iterator[Problem]:
-        """Judged queries without text, and judged passages that the collection has not."""
+        """Judged queries without text, and relevant passages that the collection has not."""
         without = asked.lacks(self.grades) if asked.lines else []  # of a file without queries that is said
         if without and len(without) == len(self.grades):
             yield Problem(f"{self.path}: judges no query that {queries} has, expected those of one dataset.")
@@ -253,14 +259,15 @@ class _Judgments:
         for query_id in without:
             shown = f"has no query {query_id}, which {self.path} judges"
             yield Problem(f"{queries}: {shown}, so it is left out.", grave=False)
-        judged_ids = dict.fromkeys(doc_id for judged in self.grades.values() for doc_id in judged)
-        lost = passages.lacks(judged_ids) if passages.lines else []
-        if lost:
-            shown = f"{counted(len(lost), 'passage')} that {self.path} judges, {lost[0]} among them"
-            yield Problem(f"{corpus}: lacks {shown}; no run can find them.", grave=False)
+        relevant = {
+            doc_id: query_id for query_id, judged in self.grades.items() for doc_id in judged if judged[doc_id] > 0
+        }
+        for doc_id in passages.lacks(relevant) if passages.lines else []:
+            shown = f"passage {doc_id}, relevant to query {relevant[doc_id]} by {self.path}"
+            yield Problem(f"{corpus}: lacks {shown}; no run can find it.", grave=False)
 
 
-def _refusal(check: Callable[[], None]) -> Iterator[Problem]:
+def _refusal(check: Callable[[], object]) -> Iterator[Problem]:
     """What a reader's check refuses, if it does."""
     try:
         check()

@@ -1,40 +1,10 @@
 """How passages and queries become words, and how BM25 weighs them."""
 
 from dataclasses import dataclass
-from typing import Final
 
+from ranker.data.languages import LANGUAGES
 from ranker.errors import SearchIndexError
 from ranker.limits import MAX_BM25_K1, MAX_RM3_PASSAGES, MAX_RM3_TERMS
-
-LANGUAGES: Final = {
-    "en": "English: Anserini's own analyser (Porter stemmer, stop words)",
-    "ar": "Arabic: normalised and stemmed",
-    "bn": "Bengali: normalised and stemmed",
-    "da": "Danish: Snowball stemmer",
-    "de": "German: light stemmer",
-    "es": "Spanish: light stemmer",
-    "fa": "Persian: normalised",
-    "fi": "Finnish: Snowball stemmer",
-    "fr": "French: elisions removed, light stemmer",
-    "hi": "Hindi: normalised and stemmed",
-    "hu": "Hungarian: Snowball stemmer",
-    "id": "Indonesian: stemmed",
-    "it": "Italian: elisions removed, light stemmer",
-    "ja": "Japanese: segmented into words by Kuromoji",
-    "ko": "Korean: segmented into words by Nori",
-    "nl": "Dutch: Snowball stemmer",
-    "no": "Norwegian: Snowball stemmer",
-    "pl": "Polish: lemmas by Morfologik",
-    "pt": "Portuguese: light stemmer",
-    "ru": "Russian: Snowball stemmer",
-    "sv": "Swedish: Snowball stemmer",
-    "te": "Telugu: normalised and stemmed",
-    "th": "Thai: segmented into words",
-    "tr": "Turkish: Snowball stemmer",
-    "uk": "Ukrainian: lemmas by Morfologik",
-    "zh": "Chinese: pairs of characters (CJK)",
-}
-"""The languages that Anserini has an analyser for, by ISO 639-1 code."""
 
 
 @dataclass(frozen=True)

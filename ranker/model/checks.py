@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+from transformers.activations import ACT2FN
+
 from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError
 from ranker.limits import MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH
@@ -23,10 +26,19 @@ _WEIGHTS: Final = ("weight", "bias", "gamma", "beta")
 _BUFFERS: Final = ("position_ids", "token_type_ids", "inv_freq")
 """What older versions of transformers wrote beside weights, and newer ones compute."""
 
+_LEAST: Final = dict.fromkeys(
+    ("hidden_size", "dim", "intermediate_size", "hidden_dim", "embedding_size", "num_attention_heads", "n_heads"), 1
+)
+"""The smallest size that a key may have, where that is not 0."""
+
+_ACTIVATIONS: Final = ("hidden_act", "hidden_activation", "activation")
+_EPSILONS: Final = ("layer_norm_eps", "norm_eps")
+
 _MOST: Final = {
     **dict.fromkeys(("num_hidden_layers", "n_layers"), MAX_LAYERS),
     **dict.fromkeys(("hidden_size", "dim", "intermediate_size", "hidden_dim", "embedding_size"), MAX_WIDTH),
     **dict.fromkeys(("pooler_hidden_size", "type_vocab_size", "num_labels"), MAX_WIDTH),
+    **dict.fromkeys(("num_attention_heads", "n_heads"), MAX_WIDTH),
     **dict.fromkeys(("vocab_size", "max_position_embeddings"), MAX_VOCABULARY),
 }
 """The largest size that a key of config.json may have: transformers builds whatever is asked for."""
@@ -53,14 +65,21 @@ def check_folder(folder: Path) -> None:
 
 
 def check_sizes(found: Mapping[str, Any], source: str) -> None:
-    """Holds that no size in config.json is beyond what can be built.
+    """Holds that config.json asks for what can be built: sizes, an activation that there is, an epsilon.
 
     Raises: ModelError.
     """
     for key, most in _MOST.items():
-        size = found.get(key, 0)
-        if type(size) is not int or not 0 <= size <= most:
-            raise ModelError(f"{source}: {key} in config.json is {shortened(size)}, expected 0 to {most}.")
+        size, least = found.get(key, most), _LEAST.get(key, 0)
+        if type(size) is not int or not least <= size <= most:
+            raise ModelError(f"{source}: {key} in config.json is {shortened(size)}, expected {least} to {most}.")
+    for key in _ACTIVATIONS:
+        if key in found and (not isinstance(found[key], str) or found[key] not in ACT2FN):
+            known = ", ".join(sorted(ACT2FN))
+            raise ModelError(f"{source}: {key} in config.json is {shortened(found[key])}, expected one of {known}.")
+    for key in _EPSILONS:
+        if key in found and (type(found[key]) not in (int, float) or not 0 <= found[key] < 1):
+            raise ModelError(f"{source}: {key} in config.json is {shortened(found[key])}, expected 0 to below 1.")
 
 
 def check_kinds(weights: Iterable[Weight], source: str) -> None:
@@ -82,7 +101,7 @@ def check_weights(stock: Any, said: Mapping[str, Any], source: str, whole: bool)
     Refused are weights of another shape, and those that would be drawn at random, but for a head that is to learn (not
     ``whole``), and a pooler that such a head or none uses; and weights of a part that was built, but has no place for
     them, as layers behind the last. Heads of other tasks and poolers that nobody asks are left aside. ``said`` is what
-    transformers tells of it.
+    transformers tells of it. Refused too are weights that are no finite numbers.
     Raises: ModelError.
     """
     mismatched = list(said.get("mismatched_keys", ()))
@@ -98,6 +117,9 @@ def check_weights(stock: Any, said: Mapping[str, Any], source: str, whole: bool)
             f"{source}: has {count} for which the model of its config.json has no place, {homeless[0]} among them; "
             "config.json must be that of the weights, as for num_hidden_layers."
         )
+    for name, weight in stock.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise ModelError(f"{source}: its weights {name} are not all finite numbers; no score can come of them.")
 
 
 def _check_missing(stock: Any, missing: Iterable[str], source: str, whole: bool) -> None:  # noqa: ANN401

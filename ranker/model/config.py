@@ -98,6 +98,8 @@ class RankerConfig:
         for key in ("frozen", "markers"):
             if type(getattr(self, key)) is not bool:
                 raise ModelError(f"{key} is {shortened(getattr(self, key))}, expected true or false.")
+        if self.label and self.apart:
+            raise ModelError(f"label is {shortened(self.label)}, expected none: mode {self.mode} has no classes.")
         if self.query_length > self.length - (not self.apart):
             allowed = f"{'at most' if self.apart else 'less than'} the length of {self.length}"
             raise ModelError(f"query_length is {self.query_length}, expected {allowed}.")

@@ -68,9 +68,12 @@ class ModelFiles:
         if (single := self.find(WEIGHTS)) is not None:
             yield single
         elif (index := self.find(WEIGHTS_INDEX)) is not None:
-            named = read_object(index, ModelError).get("weight_map")
+            content = read_object(index, ModelError)
+            named = content.get("weight_map")
             if not isinstance(named, dict) or not named:
                 raise self.refused(WEIGHTS_INDEX, "has no weight_map that says where each weight is")
+            if not isinstance(content.get("metadata"), dict):
+                raise self.refused(WEIGHTS_INDEX, "has no metadata, expected an object such as {'total_size': BYTES}")
             for name in dict.fromkeys(named.values()):
                 self._check_inside(name)
                 path = self.find(name)

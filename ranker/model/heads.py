@@ -54,7 +54,7 @@ class CrossHead(Head):
         # a tuple, so that the parameters stay registered once, where the stock model has them
         self._stock: tuple[Any] = (parts.stock,)
         labels = {name: number for number, name in parts.stock.config.id2label.items()}
-        self._label = int(labels.get(parts.config.label, 1))
+        self._label = int(labels[parts.config.label]) if parts.config.label else 0
 
     def forward(self, views: Views) -> Tensor:
         """Shape: (P,)."""

@@ -45,6 +45,9 @@ _LENGTH: Final = 512
 _QUERY_LENGTH: Final = 64
 """Tokens that it leaves to a query whose passage needs the rest, if that is not more than half."""
 
+_SENTENCE: Final = 3
+"""Words of a library's message below which it says little without the name of its class."""
+
 _RELEVANT: Final = frozenset(
     ("relevant", "is_relevant", "entailment", "entailed", "yes", "true", "1", "positive", "match", "related", "label_1")
 )
@@ -216,10 +219,17 @@ def _fitted(config: RankerConfig, origin: _Origin, found: _Found, seed: int, who
         else:
             stock, said = AutoModel.from_pretrained(origin.place, **_loading(origin))
     check_weights(stock, said, source, whole)
+    if labels == settings.num_labels:
+        stock.config.id2label, stock.config.label2id = settings.id2label, settings.label2id
+    if config.label and config.label not in settings.id2label.values():
+        names = ", ".join(map(str, settings.id2label.values()))
+        raise ModelError(f"{source}: label in {CONFIG_NAME} is {config.label!r}, expected one of {names}.")
     check_tokenizer(found.tokenizer, stock, source)
     projection = _projection(config, found.pipeline, source) if found.pipeline and config.apart else None
     config = replace(config, length=min(config.length, longest_input(settings, source)))
-    model = Reranker(config, stock, found.tokenizer, source, projection, _notes(config, found, source))
+    model = Reranker(
+        config, stock, found.tokenizer, source, projection, _notes(config, found, source, is_new=not whole)
+    )
     model.eval()
     return model
 
@@ -251,11 +261,16 @@ def _tokenizer(origin: _Origin, lowercase: bool = False) -> Any:  # noqa: ANN401
     return tokenizer
 
 
-def _notes(config: RankerConfig, found: _Found, source: str) -> tuple[str, ...]:
+def _notes(config: RankerConfig, found: _Found, source: str, is_new: bool) -> tuple[str, ...]:
     """What is worth saying of how a model is read: which class is relevance, and what its own files say of it."""
     notes = []
     if config.label:
         notes.append(f"{source}: scores by its class {config.label!r} of {found.settings.num_labels}.")
+    elif is_new and HEADS[config.mode].classifies and found.is_classifier and found.settings.num_labels > 1:
+        notes.append(
+            f"{source}: classifies into {found.settings.num_labels} labels, none of which is relevance, so that its "
+            "classifier is left aside and a new one learns."
+        )
     said = found.pipeline
     if said is None or not config.apart:
         return tuple(notes)
@@ -316,6 +331,9 @@ def _settings(origin: _Origin) -> Any:  # noqa: ANN401
     check_sizes(found, source)
     with _said_as_model_error(source), quiet():
         settings = AutoConfig.from_pretrained(origin.place, trust_remote_code=trusted, **below)
+        if "id2label" not in found and found.get("label2id"):  # which transformers then has neither of
+            settings.id2label = {int(number): name for name, number in found["label2id"].items()}
+            settings.label2id = dict(found["label2id"])
         longest_input(settings, source)
     return settings
 
@@ -427,6 +445,8 @@ def _said_as_model_error(source: str) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:  # transformers and tokenizers raise whatever a broken file leads them to
-        first_line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        first_line = next((line for line in str(error).splitlines() if line.strip()), "")
+        if len(first_line.split()) < _SENTENCE:
+            first_line = f"{type(error).__name__} {first_line}".strip()
         where = "" if source == OFFLINE or Path(source).exists() else "is no folder here, and "
         raise ModelError(f"{source}: {where}cannot be loaded as a model: {first_line.rstrip('.')}.") from error

@@ -219,6 +219,8 @@ def _pooling(files: ModelFiles, module: _Module) -> tuple[str, int, bool]:
 
 
 def _size(files: ModelFiles, module: _Module, settings: Mapping[str, Any], *keys: str) -> int:
+    if files.find(module.config) is None:
+        raise files.refused(module.config, f"is not there, but {_MODULES} names {module.kind}")
     value = next((settings[key] for key in keys if key in settings), None)
     if type(value) is not int or not 1 <= value <= MAX_WIDTH:
         raise files.refused(module.config, f"has {keys[0]} {shortened(value)}, expected 1 to {MAX_WIDTH}")
@@ -240,7 +242,7 @@ def _checked_prompts(files: ModelFiles, settings: Mapping[str, Any]) -> dict[str
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
         raise files.refused(_SETTINGS, f"has prompts {shortened(prompts)}, expected texts by name")
     name = settings.get("default_prompt_name")
-    if name is not None and name not in prompts:
+    if name is not None and (not isinstance(name, str) or name not in prompts):
         raise files.refused(_SETTINGS, f"has default_prompt_name {shortened(name)}, expected one of its prompts")
     return prompts
 
@@ -321,9 +323,15 @@ def _load(files: ModelFiles, module: _Module, made: nn.Module) -> None:
     if path is None:
         raise files.refused(name, "is not there; expected the weights of the module as safetensors")
     try:
-        made.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+        weights = {key: value.float() for key, value in load_file(path).items()}
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise files.refused(name, f"does not fit its module: {' '.join(str(error).split())}") from error
+        raise files.refused(name, f"cannot be read: {' '.join(str(error).split())}") from error
+    has, expected = (
+        {key: list(value.shape) for key, value in sorted(state.items())} for state in (weights, made.state_dict())
+    )
+    if has != expected:
+        raise files.refused(name, f"has weights {has}, but by {module.config} they are {expected}")
+    made.load_state_dict(weights)
 
 
 def write_pipeline(folder: Path, config: RankerConfig, width: int, projection: nn.Sequential) -> None:

@@ -169,7 +169,7 @@ def test_the_language_of_a_dataset_is_remembered_when_it_is_imported_and_used_wh
         assert json.loads((tmp_path / "index" / "manifest.json").read_text())["settings"]["language"] == language
 
 
-@pytest.mark.parametrize("content", ['{"language": 3}', '{"locale": "de"}', "[]", "{"])
+@pytest.mark.parametrize("content", ['{"language": 3}', '{"locale": "de"}', '{"language": ""}', "[]", "{"])
 def test_a_dataset_that_says_its_language_otherwise_is_refused(ranker, dataset, tmp_path, content):
     folder = tmp_path / "mine"
     shutil.copytree(dataset, folder)
@@ -177,3 +177,36 @@ def test_a_dataset_that_says_its_language_otherwise_is_refused(ranker, dataset, 
     said = ranker("index", folder, "-o", tmp_path / "index")
     assert said.status == 1
     assert said.err.startswith(f"Error: {folder / 'dataset.json'}: ")
+
+
+def test_a_dataset_in_a_language_that_there_is_not_is_refused_with_what_was_meant(ranker, dataset, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(dataset, folder)
+    (folder / "dataset.json").write_text('{"language": "zh_CN"}')
+    said = ranker("index", folder, "-o", tmp_path / "index")
+    assert said.status == 1
+    assert said.err.startswith(f"Error: {folder / 'dataset.json'}: language is 'zh_CN', expected one of en, ar, ")
+    assert said.err.endswith(" Did you mean 'zh'?\n")
+
+
+def test_a_run_of_no_query_is_not_written(ranker, dataset, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(dataset, folder)
+    queries = [{"_id": "q1", "text": "the of and"}, {"_id": "q2", "text": "xyzzy"}]
+    (folder / "queries.jsonl").write_text("".join(json.dumps(one) + "\n" for one in queries))
+    shutil.rmtree(folder / "qrels")
+    assert ranker("index", folder, "-o", tmp_path / "index").status == 0
+    said = ranker("retrieve", folder, "--index", tmp_path / "index", "-o", tmp_path / "run")
+    assert said.status == 1
+    assert f"{tmp_path / 'index'}: none of the 2 queries finds a passage; no run is written." in said.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "owner"),
+    [("bm25", "--pooling=max", "dense"), ("bm25", "--faiss=Flat", "dense"), ("dense", "--k1=1.2", "bm25")],
+)
+def test_a_setting_of_another_kind_of_index_is_refused(ranker, dataset, tmp_path, kind, option, owner):
+    said = ranker("index", dataset, "--kind", kind, "--model", "offline", option, "-o", tmp_path / "index")
+    assert said.status == 2
+    assert f"{option.partition('=')[0]} goes with --kind {owner}, not {kind}." in said.err

@@ -77,7 +77,7 @@ def noted(parse: Callable[..., object], line: str) -> tuple[object, Odd]:
     return parse(line, PATH, 1, lambda *odd: found.append(odd)), found
 
 
-@pytest.mark.parametrize("text", ["", " \t", "\u3000\u2003", "\u0000\u001f\u0085", None])
+@pytest.mark.parametrize("text", ["", " \t", "\u3000\u2003", "\u0000\u001f\u0085", "\u200b \ufeff\u00ad", None])
 def test_a_text_without_words_is_left_out(text: str | None) -> None:
     nulls = [(Oddity.NULL, "text")] if text is None else []
     line = json.dumps({"_id": "a", "text": text})

@@ -538,6 +538,23 @@ def test_blank_lines_among_judgments_are_passed_over(tmp_path: Path) -> None:
         assert read_qrels(file(tmp_path, text)) == {"q1": {"d1": 1}, "q2": {"d1": 0}}
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_blank_lines_before_the_first_are_passed_over_too(tmp_path: Path, mark: str, end: str) -> None:
+    path = tmp_path / "qrels"
+    path.write_bytes(
+        (mark + end + " " + end + "query-id\tcorpus-id\tscore" + end + "q d 1" + end + "q d 2" + end).encode()
+    )
+    with pytest.raises(DataError, match=":5: relevance 2 of passage d for query q contradicts"):
+        read_qrels(path)
+    path.write_bytes((mark + end + "q 0 d 1" + end).encode())
+    assert read_qrels(path) == {"q": {"d": 1}}
+    with pytest.raises(DataError, match="holds judgments"):
+        read_run(path)
+    path.write_bytes((mark + end + "q d 1" + end + "q e 2" + end).encode())
+    assert [ranking.doc_ids for ranking in read_run(path).values()] == [("d", "e")]
+
+
 def test_lines_of_beir_are_counted_with_the_header(tmp_path: Path) -> None:
     path = file(tmp_path, "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td2\n")
     with refused(f"{path}:3: expected 3 columns (query_id doc_id relevance), found 2."):

@@ -12,6 +12,7 @@ from ranker.data.trec import read_qrels, read_run
 from ranker.data.validation import kind_of, problems, problems_of_dataset, problems_of_qrels, problems_of_run
 from ranker.errors import DataError
 
+MEND = "mend the line or take it out (ranker validate lists all such)."
 TWICE = "take one of the two out, or give it another id."
 FEW = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 RUN_LINE = st.builds(
@@ -177,9 +178,8 @@ def test_all_that_is_wrong_with_a_dataset_is_listed(folder):
         train.write("q2\td9\t1\nq9\td1\t1\n")
     assert told(folder) == [
         f"F/corpus.jsonl:4: id d1 stands twice, first in line 2; {TWICE}",
-        "F/corpus.jsonl:5: '_id' is 'd 3', expected a string of one word without spaces.",
-        "F/corpus.jsonl:6: is not JSON: Expecting value: line 1 column 1 (char 0); expected one object a line; "
-        "mend the line or take it out (ranker validate lists all such).",
+        f"F/corpus.jsonl:5: '_id' is 'd 3', expected a string of one word without spaces; {MEND}",
+        f"F/corpus.jsonl:6: is not JSON: Expecting value: line 1 column 1 (char 0); expected one object a line; {MEND}",
         "mind: F/corpus.jsonl:7: passage d4 has no words, so it is left out.",
         f"F/queries.jsonl:3: id q1 stands twice, first in line 1; {TWICE}",
         "mind: F/queries.jsonl: has no query q9, which F/qrels/train.tsv judges, so it is left out.",
@@ -189,16 +189,32 @@ def test_all_that_is_wrong_with_a_dataset_is_listed(folder):
 
 def test_judged_ids_that_are_nowhere_are_listed_unless_a_line_that_cannot_be_read_may_hold_them(folder):
     with (folder / "qrels" / "train.tsv").open("a") as train:
-        train.write("q1\td9\t1\nq9\td1\t1\n")
+        train.write("q1\td9\t1\nq9\td1\t1\nq1\td7\t0\nq1\td8\t2\n")
     lost = [
         "mind: F/queries.jsonl: has no query q9, which F/qrels/train.tsv judges, so it is left out.",
-        "mind: F/corpus.jsonl: lacks 1 passage that F/qrels/train.tsv judges, d9 among them; no run can find them.",
+        "mind: F/corpus.jsonl: lacks passage d9, relevant to query q1 by F/qrels/train.tsv; no run can find it.",
+        "mind: F/corpus.jsonl: lacks passage d8, relevant to query q1 by F/qrels/train.tsv; no run can find it.",
     ]
     assert told(folder) == lost
     for name in ("queries.jsonl", "corpus.jsonl"):
         with (folder / name).open("a") as records:
             records.write("{\n")
     assert [one.split(": ")[1] for one in told(folder)] == ["is not JSON", "is not JSON"]
+
+
+def test_a_language_that_there_is_not_is_listed(folder):
+    (folder / "dataset.json").write_text('{"language": "xx"}')
+    (one,) = told(folder)
+    assert one.startswith("F/dataset.json: language is 'xx', expected one of en, ar, ")
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_blank_lines_at_the_beginning_hide_nothing(tmp_path, header):
+    lines = "\n \n" + "query-id\tcorpus-id\tscore\n" * header + "q1\td1\t1\n"
+    path = file(tmp_path, lines)
+    assert told(path) == [f"mind: F:{number}: the line is blank, and passed over." for number in (1, 2)]
+    assert kind_of(path).name == "judgments (query_id doc_id relevance)"
+    assert read_qrels(path) == {"q1": {"d1": 1}}
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
@@ -211,8 +227,8 @@ def test_a_file_that_breaks_off_brings_no_other_lines_of_its_dataset(folder, nam
 
 def test_judgments_of_nothing_but_wrong_lines_are_not_said_to_be_empty_too(tmp_path):
     assert told(file(tmp_path, "q1 0 a yes\nq1 0 b no\n")) == [
-        "F:1: the relevance is 'yes', expected a whole number from -32768 to 32768.",
-        "F:2: the relevance is 'no', expected a whole number from -32768 to 32768.",
+        "F:1: the relevance is 'yes', expected a whole number from -32768 to 32768; mend the line or take it out.",
+        "F:2: the relevance is 'no', expected a whole number from -32768 to 32768; mend the line or take it out.",
     ]
 
 

@@ -14,6 +14,7 @@ import pytest
 from ir_measures import AP, P
 
 from ranker.data.collection import Collection
+from ranker.data.languages import LANGUAGES
 from ranker.data.records import Qrels, Query
 from ranker.data.run import Run
 from ranker.data.trec import read_qrels, read_run, write_run
@@ -21,7 +22,7 @@ from ranker.errors import OutputError, SearchIndexError, SetupError
 from ranker.index.jvm import java_class
 from ranker.index.lexical import LexicalIndex
 from ranker.index.lexical_building import DocIds, build_lexical_index
-from ranker.index.lexical_config import LANGUAGES, LexicalConfig
+from ranker.index.lexical_config import LexicalConfig
 from ranker.index.store import MANIFEST, read_manifest, write_manifest
 
 CATS = {

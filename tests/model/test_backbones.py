@@ -129,6 +129,37 @@ def test_tables_of_classes_that_number_them_otherwise_or_contradict_each_other_a
         load_model(str(folder))
 
 
+@pytest.mark.parametrize(("number", "sign"), [(0, -1), (1, 1)])
+def test_classes_that_are_numbered_by_name_alone_are_read_so(tiny, tmp_path, number, sign):
+    folder = tiny("bert", labels=2)
+    shutil.copytree(folder, tmp_path / "named")
+    record = json.loads((tmp_path / "named" / "config.json").read_text())
+    del record["id2label"]
+    record["label2id"] = {"relevant": number, "irrelevant": 1 - number}
+    (tmp_path / "named" / "config.json").write_text(json.dumps(record))
+    model = load_model(str(tmp_path / "named"))
+    assert model.config.label == "relevant"
+    logits = stock_scores(folder).numpy()
+    assert scores(model) == pytest.approx(sign * (logits[:, 1] - logits[:, 0]), abs=1e-5)
+
+
+def test_a_label_that_the_model_has_not_is_refused(tiny, tmp_path):
+    names = {"0": "irrelevant", "1": "relevant"}
+    folder = with_settings(tiny("bert", labels=2), tmp_path / "named", id2label=names, label2id={})
+    load_model(str(folder)).save(tmp_path / "model")
+    with_settings(tmp_path / "model", tmp_path / "edited", "ranker.json", label="foo")
+    with pytest.raises(ModelError) as error:
+        load_model(str(tmp_path / "edited"))
+    assert str(error.value) == (
+        f"{tmp_path / 'edited'}: label in ranker.json is 'foo', expected one of irrelevant, relevant."
+    )
+
+
+def test_a_model_that_reads_apart_has_no_label():
+    with pytest.raises(ModelError, match="label is 'relevant', expected none: mode dual has no classes"):
+        RankerConfig("dual", label="relevant")
+
+
 @pytest.mark.parametrize("most", ["x", 0, -5, 7])
 def test_a_tokenizer_that_says_no_length_that_there_is_is_refused(tiny, tmp_path, most):
     folder = with_settings(tiny("bert", 1), tmp_path / "odd", "tokenizer_config.json", model_max_length=most)
@@ -158,6 +189,10 @@ def test_to_train_a_classifier_of_other_classes_serves_as_a_backbone_under_a_new
     folder = tiny("bert", labels=len(names), id2label=dict(enumerate(names)), label2id={})
     model = create_model(RankerConfig("cross", query_length=16, length=60), str(folder), seed=1)
     assert (model.stock.classifier.out_features, model.config.label) == (1, "")
+    assert model.notes == (
+        f"{folder}: classifies into {len(names)} labels, none of which is relevance, so that its classifier is left "
+        "aside and a new one learns.",
+    )
     own = load_file(folder / "model.safetensors")["bert.encoder.layer.0.output.dense.weight"]
     assert torch.equal(model.encoder.backbone.encoder.layer[0].output.dense.weight, own)
 

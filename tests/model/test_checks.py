@@ -265,6 +265,13 @@ def test_an_index_that_says_nothing_is_refused(in_parts, content):
     assert refusal(path) == f"{INDEX} has no weight_map that says where each weight is."
 
 
+def test_an_index_without_metadata_is_refused(in_parts):
+    path = in_parts("part.safetensors")
+    named = json.loads((path / INDEX).read_text())["weight_map"]
+    (path / INDEX).write_text(json.dumps({"weight_map": named}))
+    assert refusal(path) == f"{INDEX} has no metadata, expected an object such as {{'total_size': BYTES}}."
+
+
 def test_types_are_looked_at_in_every_part(in_parts):
     path = in_parts("part.safetensors")
     reweigh(path / "part.safetensors", lambda weights: weights.update({DENSE: weights[DENSE].to(torch.int8)}))
@@ -275,3 +282,47 @@ def test_an_index_beside_the_whole_is_not_looked_at(folder):
     path = folder()
     (path / INDEX).write_text(json.dumps({"weight_map": {DENSE: "../outside.safetensors"}}))
     load_model(str(path))
+
+
+# configuration
+
+
+@pytest.mark.parametrize(
+    ("model_type", "key", "value", "allowed"),
+    [
+        ("bert", "hidden_act", "gelou", "one of gelu, "),
+        ("modernbert", "hidden_activation", ["gelu"], "one of gelu, "),
+        ("distilbert", "activation", None, "one of gelu, "),
+        ("bert", "layer_norm_eps", "small", "0 to below 1."),
+        ("modernbert", "norm_eps", -1.0, "0 to below 1."),
+        ("bert", "num_attention_heads", 0, "1 to "),
+        ("distilbert", "n_heads", 0, "1 to "),
+        ("bert", "hidden_size", 0, "1 to "),
+        ("bert", "intermediate_size", "big", "1 to "),
+    ],
+)
+def test_a_setting_of_which_no_model_can_be_built_is_refused_by_its_name(folder, model_type, key, value, allowed):
+    path = folder(model_type)
+    edit(path / CONFIG, lambda record: record.update({key: value}))
+    said = refusal(path)
+    assert said.startswith(f"{key} in config.json is {value!r}, expected ")
+    assert allowed.removeprefix("one of ").rstrip(", ") in said
+
+
+def test_what_a_library_says_in_a_word_is_told_with_its_kind(folder):
+    path = folder()
+    edit(path / CONFIG, lambda record: record.pop("model_type"))
+    assert len(refusal(path).split()) > 8
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("load", [load_model, as_backbone])
+def test_weights_that_are_no_finite_numbers_are_refused(folder, number, load):
+    path = folder()
+    reweigh(path / WEIGHTS, lambda weights: weights[DENSE].view(-1)[7:8].fill_(number))
+    assert refusal(path, load) == f"its weights {named(load)} are not all finite numbers; no score can come of them."
+
+
+def named(load: Callable[[str], object]) -> str:
+    """What the weight is called in the class that is loaded."""
+    return DENSE if load is load_model else DENSE.removeprefix("bert.")

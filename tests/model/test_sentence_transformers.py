@@ -281,6 +281,11 @@ def test_a_pooling_whose_vectors_the_projection_does_not_take_is_refused(folder_
             "config_sentence_transformers.json has default_prompt_name 'x', expected one of its prompts",
         ),
         (
+            [pooling("cls_token")],
+            {"default_prompt_name": ["x"], "prompts": PROMPTS},
+            "config_sentence_transformers.json has default_prompt_name ['x'], expected one of its prompts",
+        ),
+        (
             [pooling("cls_token"), dense(32, 8, activation_function="os.system")],
             {},
             "2_Dense/config.json has activation_function 'os.system', expected torch's Identity, Tanh, ReLU, GELU, "
@@ -326,13 +331,28 @@ def test_weights_of_a_module_that_are_not_there_or_do_not_fit_are_refused(folder
     folder = folder_of(pooling("cls_token"), dense(32, 8))
     weights = folder / "2_Dense" / "model.safetensors"
     save_file(torch.nn.Linear(32, 9).state_dict(prefix="linear."), weights)
-    with pytest.raises(ModelError, match=r"2_Dense/model\.safetensors does not fit its module: "):
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder), "dual")
+    assert str(error.value) == (
+        f"{folder}: 2_Dense/model.safetensors has weights {{'linear.bias': [9], 'linear.weight': [9, 32]}}, but by "
+        "2_Dense/config.json they are {'linear.bias': [8], 'linear.weight': [8, 32]}."
+    )
+    weights.write_bytes(b"no weights")
+    with pytest.raises(ModelError, match=r"2_Dense/model\.safetensors cannot be read: "):
         load_model(str(folder), "dual")
     weights.rename(weights.with_name("pytorch_model.bin"))
     with pytest.raises(
         ModelError, match=r"2_Dense/model\.safetensors is not there; expected the weights of the module"
     ):
         load_model(str(folder), "dual")
+
+
+def test_a_module_whose_settings_are_not_there_is_refused_by_its_name(folder_of):
+    folder = folder_of(pooling("cls_token"))
+    (folder / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder), "dual")
+    assert str(error.value) == f"{folder}: 1_Pooling/config.json is not there, but modules.json names Pooling."
 
 
 def test_the_embedded_backbone_is_read_as_its_package_says():
