@@ -18,9 +18,9 @@ from ranker.data.dataset import Dataset
 from ranker.data.run import Run
 from ranker.data.trec import read_run
 from ranker.model.loading import load_model
-from ranker.reranking import candidates, rerank
+from ranker.reranking.rerank import candidates, rerank
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
 
 KINDS = {
     "linear maps": ("linear", "addmm", "aten::mm"),
@@ -43,7 +43,7 @@ def main() -> None:
     kinds = (*KINDS, COPIES, TOKENIZER, REST)
     print(f"| precision | pairs/s | {' | '.join(kinds)} |\n|---|---|{'---|' * len(kinds)}")
     for precision in arguments.precision or ("float32", "bf16", "int8"):
-        scorer = Scorer(load_model(arguments.model, "cross"), Speed(precision))
+        scorer = Scorer(load_model(arguments.model, "cross"), Compute(precision))
         seconds, spent = profiled(scorer, run, data, arguments.split)
         shares = " | ".join(f"{spent[kind] / seconds:.1%}" for kind in kinds)
         print(f"| {precision} | {run.hits / seconds:.0f} | {shares} |", flush=True)

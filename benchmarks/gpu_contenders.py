@@ -15,7 +15,7 @@ from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers.utils import is_flash_attn_2_available
 
-from ranker import Scorer, Speed, load_model
+from ranker import Compute, Scorer, load_model
 from ranker.scoring.pairs import Pairs
 
 Scores = NDArray[np.float32]
@@ -35,7 +35,7 @@ class OfRanker:
     """``ranker``'s scorer of a model directory; ``dual`` is compared by vectors, everything else reads pairs."""
 
     def __init__(self, folder: Path, precision: str, device: str, mode: str = "cross") -> None:
-        self._scorer = Scorer(load_model(str(folder), mode), Speed(precision, device))
+        self._scorer = Scorer(load_model(str(folder), mode), Compute(precision, device))
 
     def prepare(self, work: Workload) -> Pairs:
         """Token ids, each text tokenised once."""

@@ -15,11 +15,11 @@ from agreement import largest_change, tau
 from ranker.data.catalogue import open_dataset
 from ranker.data.run import Run
 from ranker.data.trec import read_run
-from ranker.evaluation import evaluate, parse_measures
+from ranker.evaluation.measures import evaluate, parse_measures
 from ranker.model.loading import load_model
-from ranker.reranking import rerank
+from ranker.reranking.rerank import rerank
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
 
 PRECISIONS = ("float32", "auto", "bf16", "int8")
 MEASURE = "nDCG@10"
@@ -44,7 +44,7 @@ def compare(model: str, workload: tuple[str, Path, str], depth: int) -> None:
     data, run = open_dataset(name), read_run(path)
     found: dict[str, Run] = {}
     for precision in PRECISIONS:
-        scorer = Scorer(load_model(model, "cross"), Speed(precision))
+        scorer = Scorer(load_model(model, "cross"), Compute(precision))
         if scorer.precision not in found:
             done = rerank(scorer, run, data.queries(split), data.collection, depth, lambda _: None)
             found[scorer.precision] = Run(

@@ -27,9 +27,9 @@ from ranker.data.catalogue import open_dataset
 from ranker.data.run import Run
 from ranker.data.trec import read_run, write_run
 from ranker.model.loading import load_model
-from ranker.reranking import candidates
+from ranker.reranking.rerank import candidates
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
 
 HERE = Path(__file__).parent
 
@@ -139,7 +139,7 @@ def prepared(folder: Path, workload: tuple[str, Path, str], model: Path, most: i
     judged = "".join(f"{query_id}\t{kept[query_id].doc_ids[0]}\t1\n" for query_id in kept)
     (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
     write_run(kept, folder / "first.run", force=False)
-    scorer = Scorer(load_model(str(model), "cross"), Speed("float32", "cpu"))
+    scorer = Scorer(load_model(str(model), "cross"), Compute("float32", "cpu"))
     (folder / "model").write_text(str(model.resolve()))
     (folder / "length").write_text(str(scorer.model.config.length))
     lengths = scorer.pair_lengths(candidates(scorer, kept, queries, data.collection, 1_000).whole)

@@ -23,15 +23,15 @@ from transformers import AutoConfig
 from ranker.data.catalogue import open_dataset
 from ranker.data.run import Run
 from ranker.data.trec import read_run, write_run
-from ranker.experiment import training_split
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
-from ranker.training.config import TrainingConfig
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
+from ranker.settings.training import TrainingConfig
+from ranker.training.fit import training_split
 from ranker.training.fitting import training_set
-from ranker.training.loop import course
-from ranker.training.negatives import find_candidates
+from ranker.training.groups import find_candidates
+from ranker.training.loop import training_steps
 
 HERE = Path(__file__).parent
 LENGTH = 160
@@ -94,7 +94,7 @@ def prepare(folder: Path, dataset: str, run_path: Path, config: TrainingConfig) 
     settings = AutoConfig.from_pretrained(folder / "start")
     settings.hidden_dropout_prob = settings.attention_probs_dropout_prob = 0.0
     settings.save_pretrained(folder / "start")
-    write_pairs(folder, Scorer(model, Speed("float32", "cpu")), config)
+    write_pairs(folder, Scorer(model, Compute("float32", "cpu")), config)
 
 
 def write_pairs(folder: Path, scorer: Scorer, config: TrainingConfig) -> None:
@@ -104,7 +104,7 @@ def write_pairs(folder: Path, scorer: Scorer, config: TrainingConfig) -> None:
     found = find_candidates(split.run, split.queries, split.qrels, data.collection, 1_000)
     groups = training_set(scorer, found, split.queries, data.collection)
     with (folder / "pairs.jsonl").open("w") as file:
-        for _, step in course(groups, config):
+        for _, step in training_steps(groups, config):
             for group in step:
                 for place, doc_id in enumerate(group.doc_ids):
                     texts = {"query": split.queries[group.query_id].text, "passage": data.collection[doc_id].contents}

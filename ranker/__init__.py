@@ -6,8 +6,9 @@ What stands in ``__all__`` is imported when it is first asked for, so that a com
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from ranker.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from ranker.comparison import compare
     from ranker.data.catalogue import open_dataset
     from ranker.data.collection import Collection
     from ranker.data.dataset import Dataset
@@ -15,16 +16,16 @@ if TYPE_CHECKING:
     from ranker.data.run import Ranking, Run
     from ranker.data.trec import read_qrels, read_run, write_qrels, write_run
     from ranker.errors import RankerError
-    from ranker.evaluation import evaluate, parse_measures
+    from ranker.evaluation.measures import evaluate, parse_measures
+    from ranker.evaluation.significance import compare
     from ranker.model.loading import load_model
-    from ranker.reranking import rerank
+    from ranker.reranking.rerank import rerank
     from ranker.scoring.scorer import Scorer
-    from ranker.scoring.speed import Speed
-
-__version__ = "0.1.0"
+    from ranker.settings.compute import Compute
 
 __all__ = [
     "Collection",
+    "Compute",
     "Dataset",
     "Passage",
     "Query",
@@ -32,7 +33,6 @@ __all__ = [
     "Ranking",
     "Run",
     "Scorer",
-    "Speed",
     "compare",
     "evaluate",
     "load_model",
@@ -54,15 +54,15 @@ _HOMES: Final = {
     "Ranking": "ranker.data.run",
     "Run": "ranker.data.run",
     "Scorer": "ranker.scoring.scorer",
-    "Speed": "ranker.scoring.speed",
-    "compare": "ranker.comparison",
-    "evaluate": "ranker.evaluation",
+    "Compute": "ranker.settings.compute",
+    "compare": "ranker.evaluation.significance",
+    "evaluate": "ranker.evaluation.measures",
     "load_model": "ranker.model.loading",
     "open_dataset": "ranker.data.catalogue",
-    "parse_measures": "ranker.evaluation",
+    "parse_measures": "ranker.evaluation.measures",
     "read_qrels": "ranker.data.trec",
     "read_run": "ranker.data.trec",
-    "rerank": "ranker.reranking",
+    "rerank": "ranker.reranking.rerank",
     "write_qrels": "ranker.data.trec",
     "write_run": "ranker.data.trec",
 }

@@ -1,6 +1,7 @@
-"""Words in messages: one query and two queries, and what a misspelt name was meant to be."""
+"""Words in messages: one query and two queries, what a misspelt name was meant to be, and values shown short."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 _VOWELS = "aeiou"
@@ -29,3 +30,9 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     begun = [name for name in known if name and plain.startswith(name)]
     near = sorted(begun, key=len, reverse=True)[:1] or difflib.get_close_matches(plain, known, n=2)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def shortened(value: object) -> str:
+    """A value as a message shows it."""
+    shown = reprlib.repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -118,7 +118,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("torch finds no CUDA device on this machine")
     for marker in item.iter_markers("computes"):
         from ranker.errors import SetupError
-        from ranker.scoring.kernels import kernels
+        from ranker.model.kernels import kernels
 
         try:
             kernels(marker.args[0], "cpu")

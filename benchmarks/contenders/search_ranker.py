@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ranker.data.records import Query
 from ranker.data.trec import write_run
-from ranker.index.lexical import LexicalIndex
+from ranker.index.bm25 import LexicalIndex
 
 WARM = 500
 """Queries answered before it is timed."""

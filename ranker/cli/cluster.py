@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from ranker.cli.options import say_notes
-from ranker.cli.settings import checked_speed, settings_of, settings_options
+from ranker.cli.settings import checked_compute, settings_of, settings_options
 from ranker.errors import SetupError
 from ranker.limits import MAX_WORKERS
-from ranker.model.config import PlainConfig
-from ranker.scoring.overflow_config import CUT, Overflow
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import PlainConfig
+from ranker.settings.overflow import CUT, Overflow
 
 if TYPE_CHECKING:
     from ranker.cluster.engine import Cluster
@@ -74,7 +74,7 @@ def joined_cluster(context: click.Context) -> Iterator[Cluster | None]:
         return
     from ranker.cluster.engine import joined
 
-    with joined(sharing.cluster, sharing.workers, settings_of(context, Speed).device) as cluster:
+    with joined(sharing.cluster, sharing.workers, settings_of(context, Compute).device) as cluster:
         yield cluster
 
 
@@ -84,8 +84,10 @@ def open_scorer(context: click.Context, wanted: Wanted, cluster: Cluster | None,
     from ranker.scoring.scorer import Scorer
 
     if cluster is None:
-        speed = checked_speed(context)
-        return Scorer(say_notes(load_model(*wanted)), speed, overflow)
-    from ranker.cluster.remote import RemoteScorer
+        compute = checked_compute(context)
+        return Scorer(say_notes(load_model(*wanted)), compute, overflow)
+    from ranker.cluster.backend import RemoteScorer
 
-    return RemoteScorer(say_notes(load_model(*wanted)), settings_of(context, Speed), cluster, overflow, wanted.trusted)
+    return RemoteScorer(
+        say_notes(load_model(*wanted)), settings_of(context, Compute), cluster, overflow, wanted.trusted
+    )

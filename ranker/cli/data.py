@@ -29,14 +29,13 @@ from ranker.cli.options import (
     split_option,
     trust_option,
 )
-from ranker.cli.settings import checked_speed, settings_of, settings_options, speed_options
-from ranker.data.languages import LANGUAGES
+from ranker.cli.settings import checked_compute, compute_options, settings_of, settings_options
 from ranker.errors import DataError
-from ranker.index.dense_config import DenseConfig
-from ranker.index.lexical_config import LexicalConfig
 from ranker.limits import DEFAULT_RETRIEVE_DEPTH, MAX_DEPTH
-from ranker.model.config import PlainConfig
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.dense import DenseConfig
+from ranker.settings.lexical import LANGUAGES, LexicalConfig
+from ranker.settings.model import PlainConfig
 from ranker.wording import counted, did_you_mean
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def import_command(format_name: str, sources: tuple[str, ...], language: str | N
     given several times, any file may be .gz, and a TREC collection a file, a folder or a tar archive. Numbers of topics
     are matched with the qrels as they are written, then without zeros before them.
     """  # noqa: D301  # click keeps lines as they are behind a real backspace
-    from ranker.data.beir import write_material
+    from ranker.data.beir import write_dataset
     from ranker.data.imports.formats import FORMATS
 
     if format_name not in FORMATS:
@@ -89,7 +88,7 @@ def import_command(format_name: str, sources: tuple[str, ...], language: str | N
     claim(output, force)
     form = FORMATS[format_name]
     imported = form.read(form.sources(sources))
-    write_material(imported, output, force, language or "")
+    write_dataset(imported, output, force, language or "")
     skipped = "".join(f"; {count} {what} skipped" for what, count in sorted(imported.skipped.items()))
     say(f"{output}: imported from {format_name}{skipped}.")
 
@@ -111,7 +110,7 @@ def import_command(format_name: str, sources: tuple[str, ...], language: str | N
 @trust_option
 @settings_options(LexicalConfig, _LEXICAL, {"language": LANGUAGES})
 @settings_options(DenseConfig, _DENSE, {})
-@speed_options
+@compute_options
 @cluster_options
 @click.option("-o", "--output", type=PATH, metavar="INDEX", help="The index to write; not for tokens.")
 @force_option
@@ -130,7 +129,7 @@ def index_command(
     Its settings are remembered and used again by ranker retrieve.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.files import check_output
+    from ranker.files.lines import check_output
 
     if kind != "dense" and settings_of(context, Sharing).cluster:
         raise click.UsageError(f"--kind {kind} goes without --cluster, which shares the work of a model.")
@@ -149,7 +148,7 @@ def index_command(
     started = time.monotonic()
     with progress(f"index {kind}", count, "passage") as advance:
         if kind == "bm25":
-            from ranker.index.lexical_building import build_lexical_index
+            from ranker.index.bm25_building import build_lexical_index
 
             lexical = settings_of(context, LexicalConfig)
             if context.get_parameter_source("language") is ParameterSource.DEFAULT:
@@ -158,15 +157,15 @@ def index_command(
         else:
             from ranker.cli.records import say_unknown, told_cut
             from ranker.index.dense_folder import build_dense_index
-            from ranker.scoring.pairs import Cut
+            from ranker.scoring.pairs import Truncation
 
             wanted = Wanted(source, "dual", settings_of(context, PlainConfig), trust_remote_code)
             scorer = open_scorer(context, wanted, context.with_resource(joined_cluster(context)))
             built = build_dense_index(scorer, data, settings_of(context, DenseConfig), output, force, advance)
     seconds = time.monotonic() - started
-    lost = told_cut(Cut(0, built.passages_cut, built.tokens_cut)) if kind == "dense" else ""
-    speed = counted(count / seconds, "passage", ".0f")
-    say(f"{output}: {kind} index of {counted(count, 'passage')} in {seconds:.1f} s, {speed}/s{lost}.")
+    lost = told_cut(Truncation(0, built.passages_cut, built.tokens_cut)) if kind == "dense" else ""
+    rate = counted(count / seconds, "passage", ".0f")
+    say(f"{output}: {kind} index of {counted(count, 'passage')} in {seconds:.1f} s, {rate}/s{lost}.")
     if kind == "dense":
         say_unknown(scorer)
         if built.recall_at:
@@ -187,8 +186,8 @@ def _refuse_other_kinds(context: click.Context, kind: str) -> None:
 def _recall(output: Path, built: DenseSettings) -> str:
     """What was measured, with what it was measured on."""
     asked = f"{built.recall_queries} {built.recall_of} in one batch, threads: {built.recall_threads}"
-    speed = f"{built.ms_per_query:.3f} ms per query, exact search {built.exact_ms_per_query:.3f} ms ({asked})"
-    return f"{output}: {built.factory}, recall@{built.recall_at} {built.recall:.4f} of exact search, {speed}."
+    rate = f"{built.ms_per_query:.3f} ms per query, exact search {built.exact_ms_per_query:.3f} ms ({asked})"
+    return f"{output}: {built.factory}, recall@{built.recall_at} {built.recall:.4f} of exact search, {rate}."
 
 
 def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
@@ -197,7 +196,7 @@ def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
     from ranker.scoring.token_file import build_token_file, token_folder
 
     reading, count = (
-        Scorer(load_model(source, trust_remote_code=trusted), Speed(device="cpu")).reading,
+        Scorer(load_model(source, trust_remote_code=trusted), Compute(device="cpu")).reading,
         len(data.collection),
     )
     say_oddities(data)
@@ -222,7 +221,7 @@ def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
 @trust_option
 @split_option
 @leave_out_option
-@speed_options
+@compute_options
 @output_option("RUN")
 @force_option
 @click.pass_context
@@ -255,11 +254,11 @@ def retrieve_command(
     started = time.monotonic()
     kind = index_kind(index_path)
     search = {"bm25": _search_bm25, "dense": _search_dense}[kind]
-    speed = checked_speed(context) if kind == "dense" else settings_of(context, Speed)
+    compute = checked_compute(context) if kind == "dense" else settings_of(context, Compute)
     with progress("retrieve", len(queries), "query") as advance:
         # one more, since the query itself may be among them
         deep = min(depth + int(leave_out_query), MAX_DEPTH)
-        run, facts = search(_Retrieval(data, queries, index_path, deep, source, trust_remote_code, speed, advance))
+        run, facts = search(_Retrieval(data, queries, index_path, deep, source, trust_remote_code, compute, advance))
     run = leave_out_queries(Run(run_name(output), run.rankings), leave_out_query).head(depth)
     seconds = time.monotonic() - started
     if not len(run):
@@ -284,12 +283,12 @@ class _Retrieval(NamedTuple):
     depth: int
     model: str
     trusted: bool
-    speed: Speed
+    compute: Compute
     advance: Advance
 
 
 def _search_bm25(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
-    from ranker.index.lexical import LexicalIndex
+    from ranker.index.bm25 import LexicalIndex
 
     index = LexicalIndex.open(job.folder, job.data.collection)
     run = index.search(job.queries, job.depth, advance=job.advance)
@@ -301,7 +300,7 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     from ranker.index.dense_folder import check_model, open_dense_index
 
     index, settings = open_dense_index(job.folder, job.data.collection)
-    scorer = _dual_encoder(job.model or settings.model, settings, job.trusted, job.speed)
+    scorer = _dual_encoder(job.model or settings.model, settings, job.trusted, job.compute)
     check_model(job.folder, settings, scorer)
     queries = scorer.queries(query.text for query in job.queries.values())
     run = index.search(job.queries, scorer.vectors(queries, job.advance), job.depth)
@@ -310,9 +309,9 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     return run, {"index": {"kind": "dense", **asdict(settings)}, **scoring_record(scorer), **cut}
 
 
-def _dual_encoder(source: str, settings: DenseSettings, trusted: bool, speed: Speed) -> Scorer:
+def _dual_encoder(source: str, settings: DenseSettings, trusted: bool, compute: Compute) -> Scorer:
     from ranker.model.loading import as_recorded, load_model
     from ranker.scoring.scorer import Scorer
 
     plain = as_recorded(source, "dual", asdict(settings))
-    return Scorer(load_model(source, "dual", plain, trusted), speed)
+    return Scorer(load_model(source, "dual", plain, trusted), compute)

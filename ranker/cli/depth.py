@@ -11,7 +11,7 @@ from ranker.cli.options import PATH, open_qrels, open_runs, say_queries_found, s
 from ranker.cli.results import format_option, measure_option
 
 if TYPE_CHECKING:
-    from ranker.report import Format
+    from ranker.report.tables import Format
 
 
 @click.command("depth")
@@ -28,9 +28,9 @@ def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str
     --split. Depth 0 is the run before.
     """
     from ranker.data.manifest import read_manifest
-    from ranker.depths import evaluations_by_depth
-    from ranker.evaluation import parse_measures
-    from ranker.report import render_depths
+    from ranker.evaluation.depths import evaluations_by_depth
+    from ranker.evaluation.measures import parse_measures
+    from ranker.report.tables import render_depths
 
     wanted = parse_measures(measures)
     reranked = open_runs((run,))[0]
@@ -46,8 +46,8 @@ def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str
 
 def _source(run: Path, manifest: dict[str, Any]) -> Path:
     """The run that a manifest names, if it is still what it was."""
-    from ranker.data.files import digest
     from ranker.errors import DataError
+    from ranker.files.lines import digest
 
     source = manifest.get("run")
     named = source.get("path") if isinstance(source, dict) else None

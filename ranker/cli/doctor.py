@@ -18,7 +18,7 @@ def doctor_command(quick: bool) -> None:
     It also tells how fast the machine is and how long 'ranker reproduce' takes here, by a probe of some seconds.
     Exit status 1 where 'ranker reproduce' would fail.
     """
-    from ranker.diagnosis import diagnose
+    from ranker.doctor import diagnose
 
     findings = []
     for finding in diagnose(Path.cwd(), measure=not quick):

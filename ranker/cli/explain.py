@@ -27,8 +27,8 @@ from ranker.cli.options import (
 from ranker.cli.records import say_unknown
 from ranker.cli.settings import settings_of
 from ranker.errors import DataError
-from ranker.model.config import PlainConfig
-from ranker.scoring.speed import DEVICES, Speed
+from ranker.settings.compute import DEVICES, Compute
+from ranker.settings.model import PlainConfig
 from ranker.wording import counted
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def explain_command(
     Every word is left out in turn, and the change of the score is its importance. Below stands how much attention each
     layer pays to markers, stopwords, content words and punctuation. Stopwords are English ones.
     """
-    from ranker.data.files import check_output, written
     from ranker.explanation.document import page
     from ranker.explanation.result import explain, record
+    from ranker.files.lines import check_output, written
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
 
@@ -107,7 +107,7 @@ def explain_command(
     pair = _pair(dataset, str(given[0]), str(given[1]), split)
     # single precision: bf16 rounds away what one word changes
     model = say_notes(load_model(source, mode, settings_of(context, PlainConfig), trust_remote_code))
-    scorer = Scorer(model, Speed("float32", device))
+    scorer = Scorer(model, Compute("float32", device))
     explanation = explain(scorer, pair, lambda total: progress("explain", total, "pair"))
     say_unknown(scorer)
     if output:

@@ -27,8 +27,8 @@ from ranker.limits import DEFAULT_RRF_K, MAX_DEPTH, MAX_RRF_K
 from ranker.wording import counted
 
 if TYPE_CHECKING:
-    from ranker.fusion import Fusion, Source
-    from ranker.tuning import Tuned
+    from ranker.evaluation.fusion import Fusion, Source
+    from ranker.evaluation.tuning import Tuned
 
 METHODS: Final = {
     "rrf": "reciprocal rank fusion, the sum of weight / (k + rank); needs no tuning",
@@ -120,8 +120,8 @@ def fuse_command(
 
     The value that is told of them is out of fold: each query's by weights chosen on the other folds.
     """  # noqa: D301  # click keeps lines as they are behind a real backspace
-    from ranker.data.files import check_output
-    from ranker.fusion import Fusion, fuse, unanswered
+    from ranker.evaluation.fusion import Fusion, fuse, unanswered
+    from ranker.files.lines import check_output
 
     asked = None if tune is None else _Tune(tune, split, tune_runs, measure, folds, seed)
     _check_use(context, runs, weights, asked)
@@ -176,9 +176,9 @@ def _open(paths: tuple[Path, ...]) -> tuple[list[Source], list[dict[str, Any]]]:
 
     Raises: DataError where two are the same.
     """
-    from ranker.data.files import digest
     from ranker.errors import DataError
-    from ranker.fusion import Source
+    from ranker.evaluation.fusion import Source
+    from ranker.files.lines import digest
 
     sources, records, seen = list[Source](), list[dict[str, Any]](), dict[str, Path]()
     for run, path in zip(open_runs(paths), paths, strict=True):
@@ -213,9 +213,9 @@ def _scored(path: Path, sha256: str) -> int:
 
 def _tuned(asked: _Tune, fusion: Fusion) -> tuple[Tuned, dict[str, Any]]:
     """The weights that are worth most, and what the manifest says of how they were chosen."""
-    from ranker.data.files import digest
-    from ranker.evaluation import parse_measures
-    from ranker.tuning import Tuning, tune, weights_grid
+    from ranker.evaluation.measures import parse_measures
+    from ranker.evaluation.tuning import Tuning, tune, weights_grid
+    from ranker.files.lines import digest
 
     (measure,) = parse_measures([asked.measure])
     judgments = open_qrels(asked.qrels, asked.split, [measure])

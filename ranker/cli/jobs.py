@@ -10,11 +10,11 @@ import click
 
 from ranker.cli.options import PATH, claim, force_option, say_oddities, show, trust_option
 from ranker.cli.records import countdown, counts, scoring_record, training_facts, write_named
-from ranker.cli.settings import checked_speed, speed_options
+from ranker.cli.settings import checked_compute, compute_options
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
-    from ranker.reproduction import Arm, Reproduction, ReproductionConfig
+    from ranker.experiments.reproduction import Arm, Reproduction, ReproductionConfig
 
 
 @click.command("reproduce")
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Where runs/, qrels/ and models/ are written.  [default: this folder]",
 )
-@speed_options
+@compute_options
 @force_option
 @click.pass_context
 def reproduce_command(
@@ -62,8 +62,7 @@ def reproduce_command(
     on the embedded dataset, within 15 minutes on two cores. How long it takes here is said at the beginning.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.report import render_evaluations, verdict
-    from ranker.reproduction import (
+    from ranker.experiments.reproduction import (
         HEADLINE,
         PUBLISHED_STEPS,
         ReproductionConfig,
@@ -72,6 +71,7 @@ def reproduce_command(
         reproduce,
         trained_names,
     )
+    from ranker.report.tables import render_evaluations, verdict
 
     config = ReproductionConfig(
         seed=seed,
@@ -81,7 +81,7 @@ def reproduce_command(
         length=length,
         trust_remote_code=trust_remote_code,
     )
-    speed = checked_speed(context)
+    compute = checked_compute(context)
     dataset = open_dataset(name)
     runs = {arm: output / "runs" / _file_name(dataset) / f"{arm}.run" for arm in arm_names(config)}
     qrels = output / "qrels" / f"{_file_name(dataset)}.test.qrels"
@@ -89,7 +89,7 @@ def reproduce_command(
     for path in (*runs.values(), qrels, *(models / arm for arm in trained_names(config))):
         claim(path, force)
     with countdown() as on_moment:
-        result = reproduce(dataset, backbone, config, speed, on_moment)
+        result = reproduce(dataset, backbone, config, compute, on_moment)
     say_oddities(dataset)
     for arm, path in runs.items():
         write_named(result.arms[arm].run, path, force, _facts(result.arms[arm], dataset, config))
@@ -125,8 +125,8 @@ def _facts(arm: Arm, dataset: Dataset, config: ReproductionConfig) -> dict[str, 
 
 def _write_rest(result: Reproduction, qrels: Path, models: Path, force: bool) -> None:
     """The judgments that the runs are for, and the models behind them."""
-    from ranker.data.files import written_folder
     from ranker.data.trec import write_qrels
+    from ranker.files.lines import written_folder
 
     write_qrels(result.qrels, qrels, force)
     for name, arm in result.arms.items():

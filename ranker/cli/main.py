@@ -6,7 +6,6 @@ from typing import Final
 
 import click
 
-from ranker import __version__
 from ranker.cli.data import import_command, index_command, retrieve_command
 from ranker.cli.depth import depth_command
 from ranker.cli.doctor import doctor_command
@@ -21,6 +20,7 @@ from ranker.cli.train import train_command
 from ranker.cli.validate import validate_command
 from ranker.cli.verify import verify_command
 from ranker.errors import RankerError
+from ranker.version import __version__
 
 _NAMED: Final = 80
 """Characters of a name that no file can have."""

@@ -9,8 +9,8 @@ import click
 
 from ranker.cli.options import Choice
 from ranker.cli.settings import settings_options
-from ranker.model.config import CHOSEN_POOLINGS, CHOSEN_SIMILARITIES, MODES, STOPWORDS, PlainConfig, RankerConfig
-from ranker.training.config import LOSSES, TrainingConfig
+from ranker.settings.model import CHOSEN_POOLINGS, CHOSEN_SIMILARITIES, MODES, STOPWORDS, PlainConfig, RankerConfig
+from ranker.settings.training import LOSSES, TrainingConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,7 +62,7 @@ _CHOICES = {"similarity": CHOSEN_SIMILARITIES, "stopwords": STOPWORDS, "loss": L
 
 def mode_option(required: bool) -> Callable[[F], F]:
     """``--mode``: how the model reads and what it scores by."""
-    meanings = ". ".join(f"{name} {meaning}" for name, meaning in MODES.items())
+    meanings = ". ".join(f"{name} {mode.help}" for name, mode in MODES.items())
     return click.option("--mode", type=Choice(tuple(MODES)), required=required, help=f"{meanings}.")
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import click
 from click.core import ParameterSource
 
-from ranker.data.languages import LANGUAGES
 from ranker.errors import DataError, RankerError
+from ranker.settings.lexical import LANGUAGES
 from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ranker.data.records import Qrels
     from ranker.data.run import Ranking, Run
     from ranker.data.trec import Tell
-    from ranker.evaluation import Measure
+    from ranker.evaluation.measures import Measure
     from ranker.model.reranker import Reranker
     from ranker.scoring.scorer import Advance
 
@@ -104,7 +104,7 @@ def open_qrels(name: str, split: str, measures: Sequence[Measure]) -> Qrels:
     """
     from ranker.data.catalogue import open_dataset
     from ranker.data.trec import read_qrels
-    from ranker.evaluation import beyond_judgments
+    from ranker.evaluation.measures import beyond_judgments
 
     path = Path(name)
     qrels = read_qrels(path) if path.is_file() else open_dataset(name).qrels(split)
@@ -227,8 +227,8 @@ def claim(output: Path, force: bool) -> None:
 
     Raises: OutputError where it is taken, or another process is writing it.
     """
-    from ranker.data.files import check_output
-    from ranker.data.locks import claimed
+    from ranker.files.lines import check_output
+    from ranker.files.locks import claimed
 
     check_output(output, force)
     click.get_current_context().with_resource(claimed(output))

@@ -14,11 +14,11 @@ from ranker.wording import counted
 
 if TYPE_CHECKING:
     from ranker.data.run import Run
-    from ranker.forecast import Moment
-    from ranker.reranking import Reranked
-    from ranker.scoring.pairs import Cut
+    from ranker.experiments.forecast import Moment
+    from ranker.reranking.rerank import Reranked
+    from ranker.scoring.pairs import Truncation
     from ranker.scoring.scorer import Scorer
-    from ranker.training.config import TrainingConfig
+    from ranker.settings.training import TrainingConfig
     from ranker.training.learner import Step, Trained
 
 _TOLD_EVERY: Final = 60.0
@@ -50,15 +50,15 @@ def write_result(reranked: Reranked, output: Path, force: bool, facts: dict[str,
     write_named(reranked.run, output, force, facts)
     _write_windows(reranked, windows_path(output))
     lost = told_cut(cut, facts.get("answers_cut", 0))
-    speed = f"{counted(facts['pairs_per_second'], 'pair')}/s in {facts['precision']}"
+    rate = f"{counted(facts['pairs_per_second'], 'pair')}/s in {facts['precision']}"
     known = f", {facts['remembered']:.0%} remembered" if facts.get("remembered") else ""
     done = f"{counted(len(reranked.run), 'query')}, {counted(reranked.pairs, 'pair')}"
-    say(f"{output}: {done}{known} at {speed}{lost}.")
+    say(f"{output}: {done}{known} at {rate}{lost}.")
     if reranked.ties > _MANY_TIES * reranked.pairs:
         say(_saturated(reranked, str(facts["precision"])))
 
 
-def told_cut(cut: Cut, answers: int = 0) -> str:
+def told_cut(cut: Truncation, answers: int = 0) -> str:
     """What of the texts a model could not read, to be added to what was done with them; empty where it read all."""
     lost = f"; {counted(cut.pairs, 'passage')} cut, {counted(cut.tokens, 'token')} lost" if cut.pairs else ""
     lost += f", and {counted(answers, 'answer')} with them" if answers else ""
@@ -72,7 +72,7 @@ def windows_path(output: Path) -> Path:
 
 def _write_windows(reranked: Reranked, path: Path) -> None:
     """A line for each passage read in windows; what an earlier run that was replaced has left is taken away."""
-    from ranker.data.files import written
+    from ranker.files.lines import written
 
     if not reranked.windows:
         path.unlink(missing_ok=True)
@@ -102,7 +102,7 @@ def say_unknown(scorer: Scorer, tell: Callable[[str], None] = say) -> None:
             )
 
 
-def counts(pairs: int, cut: Cut) -> dict[str, int]:
+def counts(pairs: int, cut: Truncation) -> dict[str, int]:
     """How many pairs were scored, and how much of them the model could not read."""
     return {"pairs": pairs, **cut.record()}
 
@@ -118,9 +118,9 @@ def scoring_record(scorer: Scorer) -> dict[str, Any]:
         "precision": scorer.precision,
         "kernels": scorer.kernels,
         **asdict(scorer.overflow),
-        "padding": round(scorer.tally.share, 4),
+        "padding": round(scorer.token_counts.share, 4),
         "unknown_tokens": {side: round(one.share, 4) for side, one in scorer.unknown.items()},
-        "out_of_memory": scorer.survivor.failures,
+        "out_of_memory": scorer.splitter.failures,
         **scorer.shared,
     }
 

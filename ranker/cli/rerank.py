@@ -32,20 +32,20 @@ from ranker.cli.options import (
     trust_option,
 )
 from ranker.cli.records import counts, say_unknown, scoring_record, write_result
-from ranker.cli.settings import settings_of, settings_options, speed_options
+from ranker.cli.settings import compute_options, settings_of, settings_options
 from ranker.cli.tokens import keep_tokens
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
-from ranker.model.config import MODES, PlainConfig
-from ranker.scoring.overflow_config import OVERFLOWS, Overflow
+from ranker.settings.model import MODES, PlainConfig
+from ranker.settings.overflow import OVERFLOWS, Overflow
 from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
     from ranker.data.records import Query
     from ranker.data.run import Run
-    from ranker.reranking import Reranked
-    from ranker.scoring.overflow import Inputs
+    from ranker.reranking.rerank import Reranked
     from ranker.scoring.scorer import Advance, Scorer
+    from ranker.scoring.windows import Inputs
 
 
 class Stage(NamedTuple):
@@ -139,7 +139,7 @@ def _meanings(choices: Mapping[str, str]) -> str:
 @trust_option
 @split_option
 @leave_out_option
-@speed_options
+@compute_options
 @cluster_options
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="The run to write; needed without --plan.")
 @force_option
@@ -171,7 +171,7 @@ def rerank_command(
     given again.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.files import digest
+    from ranker.files.lines import digest
 
     stages = _stages(context, mode, depth, cascade)
     sources = _sources(stages, models, bool(cascade))
@@ -238,8 +238,8 @@ def _check_use(stages: tuple[Stage, ...], budget: float | None, planned: bool, o
 
 def _say_plan(work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer]) -> None:
     """The plan of each stage, as it would be if the stage before changed no ranks."""
-    from ranker.planning import plan
-    from ranker.report import render_plan
+    from ranker.report.tables import render_plan
+    from ranker.reranking.plan import plan
 
     for stage, scorer in zip(stages, scorers, strict=True):
         found = plan(scorer, _inputs(work, work.run, stage, scorer, keeping=False))
@@ -251,7 +251,7 @@ def _rerank(
     work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer], scoring: _Scoring, output: tuple[Path, bool]
 ) -> None:
     """Each stage on what the one before made; the manifest tells of the last, and under ``earlier`` of the others."""
-    from ranker.reranking import gold_answers_cut
+    from ranker.reranking.rerank import gold_answers_cut
 
     run, told = work.run, []
     for stage, scorer in zip(stages, scorers, strict=True):
@@ -281,13 +281,13 @@ def _rerank(
 
 def _check_run(work: _Work, depth: int) -> None:
     """Refuses a run of something else before a model is opened, which may take a minute."""
-    from ranker.reranking import check_run
+    from ranker.reranking.rerank import check_run
 
     check_run(work.run, work.queries, work.data.collection, depth)
 
 
 def _inputs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = True) -> Inputs:
-    from ranker.reranking import candidates
+    from ranker.reranking.rerank import candidates
 
     if keeping:
         wanted = {doc_id for ranking in run.values() for doc_id in ranking.doc_ids[: stage.depth]}
@@ -299,9 +299,9 @@ def _scored(
     scorer: Scorer, run: Run, inputs: Inputs, stage: Stage, scoring: _Scoring, advance: Advance
 ) -> tuple[Reranked, dict[str, Any]]:
     """The reranked run, and what a manifest says of a budget and of what was remembered."""
-    from ranker.planning import Progress, rerank_while
-    from ranker.reranking import rescored
-    from ranker.scoring.memory import Memory, computed, remembering
+    from ranker.reranking.plan import Progress, rerank_while
+    from ranker.reranking.rerank import rescored
+    from ranker.scoring.cache import Memory, computed, remembering
 
     with nullcontext(computed) if scoring.fresh else remembering(scorer, inputs.read) as recall:
         remembered = round(recall.share, 4) if isinstance(recall, Memory) else 0.0

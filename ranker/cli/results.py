@@ -21,7 +21,7 @@ from ranker.cli.options import (
 from ranker.limits import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
-    from ranker.report import Format
+    from ranker.report.tables import Format
 
 _FORMATS = ("table", "markdown", "json", "csv")
 """``report.FORMATS``, which cannot be read without loading numpy."""
@@ -59,9 +59,9 @@ def evaluate_command(
     Equal scores are ordered by doc_id, as trec_eval does. Where that decides a value, the least, the expected and the
     greatest under all orders are told too.
     """
-    from ranker.evaluation import evaluate, parse_measures
-    from ranker.report import notes, render_evaluations, tie_notes
-    from ranker.ties import evaluate_ties
+    from ranker.evaluation.measures import evaluate, parse_measures
+    from ranker.evaluation.ties import evaluate_ties
+    from ranker.report.tables import notes, render_evaluations, tie_notes
 
     wanted = parse_measures(measures)
     judgments = open_qrels(qrels, split, wanted)
@@ -108,9 +108,9 @@ def compare_command(
     correction over the runs, and the queries won, tied and lost.
     """
     from ranker.cli.options import run_name
-    from ranker.comparison import compare
-    from ranker.evaluation import evaluate, parse_measures
-    from ranker.report import render_comparison
+    from ranker.evaluation.measures import evaluate, parse_measures
+    from ranker.evaluation.significance import compare
+    from ranker.report.tables import render_comparison
 
     wanted = parse_measures(measures)
     judgments = open_qrels(qrels, split, wanted)

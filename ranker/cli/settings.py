@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ranker.cli.options import Choice
-from ranker.scoring.speed import DEVICES, PRECISIONS, Speed
+from ranker.settings.compute import DEVICES, PRECISIONS, Compute
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S")
@@ -30,14 +30,14 @@ def settings_options(
     return decorate
 
 
-def speed_options(command: F) -> F:
+def compute_options(command: F) -> F:
     """``--precision``, ``--device`` and ``--tokens-per-batch``, for every command that runs a model."""
     helps = {
         "precision": "; ".join(f"{name}: {meaning}" for name, meaning in PRECISIONS.items()),
         "device": "; ".join(f"{name}: {meaning}" for name, meaning in DEVICES.items()),
         "tokens_per_batch": "Tokens computed at once, padding included; 0 suits the device",
     }
-    return settings_options(Speed, helps, {"precision": PRECISIONS, "device": DEVICES})(command)
+    return settings_options(Compute, helps, {"precision": PRECISIONS, "device": DEVICES})(command)
 
 
 def settings_of(
@@ -50,16 +50,16 @@ def settings_of(
     return settings(**context.meta.get(_key(settings), {}), **known)
 
 
-def checked_speed(context: click.Context) -> Speed:
-    """The ``Speed`` that the command line gave, once it is known that this machine computes so.
+def checked_compute(context: click.Context) -> Compute:
+    """The ``Compute`` that the command line gave, once it is known that this machine computes so.
 
     Raises: SetupError for a device that is not here, or a precision that it does not compute.
     """
-    from ranker.scoring.device import choose_device, choose_precision
+    from ranker.model.device import choose_device, choose_precision
 
-    speed = settings_of(context, Speed)
-    choose_precision(speed.precision, choose_device(speed.device))
-    return speed
+    compute = settings_of(context, Compute)
+    choose_precision(compute.precision, choose_device(compute.device))
+    return compute
 
 
 def _option(

@@ -23,17 +23,17 @@ from ranker.cli.options import (
     split_option,
     trust_option,
 )
-from ranker.cli.settings import settings_of, speed_options
+from ranker.cli.settings import compute_options, settings_of
 from ranker.cli.study_folder import write_report
 from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH, MAX_SEED
-from ranker.model.config import MODES, RankerConfig
-from ranker.scoring.speed import Speed
-from ranker.training.config import TrainingConfig
+from ranker.settings.compute import Compute
+from ranker.settings.model import MODES, RankerConfig
+from ranker.settings.training import TrainingConfig
 
 if TYPE_CHECKING:
-    from ranker.leakage import Leaks
-    from ranker.study.work import StudyData
+    from ranker.experiments.run import StudyData
+    from ranker.training.leakage import Leaks
 
 _SETTINGS = "study.settings.json"
 _TUNINGS = ("fine-tuned", "frozen")
@@ -117,7 +117,7 @@ _TUNINGS = ("fine-tuned", "frozen")
 @checkpoint_option
 @language_option(FIRST_STAGE_LANGUAGE)
 @shared_options
-@speed_options
+@compute_options
 @cluster_options
 @click.option(
     "-o",
@@ -157,10 +157,10 @@ def study_command(
     The report says what became of the papers' claims. A study that was stopped goes on where it stopped.
     """
     from ranker.cli.study_work import Request, Study, do_all, share_all
-    from ranker.evaluation import beyond_judgments, parse_measures
+    from ranker.evaluation.measures import beyond_judgments, parse_measures
+    from ranker.experiments.arms import StudyConfig
+    from ranker.experiments.results import ReportHeader
     from ranker.model.loading import check_backbone
-    from ranker.study.arms import StudyConfig
-    from ranker.study.result import Frame
 
     claim(output, force=True)
     reading = settings_of(context, RankerConfig, {"mode": "cross"})
@@ -187,7 +187,7 @@ def study_command(
     check_backbone(reading, backbone, trust_remote_code)
     request = Request(
         dataset, split, _name(run_path), train_name, tuple(map(str, train_runs)), _name(models), checkpoint_minutes,
-        str(output), config, settings_of(context, Speed), language or "",
+        str(output), config, settings_of(context, Compute), language or "",
     )  # fmt: skip
     study = Study(request, say)
     for data in dict.fromkeys((study.test, study.train)):
@@ -204,7 +204,7 @@ def study_command(
             share_all(study, cluster, say)
     title = f"{study.test.name} {split}: ways to use BERT for ranking"
     told = {**study.settings, "leaks": leaks.record()}
-    frame = Frame(title, told, parsed, parsed[0].name, depth, _sentence(leaks))
+    frame = ReportHeader(title, told, parsed, parsed[0].name, depth, _sentence(leaks))
     write_report(study.jobs, study.data, frame, output)
 
 
@@ -218,12 +218,12 @@ def _name(path: Path | None) -> str | None:
 
 def _leaks(data: StudyData, name: str, negative_depth: int) -> Leaks:
     """What of the test is in the training, which is said."""
-    from ranker.experiment import Lessons
-    from ranker.leakage import HeldOut, find_leaks
+    from ranker.training.fit import TrainingData
+    from ranker.training.leakage import HeldOut, find_leaks
 
     questions = {query_id: query.text for query_id, query in data.test.queries.items()}
     test = HeldOut(name, questions, data.test.qrels, data.test_collection)
-    found = find_leaks(Lessons(data.train_collection, data.train, None, negative_depth), [test])
+    found = find_leaks(TrainingData(data.train_collection, data.train, None, negative_depth), [test])
     if found:
         say(_sentence(found))
     return found
@@ -238,9 +238,9 @@ def _begin(output: Path, settings: dict[str, Any]) -> None:
 
     Raises: DataError where the folder holds a study of something else.
     """
-    from ranker.data.files import written
-    from ranker.data.objects import first_difference, read_object
-    from ranker.data.sealed import is_intact, sealed
+    from ranker.files.json_files import first_difference, read_object
+    from ranker.files.lines import written
+    from ranker.files.sealed import is_intact, sealed
 
     path = output / _SETTINGS
     if path.is_file():

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ranker.data.run import Run
-    from ranker.study.arms import Arm, Job, StudyConfig
-    from ranker.study.result import ArmRuns, Cost, Frame
-    from ranker.study.work import Done, StudyData
+    from ranker.experiments.arms import Arm, Job, StudyConfig
+    from ranker.experiments.results import ArmRuns, Cost, ReportHeader
+    from ranker.experiments.run import ArmResult, StudyData
 
 _UNTRAINED: dict[str, Any] = {"steps": 0, "groups": 0, "seconds": 0.0, "losses": []}
 
 
-def arm_facts(arm: Arm, job: Job, done: Done, config: StudyConfig) -> dict[str, Any]:
+def arm_facts(arm: Arm, job: Job, done: ArmResult, config: StudyConfig) -> dict[str, Any]:
     """What the manifest of an arm's run says beside command and versions."""
     facts: dict[str, Any] = {
         "arm": arm._asdict(),
@@ -64,11 +64,11 @@ def is_done(output: Path, name: str) -> bool:
     return True
 
 
-def write_report(jobs: Sequence[Job], data: StudyData, frame: Frame, output: Path) -> None:
+def write_report(jobs: Sequence[Job], data: StudyData, frame: ReportHeader, output: Path) -> None:
     """Evaluates all runs of the folder and writes the report beside them; its tables go to stdout too."""
-    from ranker.data.files import written
-    from ranker.study.documents import markdown, page
-    from ranker.study.result import record, study_result
+    from ranker.experiments.report import markdown, page
+    from ranker.experiments.results import record, study_result
+    from ranker.files.lines import written
 
     result = study_result(data.test.run, _arms(jobs, output), data.test.qrels, frame)
     texts = {
@@ -84,7 +84,7 @@ def write_report(jobs: Sequence[Job], data: StudyData, frame: Frame, output: Pat
 
 def _arms(jobs: Sequence[Job], output: Path) -> Mapping[str, ArmRuns]:
     from ranker.data.trec import read_run
-    from ranker.study.result import ArmRuns
+    from ranker.experiments.results import ArmRuns
 
     runs: dict[str, dict[int | None, Run]] = {}
     facts: dict[str, dict[int | None, dict[str, Any]]] = {}
@@ -108,9 +108,9 @@ def read_facts(path: Path) -> dict[str, Any]:
 
     Raises: DataError where it does not, or is of another run.
     """
-    from ranker.data.files import digest
     from ranker.data.manifest import OWN_KEYS, read_manifest
-    from ranker.data.sealed import is_intact
+    from ranker.files.lines import digest
+    from ranker.files.sealed import is_intact
 
     facts = read_manifest(path)
     if not is_intact({name: value for name, value in facts.items() if name not in OWN_KEYS}):
@@ -138,7 +138,7 @@ def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _cost(facts: Mapping[str, Any]) -> Cost:
-    from ranker.study.result import Cost
+    from ranker.experiments.results import Cost
 
     training = facts.get("training", _UNTRAINED)
     time = facts["milliseconds_per_query"]

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 from ranker.cli.options import open_merged, open_run, progress
 from ranker.cli.records import say_unknown, training_progress, write_named
 from ranker.cli.study_folder import arm_facts, is_done, run_path_of
-from ranker.data.objects import first_difference
 from ranker.errors import DataError, SetupError
-from ranker.scoring.speed import Speed
-from ranker.study.arms import FIRST_STAGE, StudyConfig, arms_of, jobs_of
-from ranker.training.config import TrainingConfig
+from ranker.experiments.arms import FIRST_STAGE, StudyConfig, arms_of, jobs_of
+from ranker.files.json_files import first_difference
+from ranker.settings.compute import Compute
+from ranker.settings.training import TrainingConfig
 from ranker.wording import counted
 
 if TYPE_CHECKING:
     from ranker.cluster.engine import Cluster
-    from ranker.study.arms import Job
-    from ranker.study.work import StudyData
-    from ranker.study.workshop import Workshop
+    from ranker.experiments.arms import Job
+    from ranker.experiments.folder import ModelFolder
+    from ranker.experiments.run import StudyData
 
 Say = Callable[[str], None]
 
@@ -44,7 +44,7 @@ class Request:
     checkpoint_minutes: float
     output: str
     config: StudyConfig
-    speed: Speed
+    compute: Compute
     language: str = ""
 
     @classmethod
@@ -55,7 +55,7 @@ class Request:
         lists = {key: tuple(value) for key, value in told.items() if isinstance(value, list)}
         config = StudyConfig(**{**told, **lists}, training=training)
         runs = tuple(record["train_runs"])
-        return cls(**{**record, "train_runs": runs, "config": config, "speed": Speed(**record["speed"])})
+        return cls(**{**record, "train_runs": runs, "config": config, "compute": Compute(**record["compute"])})
 
 
 class Study:
@@ -64,7 +64,7 @@ class Study:
     def __init__(self, request: Request, say: Say) -> None:
         """Raises: DataError and RankerError for what no study can be made of."""
         from ranker.data.catalogue import open_dataset
-        from ranker.study.work import check_study
+        from ranker.experiments.run import check_study
 
         self.request, self._say, self._told = request, say, False
         self.config, self.output = request.config, Path(request.output)
@@ -87,11 +87,11 @@ class Study:
 
     def do(self, job: Job) -> None:
         """Trains the arms of a job, scores with them, and writes their runs."""
-        from ranker.data.sealed import sealed
-        from ranker.study.work import Display, do
+        from ranker.experiments.run import Display, do
+        from ranker.files.sealed import sealed
 
         display = Display(training_progress, progress, self._say)
-        done = do(job, self.data, self.config, self.request.speed, display, self._workshop)
+        done = do(job, self.data, self.config, self.request.compute, display, self._model_folder)
         if not self._told:
             say_unknown(done[0].scorer, self._say)
             self._told = True
@@ -105,17 +105,17 @@ class Study:
         return [job for job in self.jobs if not all(done[name] for name in job.names)]
 
     @cached_property
-    def _workshop(self) -> Workshop:
-        from ranker.study.workshop import Workshop
+    def _model_folder(self) -> ModelFolder:
+        from ranker.experiments.folder import ModelFolder
 
         models = Path(self.request.models) if self.request.models else None
-        return Workshop(self.output, models, self._asked(), self.request.checkpoint_minutes, self._say)
+        return ModelFolder(self.output, models, self._asked(), self.request.checkpoint_minutes, self._say)
 
     def _data(self) -> StudyData:
         """What is tested on, and trained on."""
-        from ranker.experiment import judged, training_split
+        from ranker.experiments.run import StudyData
         from ranker.index.firststage import bm25_run
-        from ranker.study.work import StudyData
+        from ranker.training.fit import judged, training_split
 
         test, train, split, config = self.test, self.train, self.request.split, self.config
         deepest = max(config.depth, config.negative_depth)
@@ -130,13 +130,13 @@ class Study:
 
     def _asked(self) -> dict[str, Any]:
         """What every trained model depends on: all of the settings that is not of the test, and where it learns."""
-        from ranker.scoring.device import choose_device, choose_precision
+        from ranker.model.device import choose_device, choose_precision
 
-        speed = self.request.speed
-        device = choose_device(speed.device)
-        lessons = {key: value for key, value in self.settings.items() if key not in ("dataset", "depth")}
-        lessons["candidates"] = self.settings["candidates"]["train"]
-        return {**lessons, "device": device.type, "precision": choose_precision(speed.precision, device)}
+        compute = self.request.compute
+        device = choose_device(compute.device)
+        training_data = {key: value for key, value in self.settings.items() if key not in ("dataset", "depth")}
+        training_data["candidates"] = self.settings["candidates"]["train"]
+        return {**training_data, "device": device.type, "precision": choose_precision(compute.precision, device)}
 
 
 def do_all(study: Study, say: Say) -> None:

@@ -29,19 +29,19 @@ from ranker.cli.options import (
     trust_option,
 )
 from ranker.cli.records import say_unknown, training_progress, training_record
-from ranker.cli.settings import checked_speed, settings_of, speed_options
+from ranker.cli.settings import checked_compute, compute_options, settings_of
 from ranker.errors import TrainingError
 from ranker.limits import MAX_DEPTH
-from ranker.model.config import RankerConfig
-from ranker.training.config import TrainingConfig
+from ranker.settings.model import RankerConfig
+from ranker.settings.training import TrainingConfig
 from ranker.wording import counted
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
     from ranker.data.run import Run
-    from ranker.experiment import Judged, Lessons
     from ranker.model.reranker import Reranker
     from ranker.scoring.scorer import Scorer
+    from ranker.training.fit import JudgedRun, TrainingData
     from ranker.training.learner import Trained
 
 
@@ -104,7 +104,7 @@ def _in_a_line(choices: dict[str, str]) -> str:
 @trust_option
 @reading_options
 @training_options
-@speed_options
+@compute_options
 @output_option("MODEL")
 @force_option
 @click.pass_context
@@ -133,41 +133,41 @@ def train_command(
     again. Launched by torchrun or accelerate (-m ranker train ...), several processes share each step.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.files import digest
-    from ranker.experiment import fit
+    from ranker.files.lines import digest
     from ranker.index.firststage import bm25_run
     from ranker.model.loading import check_backbone, create_model
     from ranker.scoring.scorer import Scorer
     from ranker.training.checkpoint import Checkpoint
+    from ranker.training.fit import fit
     from ranker.training.processes import launched
     from ranker.training.watchdog import Watchdog
 
-    config, speed = settings_of(context, TrainingConfig), checked_speed(context)
-    with launched(speed.device) as team:
+    config, compute = settings_of(context, TrainingConfig), checked_compute(context)
+    with launched(compute.device) as team:
         tell = say if team.leads else _silently
         if team.leads:
             claim(output, force)
-        reads = settings_of(context, RankerConfig, {"mode": mode})
-        check_backbone(reads, backbone, trust_remote_code)
+        needs = settings_of(context, RankerConfig, {"mode": mode})
+        check_backbone(needs, backbone, trust_remote_code)
         with team.in_turn():
             data = open_dataset(dataset, language or "")
             splits = [name for name in (split, dev) if name == split or name in data.splits]
             found = open_merged(runs, tell) if runs else bm25_run(data, splits, negative_depth)
-        lessons = _lessons(data, splits, dev, found, negative_depth)
-        if lessons.dev is None:
+        training_data = _lessons(data, splits, dev, found, negative_depth)
+        if training_data.dev is None:
             tell(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
         with team.in_turn():
-            lessons, leaked = _without_leaks(lessons, (data, split), tests, leaks, tell)
-        chosen_on = {"dev": dev} if lessons.dev else {}
-        model = create_model(reads, backbone, config.seed, trust_remote_code)
-        scorer = Scorer(say_notes(model, tell), speed)
+            training_data, leaked = _without_leaks(training_data, (data, split), tests, leaks, tell)
+        chosen_on = {"dev": dev} if training_data.dev else {}
+        model = create_model(needs, backbone, config.seed, trust_remote_code)
+        scorer = Scorer(say_notes(model, tell), compute)
         origin: dict[str, Any] = {
             "backbone": {"source": backbone, "sha256": model.digest()},
             "runs": {str(path): digest(path) for path in runs},
             "negative_depth": negative_depth,
         }
         _tell_of(data, found, tell)
-        _tell_of_texts(scorer, lessons, tell)
+        _tell_of_texts(scorer, training_data, tell)
         dataset_facts = {"name": data.name, "split": split, **chosen_on, **data.digests(split)}
         reading = {**asdict(model.config), "precision": scorer.precision, "device": scorer.device.type}
         if leaks == "drop":
@@ -177,13 +177,13 @@ def train_command(
         checkpoint = Checkpoint(output.with_name(f".{output.name}.training"), asked, checkpoint_minutes, tell)
         watch = None if watchdog == "off" else Watchdog(tell, stops=watchdog == "stop")
         with training_progress(mode) if team.leads else nullcontext(_silently) as on_step:
-            trained = fit(scorer, lessons, config, on_step, checkpoint, watch)
+            trained = fit(scorer, training_data, config, on_step, checkpoint, watch)
         data.check_unchanged()
         if team.leads:
             record = training_record(dataset_facts, origin, scorer, config, trained)
             _write(scorer.model, {**record, "leaks": leaked, "processes": team.count}, output, force)
             checkpoint.remove()
-        tell(f"{output}: {mode} after {_length(trained, team.count)}{_best(trained, dev, lessons.dev)}.")
+        tell(f"{output}: {mode} after {_length(trained, team.count)}{_best(trained, dev, training_data.dev)}.")
 
 
 def _tell_of(data: Dataset, candidates: Run, tell: Callable[[str], None]) -> None:
@@ -192,9 +192,9 @@ def _tell_of(data: Dataset, candidates: Run, tell: Callable[[str], None]) -> Non
     say_queries_found(candidates, tell)
 
 
-def _tell_of_texts(scorer: Scorer, lessons: Lessons, tell: Callable[[str], None]) -> None:
+def _tell_of_texts(scorer: Scorer, training_data: TrainingData, tell: Callable[[str], None]) -> None:
     """What of the judgments and of some texts the training does not see."""
-    judged, collection = lessons.training, lessons.collection
+    judged, collection = training_data.training, training_data.collection
     grades = sorted({grade for passages in judged.qrels.values() for grade in passages.values() if grade > 0})
     if len(grades) > 1:
         told = f"{', '.join(map(str, grades[:-1]))} and {grades[-1]}"
@@ -204,22 +204,22 @@ def _tell_of_texts(scorer: Scorer, lessons: Lessons, tell: Callable[[str], None]
     say_unknown(scorer, tell)
 
 
-def _lessons(data: Dataset, splits: list[str], dev: str, found: Run, depth: int) -> Lessons:
+def _lessons(data: Dataset, splits: list[str], dev: str, found: Run, depth: int) -> TrainingData:
     """What the first of the splits is learned from, and dev, where the run has candidates for it.
 
     Raises: DataError for a run of something else, before a model is opened, which may take a minute.
     """
-    from ranker.experiment import Lessons, judged, training_split
-    from ranker.reranking import check_run
+    from ranker.reranking.rerank import check_run
+    from ranker.training.fit import TrainingData, judged, training_split
 
     training = training_split(data, splits[0], found)
     check_run(training.run, training.queries, data.collection, depth)
     validation = judged(data, dev, found) if dev in splits else None
-    return Lessons(data.collection, training, validation if validation and validation.run else None, depth)
+    return TrainingData(data.collection, training, validation if validation and validation.run else None, depth)
 
 
 def _write(model: Reranker, record: dict[str, Any], output: Path, force: bool) -> None:
-    from ranker.data.files import written_folder
+    from ranker.files.lines import written_folder
 
     with written_folder(output, force) as beside:
         model.save(beside)
@@ -231,9 +231,9 @@ def _length(trained: Trained, processes: int) -> str:
     return f"{counted(trained.steps, 'step')}{shared}, {counted(trained.groups, 'group')}, {trained.seconds:.0f} s"
 
 
-def _best(trained: Trained, dev: str, validation: Judged | None) -> str:
+def _best(trained: Trained, dev: str, validation: JudgedRun | None) -> str:
     """What dev said, and of how few candidates, where they are so few that any order of them does well."""
-    from ranker.experiment import DEV_DEPTH
+    from ranker.training.fit import DEV_DEPTH
 
     if trained.best is None or validation is None:
         return ""
@@ -248,24 +248,26 @@ def _silently(_: object) -> None:
 
 
 def _without_leaks(
-    lessons: Lessons,
+    training_data: TrainingData,
     trained_on: tuple[Dataset, str],
     tests: tuple[str, ...],
     wish: str,
     tell: Callable[[str], None],
-) -> tuple[Lessons, dict[str, Any]]:
+) -> tuple[TrainingData, dict[str, Any]]:
     """What is left to train on, and what was found of the tests.
 
     Raises: TrainingError where something was found, and that is not wished.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.leakage import find_leaks, held_out, without_leaks
+    from ranker.training.leakage import find_leaks, held_out, without_leaks
 
     if wish == "ignore":
-        return lessons, {}
+        return training_data, {}
     dataset, split = trained_on
     others = [open_dataset(name) for name in tests]
-    found = find_leaks(lessons, [*held_out(dataset, split), *(one for data in others for one in held_out(data, ""))])
+    found = find_leaks(
+        training_data, [*held_out(dataset, split), *(one for data in others for one in held_out(data, ""))]
+    )
     for data in others:
         say_oddities(data, tell)
     if found and wish == "stop":
@@ -273,10 +275,10 @@ def _without_leaks(
     if found:
         tell(f"dataset {dataset.name}: holds in its training {found}; {_SAID[wish]}.")
     if wish == "drop":
-        lessons = replace(lessons, training=without_leaks(lessons.training, found))
-        if not lessons.training.run:
+        training_data = replace(training_data, training=without_leaks(training_data.training, found))
+        if not training_data.training.run:
             raise TrainingError(f"dataset {dataset.name}: --leaks drop leaves no question to train on.")
-    return lessons, found.record()
+    return training_data, found.record()
 
 
 _SAID = {

@@ -10,8 +10,8 @@ import click
 
 from ranker.cli.options import PATH, open_runs, say, say_oddities, show, trust_option
 from ranker.errors import DataError, ModelError, SetupError
-from ranker.scoring.overflow_config import Overflow
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.overflow import Overflow
 from ranker.wording import counted
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from ranker.data.dataset import Dataset
     from ranker.data.run import Run
-    from ranker.model.config import PlainConfig
+    from ranker.reranking.verify import Change, Check
     from ranker.scoring.scorer import Scorer
-    from ranker.verification import Change, Check
+    from ranker.settings.model import PlainConfig
 
 
 @click.command("verify")
@@ -43,19 +43,19 @@ def verify_command(
     from ranker.data.catalogue import open_dataset
     from ranker.data.manifest import scored_depth
     from ranker.model.loading import load_model
+    from ranker.reranking.verify import changes, check_digests, reranked_manifest, sampled, told
     from ranker.scoring.scorer import Scorer
-    from ranker.verification import changes, check_digests, reranked_manifest, sampled, told
 
     [written], manifest = open_runs((run,)), reranked_manifest(run)
     data = open_dataset(dataset or told(run, manifest, "dataset", "source"))
     source = source or told(run, manifest, "model", "source")
-    plain, speed, overflow = _settings(run, manifest, source)
+    plain, compute, overflow = _settings(run, manifest, source)
     model = load_model(source, told(run, manifest, "model", "mode"), plain, trust_remote_code)
-    scorer = Scorer(model, _computed_here(speed), overflow)
+    scorer = Scorer(model, _computed_here(compute), overflow)
     holds = _all_hold(check_digests(run, manifest, data, scorer))
     holds &= _others_hold(run, manifest, written, data, scorer)
     split, depth = told(run, manifest, "dataset", "split"), scored_depth(run, manifest)
-    for change in changes(scorer, sampled(written, queries, seed), data, split, depth, speed.precision):
+    for change in changes(scorer, sampled(written, queries, seed), data, split, depth, compute.precision):
         holds &= change.holds
         show(_moves(change))
     say_oddities(data)
@@ -64,38 +64,38 @@ def verify_command(
         sys.exit(1)
 
 
-def _computed_here(speed: Speed) -> Speed:
+def _computed_here(compute: Compute) -> Compute:
     """The run's own precision, or float32, which is said, where this machine does not compute it."""
-    from ranker.scoring.device import choose_device, choose_precision
+    from ranker.model.device import choose_device, choose_precision
 
     try:
-        choose_precision(speed.precision, choose_device(speed.device))
+        choose_precision(compute.precision, choose_device(compute.device))
     except SetupError as error:
-        show(f"{speed.precision}: not computed again, but held against float32: {error}")
-        return Speed("float32")
-    return speed
+        show(f"{compute.precision}: not computed again, but held against float32: {error}")
+        return Compute("float32")
+    return compute
 
 
-def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[PlainConfig, Speed, Overflow]:
+def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[PlainConfig, Compute, Overflow]:
     """How a model was read that does not say it, precision, and how passages were read that are too long.
 
     Raises: DataError for values that there are not.
     """
     from ranker.model.loading import as_recorded, model_folder
-    from ranker.verification import told
+    from ranker.reranking.verify import told
 
     precision, mode = told(run, manifest, "precision"), told(run, manifest, "model", "mode")
     model_folder(source)  # that there is no such model is not the manifest's fault
     try:
         overflow = Overflow(str(manifest.get("overflow", "cut")), manifest.get("stride", 0))
-        return as_recorded(source, mode, manifest["model"]), Speed(precision), overflow
+        return as_recorded(source, mode, manifest["model"]), Compute(precision), overflow
     except (ModelError, SetupError) as error:
         raise DataError(f"{run}: its manifest does not fit: {error}") from error
 
 
 def _others_hold(run: Path, manifest: Mapping[str, Any], written: Run, data: Dataset, scorer: Scorer) -> bool:
     """Whether all that is no digest of what is read now is as the manifest says, told in lines."""
-    from ranker.verification import check_counts, check_first_stage, check_settings
+    from ranker.reranking.verify import check_counts, check_first_stage, check_settings
 
     first = check_first_stage(run, manifest)
     if first is None:

@@ -10,10 +10,10 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from ranker import __version__
 from ranker.cluster.address import check_address, said_of
 from ranker.errors import RankerError, SetupError
 from ranker.limits import MAX_FAILED_SHARDS, SHARD_ATTEMPTS
+from ranker.version import __version__
 
 T = TypeVar("T")
 

@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from ranker.data.files import open_text_lines, written_folder
 from ranker.data.languages import write_language
-from ranker.data.objects import DECODER
 from ranker.data.oddities import Note, Oddity, ignored
-from ranker.data.records import Judgment, Material, Passage, Query, has_words
+from ranker.data.records import DatasetStreams, Judgment, Passage, Query, has_words
 from ranker.errors import DataError
+from ranker.files.json_files import DECODER
+from ranker.files.lines import open_text_lines, written_folder
 from ranker.limits import MAX_ID_BYTES
 
 _QRELS_HEADER = "query-id\tcorpus-id\tscore\n"
@@ -80,37 +80,37 @@ def repeated(identifier: str, first: int) -> str:
     return f"id {identifier} stands twice, first in line {first}; {TWICE}"
 
 
-def write_material(material: Material, folder: Path, force: bool = False, language: str = "") -> None:
+def write_dataset(streams: DatasetStreams, folder: Path, force: bool = False, language: str = "") -> None:
     """Writes a dataset's three streams into a new folder, in constant memory, and its language where one is given.
 
     Raises: OutputError where ``folder`` is taken or cannot be written; what the streams raise.
     """
     with written_folder(folder, force) as beside:
-        fill_folder(material, beside)
+        fill_folder(streams, beside)
         if language:
             write_language(language, beside)
 
 
-def fill_folder(material: Material, folder: Path) -> None:
-    """Writes a dataset's three streams into an empty folder, as ``write_material`` does.
+def fill_folder(streams: DatasetStreams, folder: Path) -> None:
+    """Writes a dataset's three streams into an empty folder, as ``write_dataset`` does.
 
     Raises: OSError where it cannot be written; what the streams raise.
     """
     with (folder / "corpus.jsonl").open("w", encoding="utf-8") as file:
-        for doc_id, title, text in material.passages:
+        for doc_id, title, text in streams.passages:
             _write(file, {"_id": doc_id, "title": title, "text": text})
     with (folder / "queries.jsonl").open("w", encoding="utf-8") as file:
-        for query_id, text, answers in material.queries:
+        for query_id, text, answers in streams.queries:
             known = {"metadata": {"answers": list(answers)}} if answers else {}
             _write(file, {"_id": query_id, "text": text, **known})
-    _write_judgments(material, folder / "qrels")
+    _write_judgments(streams, folder / "qrels")
 
 
-def _write_judgments(material: Material, folder: Path) -> None:
+def _write_judgments(streams: DatasetStreams, folder: Path) -> None:
     folder.mkdir()
     files: dict[str, IO[str]] = {}
     with ExitStack() as stack:
-        for judgment in material.judgments:
+        for judgment in streams.judgments:
             if judgment.split not in files:
                 file = stack.enter_context((folder / f"{judgment.split}.tsv").open("w", encoding="utf-8"))
                 file.write(_QRELS_HEADER)

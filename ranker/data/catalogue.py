@@ -11,20 +11,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ranker.data.almanac import AlmanacConfig, almanac
+from ranker.data.almanac.dataset import AlmanacConfig, almanac
 from ranker.data.beir import fill_folder
-from ranker.data.cache import cache_folder
 from ranker.data.dataset import Dataset
-from ranker.data.files import written_folder
-from ranker.data.intact import checked_digest
 from ranker.data.irds import irds
-from ranker.data.locks import locked
-from ranker.data.pydoc import PydocConfig, pydoc
-from ranker.data.records import Material
-from ranker.data.sealed import read_sealed_folder, seal_folder
+from ranker.data.pydoc.dataset import PydocConfig, pydoc
+from ranker.data.records import DatasetStreams
 from ranker.errors import DataError
+from ranker.files.cache import cache_folder
+from ranker.files.intact import checked_digest
+from ranker.files.lines import written_folder
+from ranker.files.locks import locked
+from ranker.files.sealed import read_sealed_folder, seal_folder
 
-EMBEDDED: dict[str, tuple[type[Any], Callable[[Any], Material]]] = {
+EMBEDDED: dict[str, tuple[type[Any], Callable[[Any], DatasetStreams]]] = {
     "almanac": (AlmanacConfig, almanac),
     "pydoc": (PydocConfig, pydoc),
 }
@@ -57,7 +57,7 @@ def open_dataset(name: str, language: str = "") -> Dataset:
     )
 
 
-def _materialised(kind: str, settings: dict[str, Any], make: Callable[[], Material]) -> Path:
+def _materialised(kind: str, settings: dict[str, Any], make: Callable[[], DatasetStreams]) -> Path:
     """The folder in the cache that holds these settings' dataset, written on first use, and again where it is damaged.
 
     What is installed decides what pydoc reads and which CLDR babel carries, so it is part of the key.
@@ -68,9 +68,9 @@ def _materialised(kind: str, settings: dict[str, Any], make: Callable[[], Materi
     if not _is_whole(folder):
         with locked(folder):  # who waited for another to make it finds it made
             if not _is_whole(folder):
-                material = make()
+                streams = make()
                 with written_folder(folder, force=True) as beside:
-                    fill_folder(material, beside)
+                    fill_folder(streams, beside)
                     seal_folder(beside, _SEALED, {"kind": kind, "settings": settings})
     return folder
 

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.data.beir import parse_passage, repeated
-from ranker.data.cache import cache_folder
-from ranker.data.files import decode_line, digest, open_text_lines, read_lines, reason, written_folder
-from ranker.data.intact import checked_digest
-from ranker.data.locks import locked
 from ranker.data.oddities import Oddities, Oddity, in_words
 from ranker.data.records import Passage
-from ranker.data.sealed import FILES, read_sealed_folder, seal_folder
-from ranker.data.unchanged import Unchanged, stamp
 from ranker.errors import DataError
+from ranker.files.cache import cache_folder
+from ranker.files.intact import checked_digest
+from ranker.files.lines import decode_line, digest, open_text_lines, read_lines, reason, written_folder
+from ranker.files.locks import locked
+from ranker.files.sealed import FILES, read_sealed_folder, seal_folder
+from ranker.files.unchanged import Unchanged, stamp
 from ranker.limits import MAX_LINE_BYTES
 
 _BUCKETS = 64

@@ -9,13 +9,13 @@ from typing import Final
 
 from ranker.data.beir import read_queries
 from ranker.data.collection import Collection
-from ranker.data.files import digest, reason
 from ranker.data.languages import read_language
 from ranker.data.oddities import Oddities, Oddity
 from ranker.data.records import Qrels, Query
 from ranker.data.trec import read_qrels
-from ranker.data.unchanged import Unchanged
 from ranker.errors import DataError
+from ranker.files.lines import digest, reason
+from ranker.files.unchanged import Unchanged
 
 ALL: Final = ""
 """Every query there is, judged or not: the split of a dataset without judgments."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from ranker.data.files import reason
-from ranker.data.records import Judgment, Material, Passage, Query
+from ranker.data.records import DatasetStreams, Judgment, Passage, Query
 from ranker.errors import DataError, SetupError
+from ranker.files.lines import reason
 
 Record = TypeVar("Record", Passage, Query, Judgment)
 
@@ -14,7 +14,7 @@ _SPLIT = "test"
 """An ir_datasets id names one split; it goes by the name that ``--split`` has by default."""
 
 
-def irds(dataset_id: str) -> Material:
+def irds(dataset_id: str) -> DatasetStreams:
     """The passages, queries and judgments, if it has some, of an ir_datasets id, which may download them.
 
     Raises: SetupError where ir-datasets is not installed; DataError for an unknown id, one without passages or queries,
@@ -31,7 +31,7 @@ def irds(dataset_id: str) -> Material:
     for part in ("docs", "queries"):
         if not getattr(dataset, f"has_{part}")():
             raise DataError(f"irds:{dataset_id}: has no {part}, expected an id with docs and queries.")
-    return Material(
+    return DatasetStreams(
         _fetched(dataset_id, _passages(dataset)),
         _fetched(dataset_id, _queries(dataset)),
         _fetched(dataset_id, _judgments(dataset)),

@@ -1,42 +1,13 @@
-"""The languages that BM25 reads, and the one that a dataset's folder says it is in."""
+"""The language that a dataset's folder says it is in."""
 
 import json
 from pathlib import Path
 from typing import Final
 
-from ranker.data.objects import read_object, shortened
 from ranker.errors import DataError
-from ranker.wording import did_you_mean
-
-LANGUAGES: Final = {
-    "en": "English: Anserini's own analyser (Porter stemmer, stop words)",
-    "ar": "Arabic: normalised and stemmed",
-    "bn": "Bengali: normalised and stemmed",
-    "da": "Danish: Snowball stemmer",
-    "de": "German: light stemmer",
-    "es": "Spanish: light stemmer",
-    "fa": "Persian: normalised",
-    "fi": "Finnish: Snowball stemmer",
-    "fr": "French: elisions removed, light stemmer",
-    "hi": "Hindi: normalised and stemmed",
-    "hu": "Hungarian: Snowball stemmer",
-    "id": "Indonesian: stemmed",
-    "it": "Italian: elisions removed, light stemmer",
-    "ja": "Japanese: segmented into words by Kuromoji",
-    "ko": "Korean: segmented into words by Nori",
-    "nl": "Dutch: Snowball stemmer",
-    "no": "Norwegian: Snowball stemmer",
-    "pl": "Polish: lemmas by Morfologik",
-    "pt": "Portuguese: light stemmer",
-    "ru": "Russian: Snowball stemmer",
-    "sv": "Swedish: Snowball stemmer",
-    "te": "Telugu: normalised and stemmed",
-    "th": "Thai: segmented into words",
-    "tr": "Turkish: Snowball stemmer",
-    "uk": "Ukrainian: lemmas by Morfologik",
-    "zh": "Chinese: pairs of characters (CJK)",
-}
-"""The languages that Anserini has an analyser for, by ISO 639-1 code."""
+from ranker.files.json_files import read_object
+from ranker.settings.lexical import LANGUAGES
+from ranker.wording import did_you_mean, shortened
 
 _SETTINGS: Final = "dataset.json"
 """What ranker adds to the layout of BEIR."""

@@ -9,10 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from ranker import __version__
-from ranker.data.files import digest, written
-from ranker.data.objects import read_object, shortened
 from ranker.errors import DataError
+from ranker.files.json_files import read_object
+from ranker.files.lines import digest, written
+from ranker.version import __version__
+from ranker.wording import shortened
 
 _PACKAGES: Final = (
     "torch",

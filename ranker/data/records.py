@@ -56,7 +56,7 @@ Qrels = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
-class Material:
+class DatasetStreams:
     """What a dataset is made of, as streams, before it lies on disk.
 
     The three are read once each, in this order, so a source may fill in judgments while it yields passages.

@@ -10,12 +10,12 @@ from typing import IO, Final, NoReturn
 
 import numpy as np
 
-from ranker.data.columns import Block, first_words, read_blocks
-from ranker.data.files import read_chunks, written
 from ranker.data.records import Qrels
 from ranker.data.run import Ranking, Run, Scores, to_float32
 from ranker.data.run_order import RankCheck
 from ranker.errors import DataError
+from ranker.files.columns import Block, first_words, read_blocks
+from ranker.files.lines import read_chunks, written
 from ranker.limits import MAX_DEPTH, MAX_ID_BYTES, MAX_RELEVANCE
 
 RUN_COLUMNS: Final = ("query_id", "Q0", "doc_id", "rank", "score", "name")

@@ -7,9 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ranker.data.beir import parse_passage, parse_query, repeated
-from ranker.data.columns import BYTE_ORDER_MARK, checked_words, first_words, is_blank
 from ranker.data.dataset import Dataset, existing
-from ranker.data.files import decode_line, read_lines
 from ranker.data.languages import read_language
 from ranker.data.oddities import Note, Oddity
 from ranker.data.records import Passage, Query
@@ -34,6 +32,8 @@ from ranker.data.trec import (
     run_columns,
 )
 from ranker.errors import DataError
+from ranker.files.columns import BYTE_ORDER_MARK, checked_words, first_words, is_blank
+from ranker.files.lines import decode_line, read_lines
 from ranker.limits import MAX_DEPTH
 from ranker.wording import counted
 

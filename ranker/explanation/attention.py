@@ -25,7 +25,7 @@ def attention_mass(scorer: Scorer, pair: PairText) -> list[LayerAttention]:
     Of a model that reads apart, the mean over the tokens of both texts. Empty for a mode that reads the word
     embeddings alone.
     """
-    if scorer.model.head.reads.layers == "words":
+    if scorer.model.config.needs.layers == "words":
         return []
     inputs = _inputs(scorer, pair)
     batch = pad([one for one, _ in inputs], scorer.template.pad_id).to(scorer.device)

@@ -11,10 +11,10 @@ import numpy as np
 from ranker.data.records import Query
 from ranker.data.run import Run, rankings_of
 from ranker.errors import SearchIndexError, SetupError
-from ranker.index.dense_config import FAISS_KINDS, DenseConfig, factory_string, training_vectors
 from ranker.index.encoding import DOC_IDS, PASSAGES_AT_ONCE, VECTORS
 from ranker.index.recall import Found, evenly
 from ranker.scoring.scorer import Matrix
+from ranker.settings.dense import FAISS_KINDS, DenseConfig, factory_string, training_vectors
 from ranker.wording import counted
 
 _QUERIES_AT_ONCE: Final = 4_096

@@ -21,19 +21,19 @@ from ranker.index.dense import (
     open_faiss,
     read_vectors,
 )
-from ranker.index.dense_config import DenseConfig, Recall, factory_string
 from ranker.index.encoding import encode_collection
 from ranker.index.recall import Sample, measure_recall, sampled_passages, sampled_queries
 from ranker.index.store import Manifest, building, check_collection, read_manifest, read_settings, write_manifest
-from ranker.scoring.pairs import Cut
+from ranker.scoring.pairs import Truncation
 from ranker.scoring.scorer import Advance, Scorer
+from ranker.settings.dense import DenseConfig, RecallCheck, factory_string
 
 _READING: Final = ("pooling", "similarity", "query_prompt", "passage_prompt", "query_length", "length")
 """Settings of a model that its index remembers, so that queries are read as its passages were."""
 
 
 @dataclass(frozen=True)
-class DenseSettings(DenseConfig, Recall):
+class DenseSettings(DenseConfig, RecallCheck):
     """What the manifest of a dense index remembers: how it was built, and the model that its vectors are of.
 
     ``factory`` is what FAISS was asked for, and ``trained_on`` how many vectors that learned from, 0 where it need not.
@@ -70,7 +70,7 @@ def build_dense_index(
     with _kept(left), building(output, force) as folder:
         cut = encode_collection(scorer, dataset.collection, folder, advance, left)
         trained = build_faiss(folder, scorer.model.width, config)
-        recall = _recall(scorer, folder, config, sample) if config.recall_at else Recall()
+        recall = _recall(scorer, folder, config, sample) if config.recall_at else RecallCheck()
         dataset.check_unchanged()
         settings = replace(_settings(scorer, dataset, config, cut), trained_on=trained, **asdict(recall))
         _describe(dataset, settings, folder)
@@ -90,7 +90,7 @@ def _kept(left: Path) -> Iterator[None]:
         raise OutputError(f"{str(error).removesuffix('.')}; {kept}.") from error
 
 
-def _settings(scorer: Scorer, dataset: Dataset, config: DenseConfig, cut: Cut) -> DenseSettings:
+def _settings(scorer: Scorer, dataset: Dataset, config: DenseConfig, cut: Truncation) -> DenseSettings:
     return DenseSettings(
         **asdict(config),
         model=scorer.model.source,
@@ -110,7 +110,7 @@ def _describe(dataset: Dataset, settings: DenseSettings, folder: Path) -> None:
     write_manifest(folder, manifest)
 
 
-def _recall(scorer: Scorer, folder: Path, config: DenseConfig, sample: Sample) -> Recall:
+def _recall(scorer: Scorer, folder: Path, config: DenseConfig, sample: Sample) -> RecallCheck:
     """The index as it will be opened, against exact search, for queries of the dataset where it has any."""
     vectors, index = read_vectors(folder, scorer.model.width), open_faiss(folder, config)
     if sample.texts:

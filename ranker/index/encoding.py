@@ -12,17 +12,17 @@ from typing import IO, Any, Final, TextIO
 import numpy as np
 
 from ranker.data.collection import Collection
-from ranker.data.files import written
-from ranker.data.intact import file_digest
 from ranker.data.records import Passage
-from ranker.data.sealed import read_sealed, write_sealed
 from ranker.errors import OutputError
-from ranker.scoring.memory import fingerprint
-from ranker.scoring.pairs import Cut
+from ranker.files.intact import file_digest
+from ranker.files.lines import written
+from ranker.files.sealed import read_sealed, write_sealed
+from ranker.scoring.cache import fingerprint
+from ranker.scoring.pairs import Truncation
 from ranker.scoring.scorer import Advance, Scorer
 from ranker.scoring.survival import named
+from ranker.scoring.text import Texts
 from ranker.scoring.token_file import build_token_file
-from ranker.scoring.tokens import Texts
 
 VECTORS: Final = "vectors.f32"
 DOC_IDS: Final = "doc_ids.txt"
@@ -145,7 +145,7 @@ def unfinished(scorer: Scorer, collection: Collection, part: int, folder: Path, 
         os.replace(folder / VECTORS, target)
 
 
-def encode_collection(scorer: Scorer, collection: Collection, folder: Path, advance: Advance, left: Path) -> Cut:
+def encode_collection(scorer: Scorer, collection: Collection, folder: Path, advance: Advance, left: Path) -> Truncation:
     """Writes every passage's vector, in file order, and the doc_ids; memory does not grow with the collection.
 
     The vectors grow in the folder ``left``, and where an earlier attempt left some there it goes on after them.
@@ -159,7 +159,7 @@ def encode_collection(scorer: Scorer, collection: Collection, folder: Path, adva
         with named(partial(_passage, collection, chunks.missing)):
             for place, vectors in scorer.vectors_of(chunks, advance):
                 parts.put(chunks.missing[place], vectors.tobytes())
-    return Cut(0, chunks.cut, chunks.lost)
+    return Truncation(0, chunks.cut, chunks.lost)
 
 
 class _Chunks:

@@ -3,15 +3,15 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from ranker.data.cache import cache_folder
 from ranker.data.collection import Collection
 from ranker.data.dataset import Dataset
 from ranker.data.run import Run
 from ranker.errors import SearchIndexError
-from ranker.index.lexical import LexicalIndex
-from ranker.index.lexical_building import build_lexical_index
-from ranker.index.lexical_config import LexicalConfig
+from ranker.files.cache import cache_folder
+from ranker.index.bm25 import LexicalIndex
+from ranker.index.bm25_building import build_lexical_index
 from ranker.index.store import read_manifest
+from ranker.settings.lexical import LexicalConfig
 
 
 def bm25_index(collection: Collection, language: str = "en") -> Path:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.data.dataset import Dataset
-from ranker.index.dense_config import Recall
 from ranker.scoring.scorer import Matrix
+from ranker.settings.dense import RecallCheck
 
 Rows = NDArray[np.int64]
 Found = tuple[Matrix, Rows]
@@ -62,7 +62,7 @@ def measure_recall(
     search: Callable[[Matrix, int], Found],
     exact: Callable[[Matrix, int], Found],
     depth: int,
-) -> Recall:
+) -> RecallCheck:
     """How much ``search`` finds of the ``depth`` passages that ``exact`` finds best, and the milliseconds of each.
 
     A passage found counts where its own product with the query is no less than that of the last of these, so that
@@ -77,7 +77,7 @@ def measure_recall(
         _reached(query, vectors, row[row >= 0], worst) / depth
         for query, row, worst in zip(queries, rows, scores[:, -1], strict=True)
     ]
-    return Recall(
+    return RecallCheck(
         recall=round(float(np.mean(shares)), 4),
         recall_queries=len(queries),
         ms_per_query=round(taken / len(queries), 4),

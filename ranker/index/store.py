@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ranker.data.collection import Collection
-from ranker.data.files import check_output, reason, written_folder
-from ranker.data.intact import checked_digest, file_digest
-from ranker.data.locks import take
-from ranker.data.objects import read_object, shortened
-from ranker.data.sealed import SEAL, is_intact, sealed
 from ranker.errors import OutputError, SearchIndexError
+from ranker.files.intact import checked_digest, file_digest
+from ranker.files.json_files import read_object
+from ranker.files.lines import check_output, reason, written_folder
+from ranker.files.locks import take
+from ranker.files.sealed import SEAL, is_intact, sealed
+from ranker.wording import shortened
 
 MANIFEST: Final = "manifest.json"
 

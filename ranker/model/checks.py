@@ -7,12 +7,12 @@ from typing import Any, Final
 import torch
 from transformers.activations import ACT2FN
 
-from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError
+from ranker.files.json_files import read_object
 from ranker.limits import MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH
 from ranker.model.backbone import has_segments
 from ranker.model.files import WEIGHTS, WEIGHTS_INDEX, Weight
-from ranker.wording import counted
+from ranker.wording import counted, shortened
 
 _PICKLES: Final = (".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _PICKLED_NAMES: Final = ("pytorch_model", "model", "weights", "checkpoint")

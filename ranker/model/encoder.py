@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ranker.model.backbone import FAMILY, has_segments, pool
 from ranker.model.batch import PASSAGE, QUERY, TokenBatch
-from ranker.model.views import LAST, Reads, Views
+from ranker.model.views import Views
+from ranker.settings.model import LAST, Needs
 
 
 class Encoder(nn.Module):
@@ -31,11 +32,11 @@ class Encoder(nn.Module):
         """A frozen backbone stays in evaluation mode, without dropout."""
         return super().train(mode and not self.frozen)
 
-    def together(self, batch: TokenBatch, reads: Reads) -> Views:
+    def together(self, batch: TokenBatch, needs: Needs) -> Views:
         """The views of pairs that were put together into one input each."""
-        layers = self._layers(batch, reads)
+        layers = self._layers(batch, needs)
         cls = torch.stack([pool(layer, batch.mask, self.pooling) for layer in layers], dim=1).float()
-        if not reads.tokens:
+        if not needs.tokens:
             PAIRS, LAYERS, WIDTH = cls.shape  # noqa: N806  # axes are named in capitals
             no_tokens, no_mask = cls.new_empty(PAIRS, LAYERS, 0, WIDTH), batch.mask.new_empty(PAIRS, 0)
             return Views(no_tokens, no_tokens, no_mask, no_mask, cls)
@@ -67,22 +68,22 @@ class Encoder(nn.Module):
             backbone.set_attn_implementation(kept)
         return torch.stack([layer.float().mean(dim=1) for layer in output.attentions])
 
-    def _layers(self, batch: TokenBatch, reads: Reads) -> tuple[Tensor, ...]:
+    def _layers(self, batch: TokenBatch, needs: Needs) -> tuple[Tensor, ...]:
         """Shape: (P, L, H) each."""
-        if reads.layers == "words":
+        if needs.layers == "words":
             with self._gradients():
                 return (self.backbone.get_input_embeddings()(batch.ids),)  # type: ignore[operator]
-        output = self._run(batch, reads)
-        return output.hidden_states[1:] if reads.layers == "all" else (output.last_hidden_state,)
+        output = self._run(batch, needs)
+        return output.hidden_states[1:] if needs.layers == "all" else (output.last_hidden_state,)
 
-    def _run(self, batch: TokenBatch, reads: Reads) -> Any:  # noqa: ANN401
-        with self._gradients(), self._last_layer_for(reads):
-            return self.backbone(**self._inputs(batch), output_hidden_states=reads.layers == "all")
+    def _run(self, batch: TokenBatch, needs: Needs) -> Any:  # noqa: ANN401
+        with self._gradients(), self._last_layer_for(needs):
+            return self.backbone(**self._inputs(batch), output_hidden_states=needs.layers == "all")
 
-    def _last_layer_for(self, reads: Reads) -> AbstractContextManager[None]:
+    def _last_layer_for(self, needs: Needs) -> AbstractContextManager[None]:
         """Inside, the last layer is computed for no more tokens than are read."""
         config: Any = self.backbone.config
-        first_alone = config.model_type in FAMILY and self.pooling == "cls" and not reads.tokens
+        first_alone = config.model_type in FAMILY and self.pooling == "cls" and not needs.tokens
         return _first_token_alone(self.backbone) if first_alone else nullcontext()
 
     def _inputs(self, batch: TokenBatch) -> dict[str, Tensor]:

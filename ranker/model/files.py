@@ -8,8 +8,9 @@ from typing import Any, Final, NamedTuple
 from safetensors import SafetensorError, safe_open
 from transformers.utils import cached_file
 
-from ranker.data.objects import read_object, shortened
 from ranker.errors import ModelError
+from ranker.files.json_files import read_object
+from ranker.wording import shortened
 
 WEIGHTS: Final = "model.safetensors"
 WEIGHTS_INDEX: Final = "model.safetensors.index.json"

@@ -5,8 +5,8 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from ranker.model.backbone import Classify
-from ranker.model.config import RankerConfig
-from ranker.model.views import Reads, Views
+from ranker.model.views import Views
+from ranker.settings.model import RankerConfig
 
 
 class Shape(NamedTuple):
@@ -32,10 +32,9 @@ class Parts(NamedTuple):
 class Head(nn.Module):
     """One score per pair from its views.
 
-    ``reads`` declares what of them; ``classifies`` says whether the stock model is a classifier, whose weights it uses.
+    ``classifies`` says whether the stock model is a classifier, whose weights it uses.
     """
 
-    reads: ClassVar[Reads]
     classifies: ClassVar[bool] = False
 
     def __init__(self, parts: Parts) -> None:  # noqa: ARG002  # every head is made alike

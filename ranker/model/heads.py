@@ -8,13 +8,11 @@ from torch.nn import functional
 from ranker.model.head import Head, Parts
 from ranker.model.kernel_heads import CedrKernelHead, ConvKernelHead, KernelHead
 from ranker.model.layer_heads import LayerAttentionHead, LayerMeanHead, MultiLayerHead, TermTransHead, TokenPoolHead
-from ranker.model.views import Reads, Views
+from ranker.model.views import Views
 
 
 class DualHead(Head):
     """Similarity of the two texts' own vectors: BERT (Rep), Qiao et al. 2019, equation 1 with cosine."""
-
-    reads = Reads(layers="last")
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -45,7 +43,6 @@ class CrossHead(Head):
     Of two classes the score is the log-odds of the one that ``RankerConfig.label`` names.
     """
 
-    reads = Reads(layers="last")
     classifies = True
 
     def __init__(self, parts: Parts) -> None:

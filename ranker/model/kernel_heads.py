@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ranker.model.head import Head, Parts, linear
-from ranker.model.views import Reads, Views
+from ranker.model.views import Views
 
 _MEANS: Final = (1.0, 0.9, 0.7, 0.5, 0.3, 0.1, -0.1, -0.3, -0.5, -0.7, -0.9)
 _WIDTHS: Final = (1e-3, *(0.1,) * 10)
@@ -28,8 +28,6 @@ class KernelHead(Head):
     The tanh around it is left out: it changes no order, and losses here take scores of any size.
     """
 
-    reads = Reads(layers="words", tokens=True)
-
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self.kernels = Kernels()
@@ -44,8 +42,6 @@ class KernelHead(Head):
 
 class ConvKernelHead(Head):
     """Conv-KNRM, Dai et al. 2018, equations 1 to 4: kernels on every pair of n-gram lengths of question and passage."""
-
-    reads = Reads(layers="words", tokens=True)
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -82,8 +78,6 @@ class CedrKernelHead(Head):
 
     Question and passage are read together.
     """
-
-    reads = Reads(layers="all", tokens=True)
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ranker.model.head import Head, Parts, linear
-from ranker.model.views import Reads, Views
+from ranker.model.views import Views
 
 _ATTENTION_HEADS: Final = 4
 """Of ``layer-attention``; every supported backbone's width is a multiple of it."""
@@ -15,8 +15,6 @@ _ATTENTION_HEADS: Final = 4
 
 class MultiLayerHead(Head):
     """BERT (Mult-Int), Qiao et al. 2019, section 3: Σ_k w_k · [CLS]_k over the layers k."""
-
-    reads = Reads(layers="all")
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -35,8 +33,6 @@ class TermTransHead(Head):
     The mean of the cosines of all pairs of tokens is the inner product of the two means of the vectors at length one,
     so no matrix of tokens by tokens is made.
     """
-
-    reads = Reads(layers="all", tokens=True)
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -68,8 +64,6 @@ class TokenPoolHead(Head):
     One of the ways to sum a text up that Peters et al. 2019 weigh; markers are no words.
     """
 
-    reads = Reads(layers="last", tokens=True)
-
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self.weights = linear(parts.shape.width)
@@ -84,8 +78,6 @@ class TokenPoolHead(Head):
 
 class LayerMeanHead(Head):
     """Linear on the mean of all layers' [CLS], w · mean_k [CLS]_k + b: the uniform weights of Kaneko & Komachi 2019."""
-
-    reads = Reads(layers="all")
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -103,8 +95,6 @@ class LayerAttentionHead(Head):
     Head n has a key K_n h_k + a_n and a value V_n h_k + b_n of layer k, and gives Σ_k softmax_k(u_n · key_k) value_k.
     What the heads give is put end to end.
     """
-
-    reads = Reads(layers="all")
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)

@@ -13,17 +13,16 @@ from tokenizers import normalizers
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig
 
-from ranker.data.objects import shortened
 from ranker.errors import ModelError, SetupError
 from ranker.limits import MIN_TOKENS
 from ranker.model.backbone import longest_input
 from ranker.model.checks import check_folder, check_kinds, check_sizes, check_tokenizer, check_weights
-from ranker.model.config import AUTO, CONFIG_NAME, PlainConfig, RankerConfig, read_config
 from ranker.model.files import ModelFiles, Weight
 from ranker.model.heads import HEADS
 from ranker.model.hub import check_reachable
 from ranker.model.quiet import quiet
 from ranker.model.reranker import Reranker
+from ranker.model.saving import CONFIG_NAME, read_config
 from ranker.model.sentence_transformers import (
     Pipeline,
     UnitLength,
@@ -31,6 +30,8 @@ from ranker.model.sentence_transformers import (
     read_pipeline,
     transformer_folder,
 )
+from ranker.settings.model import AUTO, PlainConfig, RankerConfig
+from ranker.wording import shortened
 
 OFFLINE: Final = "offline"
 """The name of the backbone that needs no network: all-MiniLM-L6-v2, from the extra of the same name."""

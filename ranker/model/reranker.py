@@ -12,18 +12,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ranker.data.files import give_usual_modes
 from ranker.errors import ModelError
+from ranker.files.lines import give_usual_modes
 from ranker.model.backbone import freeze, layers_of, summary_pooling, traits
 from ranker.model.batch import TokenBatch
-from ranker.model.config import RankerConfig, write_config
 from ranker.model.encoder import Encoder, pair_views
 from ranker.model.head import Parts, Shape
 from ranker.model.heads import HEADS, DualHead
 from ranker.model.quiet import quiet
-from ranker.model.saving import failing_as_files_do
+from ranker.model.saving import failing_as_files_do, write_config
 from ranker.model.sentence_transformers import width_behind, write_pipeline
 from ranker.model.views import Views
+from ranker.settings.model import RankerConfig
 
 _NAMES: Final = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
 """Keys of a backbone's configuration that change no score."""
@@ -83,7 +83,7 @@ class Reranker(nn.Module):
 
         Shape: (P,), float32.
         """
-        return self.from_views(self.encoder.together(pairs, self.head.reads))
+        return self.from_views(self.encoder.together(pairs, self.config.needs))
 
     def vectors(self, texts: TokenBatch) -> Tensor:
         """The vectors of texts that are read apart; the inner product of two is their score.

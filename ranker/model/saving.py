@@ -1,10 +1,21 @@
-"""Writing by libraries in Rust, whose errors are none of the operating system's until they are made so."""
+"""``ranker.json`` of a model directory, and writing by libraries in Rust with the operating system's errors."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Final
+
+from ranker.errors import ModelError
+from ranker.files.json_files import read_object
+from ranker.settings.model import AUTO, RankerConfig
+from ranker.wording import shortened
+
+CONFIG_NAME: Final = "ranker.json"
+_FORMAT: Final = 1
 
 _NUMBER: Final = re.compile(r"\(os error (\d+)\)")
 
@@ -25,3 +36,46 @@ def failing_as_files_do() -> Iterator[None]:
             raise
         number = int(found.group(1))
         raise OSError(number, os.strerror(number)) from error
+
+
+_LATER: Final[dict[str, Any]] = {
+    "markers": True,
+    "stopwords": "keep",
+    "query_prompt": "",
+    "passage_prompt": "",
+    "label": "",
+}
+"""How a model reads that was saved before these keys were there."""
+
+
+def write_config(config: RankerConfig, folder: Path) -> None:
+    """Writes ``ranker.json`` into a model directory."""
+    (folder / CONFIG_NAME).write_text(json.dumps({"format": _FORMAT, **asdict(config)}, indent=2) + "\n")
+
+
+def read_config(folder: Path) -> RankerConfig:
+    """The ``ranker.json`` of a model directory.
+
+    Raises: ModelError for broken JSON, unknown or missing keys, and values that are not allowed.
+    """
+    path = folder / CONFIG_NAME
+    record = read_object(path, ModelError)
+    names = [field.name for field in fields(RankerConfig)]
+    if record.get("format") != _FORMAT:
+        raise ModelError(f"{path}: expected an object with 'format' {_FORMAT}, which this version reads.")
+    unknown = [key for key in record if key not in (*names, "format")]
+    if unknown:
+        raise ModelError(
+            f"{path}: has the unknown key {shortened(unknown[0])}; allowed are format, {', '.join(names)}."
+        )
+    missing = [name for name in names if name not in record and name not in _LATER]
+    if missing:
+        raise ModelError(f"{path}: lacks the key {missing[0]!r}.")
+    del record["format"]
+    undecided = next((name for name in ("pooling", "similarity") if record[name] == AUTO), None)
+    if undecided is not None:
+        raise ModelError(f"{path}: {undecided} is 'auto', expected what the model has.")
+    try:
+        return RankerConfig(**({name: _LATER[name] for name in names if name in _LATER} | record))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error

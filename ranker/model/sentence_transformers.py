@@ -10,11 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ranker.data.objects import read_json, shortened
 from ranker.errors import ModelError
+from ranker.files.json_files import read_json
 from ranker.limits import MAX_TOKENS, MAX_WIDTH, MIN_TOKENS
-from ranker.model.config import RankerConfig
 from ranker.model.files import WEIGHTS, ModelFiles
+from ranker.settings.model import RankerConfig
+from ranker.wording import shortened
 
 _MODULES: Final = "modules.json"
 _SETTINGS: Final = "config_sentence_transformers.json"

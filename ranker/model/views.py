@@ -2,24 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
 
 from torch import Tensor
 
-
-class Reads(NamedTuple):
-    """What a head declares it reads; the encoder computes and keeps no more than that.
-
-    ``layers``: the word embeddings before any layer, the last layer, or all of them; ``tokens``: every token's vector
-    beside [CLS].
-    """
-
-    layers: Literal["words", "last", "all"]
-    tokens: bool = False
-
-
-LAST: Final = Reads("last")
-"""What is read of texts that are read apart."""
+from ranker.settings.model import Needs
 
 
 @dataclass(frozen=True)
@@ -38,8 +24,8 @@ class Views:
     cls: Tensor
 
 
-def joint_reads(reads: Iterable[Reads]) -> Reads:
+def joint_needs(needs: Iterable[Needs]) -> Needs:
     """What several heads read together; ``words`` goes with nothing else, since no head tells it from a layer."""
-    wanted = list(reads)
+    wanted = list(needs)
     layers = {one.layers for one in wanted}
-    return Reads("all" if "all" in layers else wanted[0].layers, any(one.tokens for one in wanted))
+    return Needs("all" if "all" in layers else wanted[0].layers, any(one.tokens for one in wanted))

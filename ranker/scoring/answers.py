@@ -10,7 +10,7 @@ import numpy as np
 from ranker.data.records import Query
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.tokens import backend_of
+from ranker.scoring.text import backend_of
 
 
 def answers_cut(scorer: Scorer, pairs: Pairs, texts: Callable[[int], tuple[Query, str]]) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.model.batch import PASSAGE, QUERY, Ids, Input, Packed
-from ranker.scoring.tokens import Template, Texts
+from ranker.scoring.text import Template, Texts
 
 Rows = NDArray[np.int64]
 

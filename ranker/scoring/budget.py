@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
+from ranker.files.measured import measured
 from ranker.model.batch import Packed
-from ranker.model.views import Reads
-from ranker.scoring.measured import measured
-from ranker.scoring.readers import Reader
+from ranker.scoring.backend import Reader
+from ranker.settings.model import Needs
 
 DEFAULT: Final = {"cpu": 2_048, "cuda": 131_072}
 """On a CPU a batch that stays in cache is fastest; a GPU wants to be filled."""
@@ -41,7 +41,7 @@ class Probe(NamedTuple):
     """
 
     reader: Reader
-    reads: Reads
+    needs: Needs
     kind: str
     device: torch.device
     length: int
@@ -78,7 +78,7 @@ def _seconds(probe: Probe, tokens: int) -> float:
     inputs, spent = _made_up(tokens, min(_LENGTH, probe.length)), []
     for _ in range(_TIMES):
         started = time.monotonic()
-        probe.reader.views(inputs, probe.reads)
+        probe.reader.views(inputs, probe.needs)
         if probe.device.type == "cuda":
             torch.cuda.synchronize(probe.device)
         spent.append(time.monotonic() - started)

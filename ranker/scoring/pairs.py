@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.scoring.tokens import Texts
+from ranker.scoring.text import Texts
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Truncation:
     """What a model could not read: queries and pairs that lost tokens, and the passage tokens lost."""
 
     queries: int

@@ -7,9 +7,9 @@ import torch
 
 from ranker.errors import ModelError
 from ranker.model.batch import Packed
-from ranker.model.views import joint_reads
+from ranker.model.views import joint_needs
+from ranker.scoring.batching import batches
 from ranker.scoring.pairs import Pairs
-from ranker.scoring.schedule import batches
 from ranker.scoring.scorer import Advance, Matrix, Scorer
 
 
@@ -23,12 +23,12 @@ def panel_scores(scorers: Sequence[Scorer], pairs: Pairs, advance: Advance) -> M
         if config.apart or not config.frozen:
             raise ModelError(f"mode {config.mode!r} cannot share a backbone, expected frozen modes that read together.")
     first = scorers[0]
-    reads = joint_reads(scorer.model.head.reads for scorer in scorers)
+    needs = joint_needs(scorer.model.config.needs for scorer in scorers)
     scores = np.empty((len(scorers), len(pairs.rows)), dtype=np.float32)
-    reader = first.reader(reads)
+    reader = first.reader(needs)
 
     def logits(inputs: Packed) -> Matrix:
-        views = reader.views(inputs, reads)
+        views = reader.views(inputs, needs)
         return np.stack([scorer.model.from_views(views).cpu().numpy() for scorer in scorers], axis=1)
 
     with torch.inference_mode():

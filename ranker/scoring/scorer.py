@@ -12,25 +12,25 @@ from ranker.data.collection import Collection
 from ranker.errors import ModelError
 from ranker.limits import MIN_STRIDE
 from ranker.model.batch import Ids, Input, Packed, TokenBatch, padded
+from ranker.model.device import choose_device, choose_precision, name_of_device, running_in
+from ranker.model.kernels import kernels
 from ranker.model.reranker import Reranker
-from ranker.model.views import LAST, Reads
 from ranker.scoring import assembly
+from ranker.scoring.backend import Reader, TokenCounts, check_precision, reader_of
+from ranker.scoring.batching import Order, ahead, batches
 from ranker.scoring.budget import DEFAULT, WORTH_PROBING, Probe, learned_budget
-from ranker.scoring.device import choose_device, choose_precision, name_of_device, running_in
-from ranker.scoring.kernels import kernels
-from ranker.scoring.memory import Recall, computed
-from ranker.scoring.overflow import Inputs, in_windows, one_each
-from ranker.scoring.overflow_config import CUT, Overflow
-from ranker.scoring.pairs import Cut, Pairs
-from ranker.scoring.readers import Reader, Tally, check_precision, reader_of
-from ranker.scoring.schedule import Order, ahead, batches
-from ranker.scoring.speed import Speed
+from ranker.scoring.cache import ScoreSource, computed
+from ranker.scoring.jobs import CrossJob, DualJob, ScoringJob
+from ranker.scoring.pairs import Pairs, Truncation
 from ranker.scoring.stopwords import without_all, without_some
-from ranker.scoring.survival import Compute, InputError, Survivor
-from ranker.scoring.token_file import Reading, find_token_file
-from ranker.scoring.tokens import Template, Texts, kept_of, tokenize
+from ranker.scoring.survival import BatchSplitter, Forward, InputError
+from ranker.scoring.text import Template, Texts, kept_of, tokenize
+from ranker.scoring.token_file import TextEncoding, find_token_file
 from ranker.scoring.unknown import UnknownTokens
-from ranker.scoring.work import Apart, Together, Work
+from ranker.scoring.windows import Inputs, in_windows, one_each
+from ranker.settings.compute import Compute
+from ranker.settings.model import LAST, Needs
+from ranker.settings.overflow import CUT, Overflow
 
 Matrix = NDArray[np.float32]
 Advance = Callable[[int], object]
@@ -42,20 +42,20 @@ _AT_RANDOM = 3  # stopwords left out of a text at random: as many as a pair of B
 class Scorer:
     """A model on its device, in its precision, with its tokenizer's template."""
 
-    def __init__(self, model: Reranker, speed: Speed, overflow: Overflow = CUT) -> None:
-        self.device = choose_device(speed.device)
-        self.precision = choose_precision(speed.precision, self.device)
+    def __init__(self, model: Reranker, compute: Compute, overflow: Overflow = CUT) -> None:
+        self.device = choose_device(compute.device)
+        self.precision = choose_precision(compute.precision, self.device)
         self.model = model.to(self.device)
         self.template = Template(model.tokenizer, model.config.markers)
         self.overflow = overflow
         self._check_lengths()
-        check_precision(self.model.encoder, self.model.head.reads, self.precision)
-        self.tokens_per_batch = speed.tokens_per_batch or DEFAULT[self.device.type]
-        self._may_learn = not speed.tokens_per_batch
-        self.tally = Tally()
+        check_precision(self.model.encoder, self.model.config.needs, self.precision)
+        self.tokens_per_batch = compute.tokens_per_batch or DEFAULT[self.device.type]
+        self._may_learn = not compute.tokens_per_batch
+        self.token_counts = TokenCounts()
         self.unknown = {side: UnknownTokens(model.tokenizer) for side in ("queries", "passages")}
         self.shared: Mapping[str, object] = {}
-        self.survivor = Survivor()
+        self.splitter = BatchSplitter()
 
     def queries(self, texts: Iterable[str]) -> Texts:
         """Queries as ids, cut to what fits beside no passage, or is read of one alone."""
@@ -82,11 +82,11 @@ class Scorer:
         return texts
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> TextEncoding:
         """How texts become ids here, for the token files of collections."""
         prompt = self.model.config.passage_prompt
         name = self.model.config.stopwords + (f", behind {prompt!r}" if prompt else "")
-        return Reading(self.model.tokenizer, name, self.read_passage)
+        return TextEncoding(self.model.tokenizer, name, self.read_passage)
 
     def vectors(self, texts: Texts, advance: Advance) -> Matrix:
         """One vector per text, for modes that read apart.
@@ -139,21 +139,23 @@ class Scorer:
         """
 
         def logits(inputs: Packed) -> Matrix:
-            return self.model.from_views(reader.views(inputs, self.model.head.reads)).cpu().numpy()[:, None]
+            return self.model.from_views(reader.views(inputs, self.model.config.needs)).cpu().numpy()[:, None]
 
         return self.survived(cuts, self.pair_inputs(pairs, cuts), logits)
 
     def survived(
-        self, cuts: Sequence[Order], inputs: Iterator[Packed], compute: Compute
+        self, cuts: Sequence[Order], inputs: Iterator[Packed], compute: Forward
     ) -> Iterator[tuple[int, Matrix]]:
         """What ``compute`` gives for each batch, with its place. Raises: TooLargeError, by a number in ``cuts``."""
         for place, batch in enumerate(ahead(inputs)):
-            yield place, self.survivor(batch, cuts[place], compute)
+            yield place, self.splitter(batch, cuts[place], compute)
 
-    def reader(self, reads: Reads) -> Reader:
+    def reader(self, needs: Needs) -> Reader:
         """The model's encoder at work, with the weights that it has now."""
         self.model.eval()
-        return reader_of(self.model.encoder, reads, self.template.pad_id, self.device, self.precision, self.tally)
+        return reader_of(
+            self.model.encoder, needs, self.template.pad_id, self.device, self.precision, self.token_counts
+        )
 
     def scores(self, pairs: Pairs, advance: Advance) -> Matrix:
         """One logit per pair.
@@ -162,9 +164,9 @@ class Scorer:
         """
         return self.work(pairs).scores(np.arange(len(pairs.rows)), advance)
 
-    def work(self, pairs: Pairs, recall: Recall = computed) -> Work:
+    def work(self, pairs: Pairs, recall: ScoreSource = computed) -> ScoringJob:
         """The same, to be done in portions; ``recall`` may know of some from before."""
-        return Apart(self, pairs, recall) if self.model.config.apart else Together(self, pairs, recall)
+        return DualJob(self, pairs, recall) if self.model.config.apart else CrossJob(self, pairs, recall)
 
     def inputs(self, pairs: Pairs) -> Inputs:
         """What is read for these pairs: one input for each, or windows where ``overflow`` says so."""
@@ -199,11 +201,11 @@ class Scorer:
         """
         return self.kept_of_queries(pairs) + self.kept(pairs) + self._markers
 
-    def cut(self, pairs: Pairs) -> Cut:
+    def cut(self, pairs: Pairs) -> Truncation:
         """What of these pairs the model cannot read; in windows it reads all of a passage."""
         lost, of_queries = self.lost(pairs), self.lost_of_queries(pairs)
         queries = np.unique(pairs.rows[of_queries > 0, 0])
-        return Cut(len(queries), int((lost > 0).sum()), int(lost.sum()))
+        return Truncation(len(queries), int((lost > 0).sum()), int(lost.sum()))
 
     def lost(self, pairs: Pairs) -> Order:
         """Tokens of each pair's passage that are not read.
@@ -221,14 +223,14 @@ class Scorer:
         """
         return (pairs.queries.lengths + pairs.queries.lost)[pairs.rows[:, 0]] - self.kept_of_queries(pairs)
 
-    def budget(self, reader: Reader, reads: Reads, work: int) -> int:
+    def budget(self, reader: Reader, needs: Needs, work: int) -> int:
         """The tokens of a batch, for work of so many: as asked for, or learned where there is enough to do."""
         if not self._may_learn or work < WORTH_PROBING:
             return self.tokens_per_batch
         config: Any = self.model.encoder.backbone.config
         shape = f"{config.model_type} {config.num_hidden_layers} x {config.hidden_size}"
-        kind = f"{shape}, {reads}, {self.precision}"
-        return learned_budget(Probe(reader, reads, kind, self.device, self.model.config.length))
+        kind = f"{shape}, {needs}, {self.precision}"
+        return learned_budget(Probe(reader, needs, kind, self.device, self.model.config.length))
 
     def pair_inputs(self, pairs: Pairs, cuts: Iterable[Order]) -> Iterator[Packed]:
         """The pairs of each batch, put together."""

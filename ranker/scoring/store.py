@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.scoring.tokens import Texts
+from ranker.scoring.text import Texts
 
 Keys = NDArray[np.uint64]
 Rows = NDArray[np.int64]

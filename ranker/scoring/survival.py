@@ -17,7 +17,7 @@ from ranker.wording import counted
 
 Values = NDArray[np.float32]
 Numbers = NDArray[np.int64]
-Compute = Callable[[Packed], Values]
+Forward = Callable[[Packed], Values]
 
 _OF_MEMORY: Final = (
     "out of memory",
@@ -63,7 +63,7 @@ def named(name: Callable[[int], str]) -> Iterator[None]:
         raise error.of(error.number, name(error.number)) from error
 
 
-class Survivor:
+class BatchSplitter:
     """Computes batches in as many portions as memory asks for, and remembers what did not fit.
 
     ``most`` are the tokens of a portion from now on, and ``failures`` the portions that did not fit.
@@ -73,7 +73,7 @@ class Survivor:
         self.most = 2**62
         self.failures = 0
 
-    def __call__(self, inputs: Packed, numbers: Numbers, compute: Compute) -> Values:
+    def __call__(self, inputs: Packed, numbers: Numbers, compute: Forward) -> Values:
         """The values of each input; ``numbers`` are what the caller calls them.
 
         Shape: numbers (N,), result (N, width). Raises: TooLargeError.
@@ -94,7 +94,7 @@ class Survivor:
                 waiting += [part.between(middle, part.size), part.between(0, middle)]
         return np.concatenate(found)
 
-    def _attempt(self, part: Packed, compute: Compute) -> Values | None:
+    def _attempt(self, part: Packed, compute: Forward) -> Values | None:
         """The values, or nothing where memory was too small for them."""
         try:
             return compute(part)

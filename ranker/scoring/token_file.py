@@ -11,14 +11,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.data.cache import cache_folder
 from ranker.data.collection import Collection
-from ranker.data.files import written_folder
-from ranker.data.intact import checked_digest
-from ranker.data.locks import locked
-from ranker.data.sealed import read_sealed_folder, seal_folder
 from ranker.errors import DataError
-from ranker.scoring.tokens import TEXTS_AT_ONCE, Texts, backend_of
+from ranker.files.cache import cache_folder
+from ranker.files.intact import checked_digest
+from ranker.files.lines import written_folder
+from ranker.files.locks import locked
+from ranker.files.sealed import read_sealed_folder, seal_folder
+from ranker.scoring.text import TEXTS_AT_ONCE, Texts, backend_of
 
 _FORMAT: Final = 2
 
@@ -34,7 +34,7 @@ _GATHERED_AT_ONCE: Final = 2**22
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextEncoding:
     """How a model's tokenizer comes to its ids; ``read`` is what is done to a text before, ``name`` says what."""
 
     tokenizer: Any
@@ -88,13 +88,13 @@ class TokenFile:
         return Texts(ids, offsets, whole - kept)
 
 
-def token_folder(reading: Reading, collection: Collection) -> Path:
+def token_folder(reading: TextEncoding, collection: Collection) -> Path:
     """Where the tokens of a collection lie, or would."""
     key = hashlib.sha256(f"{collection.digest}|{reading.digest}".encode()).hexdigest()[:24]
     return cache_folder() / "tokens" / key
 
 
-def build_token_file(reading: Reading, collection: Collection, advance: Callable[[int], object]) -> TokenFile:
+def build_token_file(reading: TextEncoding, collection: Collection, advance: Callable[[int], object]) -> TokenFile:
     """The collection's tokens; they are made where they are not there yet, in memory that does not grow with it.
 
     Raises: OutputError where the cache cannot be written; DataError where the collection changes meanwhile.
@@ -110,7 +110,7 @@ def build_token_file(reading: Reading, collection: Collection, advance: Callable
     return found
 
 
-def find_token_file(reading: Reading, collection: Collection) -> TokenFile | None:
+def find_token_file(reading: TextEncoding, collection: Collection) -> TokenFile | None:
     """The collection's tokens, where they have been made and are whole."""
     return _opened(token_folder(reading, collection), collection)
 
@@ -123,7 +123,7 @@ def _opened(folder: Path, collection: Collection) -> TokenFile | None:
     return None
 
 
-def _write(reading: Reading, collection: Collection, folder: Path, advance: Callable[[int], object]) -> None:
+def _write(reading: TextEncoding, collection: Collection, folder: Path, advance: Callable[[int], object]) -> None:
     backend = backend_of(reading.tokenizer)
     dtype = np.dtype(np.uint16 if backend.get_vocab_size(with_added_tokens=True) <= _SMALL else np.int32)
     end = count = 0

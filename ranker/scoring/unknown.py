@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ranker.scoring.tokens import Texts, backend_of
+from ranker.scoring.text import Texts, backend_of
 
 WORTH_SAYING: Final = 0.03
 """The share of unknown tokens from which it is said: names and typing errors are fewer."""

@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ranker.data.files import written_folder
-from ranker.data.sealed import computed_digest, read_sealed_folder, seal_folder
 from ranker.errors import OutputError
+from ranker.files.lines import written_folder
+from ranker.files.sealed import computed_digest, read_sealed_folder, seal_folder
 from ranker.model.saving import failing_as_files_do
 
 _RECORD: Final = "state.json"

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.scoring.scorer import Scorer
+from ranker.training.groups import Candidates
 from ranker.training.loop import TrainingSet
-from ranker.training.negatives import Candidates
 
 
 def training_set(

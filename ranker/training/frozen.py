@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ranker.errors import TrainingError
-from ranker.model.views import Views, joint_reads
+from ranker.model.views import Views, joint_needs
+from ranker.scoring.batching import batches
 from ranker.scoring.pairs import Pairs
-from ranker.scoring.schedule import batches
 from ranker.scoring.scorer import Scorer
-from ranker.training.config import TrainingConfig
+from ranker.settings.training import TrainingConfig
 from ranker.training.learner import Learner, Step, Trained
-from ranker.training.loop import TrainingSet, check_trainable, course
+from ranker.training.loop import TrainingSet, check_trainable, training_steps
 from ranker.training.losses import GROUP_LOSSES, graded
 from ranker.training.processes import current_team
 
@@ -47,7 +47,7 @@ def train_heads(
     def closing() -> float:
         return sum(learner.closing() for learner in learners)
 
-    for progress, groups in course(data, config, team=team, closing=closing):
+    for progress, groups in training_steps(data, config, team=team, closing=closing):
         share = team.share(groups)
         views = seen.of([(group.query_id, doc_id) for group in share for doc_id in group.doc_ids]) if share else None
         steps: list[Step] = []
@@ -77,7 +77,7 @@ class FrozenViews:
 
     def __init__(self, scorers: Sequence[Scorer], data: TrainingSet, most_bytes: int = _MOST_BYTES) -> None:
         self._scorer = scorers[0]
-        self._reads = joint_reads(scorer.model.head.reads for scorer in scorers)
+        self._reads = joint_needs(scorer.model.config.needs for scorer in scorers)
         self._reader = scorers[0].reader(self._reads)
         self._data = data
         self._room = most_bytes

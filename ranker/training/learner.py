@@ -12,8 +12,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from ranker.errors import TrainingError
 from ranker.model.reranker import Reranker
+from ranker.settings.training import TrainingConfig
 from ranker.training.checkpoint import State
-from ranker.training.config import TrainingConfig
 from ranker.training.losses import Graded
 from ranker.training.processes import ALONE, Team
 

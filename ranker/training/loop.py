@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from ranker.errors import TrainingError
 from ranker.model.backbone import layers_of, lowest_layers
 from ranker.model.batch import TokenBatch
+from ranker.model.cpu_attention import learning_in
+from ranker.scoring.batching import Order
 from ranker.scoring.pairs import Pairs
-from ranker.scoring.schedule import Order
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.tokens import Texts
-from ranker.training.attention import learning_in
+from ranker.scoring.text import Texts
+from ranker.settings.training import TrainingConfig
 from ranker.training.checkpoint import Checkpoint
-from ranker.training.config import TrainingConfig
+from ranker.training.groups import Candidates, Group, draw_groups
 from ranker.training.learner import Learner, Step, Trained
 from ranker.training.losses import GROUP_LOSSES, Graded, contrastive, graded
-from ranker.training.negatives import Candidates, Group, draw_groups
 from ranker.training.processes import ALONE, Team, current_team
 
 _TOKENS_PER_PASS = {"cpu": 2_048, "cuda": 65_536}
@@ -77,7 +77,7 @@ def train(
         learner = Learner(model, config, validate, team)
         if checkpoint is not None and (state := team.handed(checkpoint.load)) is not None:
             learner.take_up(state)
-        for progress, groups in course(data, config, (learner.steps, learner.seconds), team, learner.closing):
+        for progress, groups in training_steps(data, config, (learner.steps, learner.seconds), team, learner.closing):
             learner.begin(progress)
             found = _graded(scorer, data, groups, config, team)
             on_step(learner.learn(found, progress, sum(len(group.doc_ids) for group in groups)))
@@ -88,7 +88,7 @@ def train(
         return learner.finish()
 
 
-def course(
+def training_steps(
     data: TrainingSet,
     config: TrainingConfig,
     done: tuple[int, float] = (0, 0.0),

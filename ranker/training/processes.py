@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ranker.errors import SetupError, TrainingError
-from ranker.scoring.device import choose_device
+from ranker.model.device import choose_device
 from ranker.scoring.survival import is_out_of_memory
 from ranker.training.checkpoint import State
 

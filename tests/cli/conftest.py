@@ -40,7 +40,7 @@ def ranker(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 def shortly_timed() -> Iterator[None]:
     """Studies time each of their models for a moment, not for seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ranker.study.work._TIMED_SECONDS", 0.05)
+        patch.setattr("ranker.experiments.run._TIMED_SECONDS", 0.05)
         yield
 
 

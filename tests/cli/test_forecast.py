@@ -5,15 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from ranker import forecast
 from ranker.data.catalogue import open_dataset
 from ranker.errors import TrainingError
-from ranker.forecast import Countdown, Moment, counted, scoring_seconds, step_seconds
-from ranker.model.config import RankerConfig
+from ranker.experiments import forecast
+from ranker.experiments.forecast import Countdown, Moment, counted, scoring_seconds, step_seconds
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
-from ranker.training.config import TrainingConfig
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
+from ranker.settings.training import TrainingConfig
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_counts_become_shares():
 
 def scorer_of(folder, mode):
     return Scorer(
-        create_model(RankerConfig(mode, query_length=12, length=24), str(folder), seed=3), Speed("float32", "cpu")
+        create_model(RankerConfig(mode, query_length=12, length=24), str(folder), seed=3), Compute("float32", "cpu")
     )
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ranker.data.files import digest
 from ranker.data.trec import read_run
+from ranker.files.lines import digest
 
 FIRST = "q1 Q0 b 1 2.0 x\nq1 Q0 a 2 1.0 x\nq2 Q0 c 1 5.0 x\nq2 Q0 d 2 4.0 x\n"
 SECOND = "q1 Q0 a 1 9.0 y\nq1 Q0 c 2 8.0 y\nq2 Q0 c 1 5.0 y\n"

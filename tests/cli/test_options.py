@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from ranker.cli.main import cli
 from ranker.cli.options import run_name
 from ranker.cli.settings import settings_of, settings_options
-from ranker.model.config import RankerConfig
-from ranker.scoring.speed import Speed
-from ranker.training.config import TrainingConfig
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
+from ranker.settings.training import TrainingConfig
 
 CONTRACT = {
     "import": {"--output", "-o", "--force"},
@@ -81,7 +81,7 @@ def test_every_command_says_in_the_list_what_it_does(ranker):
         assert re.search(rf"^  {command} +[A-Z]\w+", said.out, re.MULTILINE), command
 
 
-@pytest.mark.parametrize(("command", "settings"), [("train", TrainingConfig), ("train", Speed), ("rerank", Speed)])
+@pytest.mark.parametrize(("command", "settings"), [("train", TrainingConfig), ("train", Compute), ("rerank", Compute)])
 def test_every_setting_is_an_option_with_its_default(command, settings):
     parameters = {parameter.name: parameter for parameter in cli.commands[command].params}
     for field in fields(settings):

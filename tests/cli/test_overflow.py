@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from ranker.data.trec import read_run
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
+from ranker.settings.model import RankerConfig
 
 
 @pytest.fixture(scope="module")

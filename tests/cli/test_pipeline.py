@@ -9,8 +9,8 @@ import pytest
 from forked import Forked
 
 from ranker.data.trec import read_run
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
+from ranker.settings.model import RankerConfig
 
 
 def part_of(run, folder):

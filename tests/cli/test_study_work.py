@@ -11,9 +11,9 @@ import pytest
 from ranker.cli.study_work import Request, Study, StudyWorker
 from ranker.data.trec import read_run
 from ranker.errors import DataError, SetupError
-from ranker.scoring.speed import Speed
-from ranker.study.arms import StudyConfig
-from ranker.training.config import TrainingConfig
+from ranker.experiments.arms import StudyConfig
+from ranker.settings.compute import Compute
+from ranker.settings.training import TrainingConfig
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def request_of(dataset, run_of_test, first_run, tiny, tmp_path, monkeypatch):
         ("cross",), (1, 2), ("fine-tuned",), backbone=str(tiny()), depth=5, negative_depth=8, length=40,
         query_length=12, training=training,
     )  # fmt: skip
-    speed = Speed("float32", "cpu")
-    return Request("toy", "test", run_of_test.name, None, ("first.run",), None, 5.0, "out", config, speed)
+    compute = Compute("float32", "cpu")
+    return Request("toy", "test", run_of_test.name, None, ("first.run",), None, 5.0, "out", config, compute)
 
 
 def sent(request, folder, **changed):

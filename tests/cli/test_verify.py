@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
+from ranker.settings.model import RankerConfig
 
 
 @pytest.fixture

@@ -8,25 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranker.cluster import remote
+from ranker.cluster import backend
 from ranker.cluster.arrays import unpacked
-from ranker.cluster.remote import RemoteScorer, ShardError
-from ranker.cluster.scoring import ScoringWorker
+from ranker.cluster.backend import RemoteScorer, ShardError
+from ranker.cluster.worker import ScoringWorker
 from ranker.errors import ModelError, SetupError
 from ranker.index import encoding
 from ranker.index.encoding import encode_collection
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
-from ranker.scoring.memory import computed, remembering
-from ranker.scoring.overflow_config import Overflow
+from ranker.scoring.cache import computed, remembering
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
 from ranker.scoring.survival import named
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
+from ranker.settings.overflow import Overflow
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("sent_by_value")]
 
-FLOAT32 = Speed("float32", "cpu")
+FLOAT32 = Compute("float32", "cpu")
 WORDS = ("paris", "nile", "rome", "water", "stone")
 TEXTS = {f"d{n}": " ".join(WORDS[(n + k) % 5] for k in range(1 + n % 30)) for n in range(100)}
 ROWS = np.array([(query, passage) for query in range(8) for passage in range(100)])
@@ -34,7 +34,7 @@ ROWS = np.array([(query, passage) for query in range(8) for passage in range(100
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch, tmp_path):
-    monkeypatch.setattr(remote, "_LEAST", 512)
+    monkeypatch.setattr(backend, "_LEAST", 512)
     monkeypatch.setattr(encoding, "PASSAGES_AT_ONCE", 8)
     monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))
 
@@ -86,9 +86,9 @@ class Mortal(ScoringWorker):
 def test_a_precision_that_a_worker_cannot_compute_in_is_refused_before_any_shard(cluster, tiny):
     model = create_model(RankerConfig("term-trans", query_length=8, length=24), str(tiny()), seed=3)
     with pytest.raises(ModelError, match=r"^--precision int8: is for BERT's family and heads that read \[CLS\]"):
-        RemoteScorer(model, Speed("int8", "cpu"), cluster)
+        RemoteScorer(model, Compute("int8", "cpu"), cluster)
     with pytest.raises(SetupError, match=r"^--precision fp16: is for cuda devices alone, but this one is cpu\.$"):
-        RemoteScorer(model, Speed("fp16", "cpu"), cluster)
+        RemoteScorer(model, Compute("fp16", "cpu"), cluster)
 
 
 @pytest.mark.parametrize(("mode", "overflow"), [("cross", "cut"), ("cross", "windows"), ("dual", "cut")])
@@ -121,7 +121,7 @@ def test_what_a_poisoned_shard_is_begun_with_is_named_and_the_rest_is_remembered
     here, there = both()
     begun = r"^shard \d+, whose \d+ inputs begin with pair \d+: was tried 3 times: its worker died each time"
     with monkeypatch.context() as poisoned:
-        poisoned.setattr(remote, "ScoringWorker", Mortal)
+        poisoned.setattr(backend, "ScoringWorker", Mortal)
         with pytest.raises(ShardError, match=begun):
             remembered_scores(there)
     share, scores = remembered_scores(there)
@@ -132,8 +132,8 @@ def test_what_a_poisoned_shard_is_begun_with_is_named_and_the_rest_is_remembered
 def test_padding_and_failures_of_the_workers_are_counted(both):
     _, there = both()
     scores_of(there)
-    assert there.tally.tokens > 0
-    assert there.survivor.failures == 0
+    assert there.token_counts.tokens > 0
+    assert there.splitter.failures == 0
 
 
 def encoded(scorer, collection, folder, advance=lambda _: None):
@@ -156,7 +156,7 @@ def test_vectors_are_those_of_one_process_and_in_its_order(both, collection_of, 
 
 
 def test_more_parts_than_a_cluster_is_sent_at_once_are_sent_in_turn(both, collection_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(remote, "_PARTS_AT_ONCE", 5)
+    monkeypatch.setattr(backend, "_PARTS_AT_ONCE", 5)
     here, there = both("dual")
     collection = collection_of(TEXTS)
     told = []
@@ -185,7 +185,7 @@ def test_an_encoding_that_was_stopped_goes_on_after_the_parts_that_are_there(bot
 
 def test_a_passage_that_is_poison_is_named(both, collection_of, tmp_path, monkeypatch):
     _, there = both("dual")
-    monkeypatch.setattr(remote, "ScoringWorker", Mortal)
+    monkeypatch.setattr(backend, "ScoringWorker", Mortal)
     # the parts of eight passages that hold one of 13 tokens: d12, d42 and d72
     with pytest.raises(ShardError, match=r"^shard 2, whose 8 inputs begin with passage d8: .*, and 2 other"):
         encoded(there, collection_of(TEXTS), tmp_path / "ended")

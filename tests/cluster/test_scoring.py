@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from ranker.cluster.arrays import packed, unpacked
+from ranker.cluster.backend import ShardError
 from ranker.cluster.engine import Failure
-from ranker.cluster.remote import ShardError
-from ranker.cluster.scoring import ScoringWorker, look, received, sent_model, sent_pairs, sent_texts
+from ranker.cluster.worker import ScoringWorker, look, received, sent_model, sent_pairs, sent_texts
 from ranker.errors import ModelError, OutputError
-from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
 from ranker.scoring.survival import TooLargeError
+from ranker.settings.compute import Compute
+from ranker.settings.model import MODES, RankerConfig
 
 CODE = """from transformers import BertConfig, BertModel
 class OwnConfig(BertConfig):
@@ -25,16 +25,16 @@ class OwnModel(BertModel):
     config_class = OwnConfig
 """
 OWN = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
-FLOAT32 = Speed("float32", "cpu")
+FLOAT32 = Compute("float32", "cpu")
 QUERIES = ["where is paris", "the old river", "rome"]
 PASSAGES = ["paris lies in france", "the nile lies in egypt", "the tiber in italy " * 9, "stone", ""]
 
 
 @pytest.fixture
 def scorer(tiny):
-    def make(mode="cross", speed=FLOAT32, **settings):
+    def make(mode="cross", compute=FLOAT32, **settings):
         config = RankerConfig(mode, **{"query_length": 8, "length": 24, **settings})
-        return Scorer(create_model(config, str(tiny()), seed=3), speed)
+        return Scorer(create_model(config, str(tiny()), seed=3), compute)
 
     return make
 

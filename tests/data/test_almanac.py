@@ -20,9 +20,9 @@ from babel.languages import get_official_languages, get_territory_language_info
 from babel.localedata import locale_identifiers
 from babel.numbers import format_decimal, get_currency_precision, get_territory_currencies
 
-from ranker.data.almanac import AlmanacConfig, almanac, split_of, split_territories
-from ranker.data.almanac_facts import PROPERTIES, territory_facts
-from ranker.data.almanac_words import WORDS, worded_facts
+from ranker.data.almanac.dataset import AlmanacConfig, almanac, split_of, split_territories
+from ranker.data.almanac.facts import PROPERTIES, territory_facts
+from ranker.data.almanac.words import WORDS, worded_facts
 from ranker.errors import DataError, RankerError
 from ranker.limits import MAX_ALMANAC_FACTS, MAX_ALMANAC_SIZE, MIN_ALMANAC_FACTS, MIN_ALMANAC_SIZE
 
@@ -43,11 +43,11 @@ class Contents:
     """A whole almanac in memory."""
 
     def __init__(self, config: AlmanacConfig) -> None:
-        material = almanac(config)
+        streams = almanac(config)
         self.config = config
-        self.passages = {passage.doc_id: passage for passage in material.passages}
-        self.queries = {query.query_id: query for query in material.queries}
-        self.judgments = list(material.judgments)
+        self.passages = {passage.doc_id: passage for passage in streams.passages}
+        self.queries = {query.query_id: query for query in streams.queries}
+        self.judgments = list(streams.judgments)
         self.told: dict[str, set[Told]] = {doc_id: set() for doc_id in self.passages}
         for judgment in self.judgments:
             _, territory, name = judgment.query_id.split("-")
@@ -407,8 +407,8 @@ def test_chinese_is_chinese(chinese: Contents) -> None:
 
 
 def digest(config: AlmanacConfig) -> str:
-    material = almanac(config)
-    streams = list(material.passages), list(material.queries), list(material.judgments)
+    streams = almanac(config)
+    streams = list(streams.passages), list(streams.queries), list(streams.judgments)
     return hashlib.sha256(repr(streams).encode()).hexdigest()
 
 
@@ -416,7 +416,7 @@ def digest(config: AlmanacConfig) -> str:
 def test_other_processes_make_the_same_bytes(locale: str) -> None:
     code = f"""
         import hashlib
-        from ranker.data.almanac import AlmanacConfig, almanac
+        from ranker.data.almanac.dataset import AlmanacConfig, almanac
         material = almanac(AlmanacConfig(size=400, seed=5, locale={locale!r}))
         streams = list(material.passages), list(material.queries), list(material.judgments)
         print(hashlib.sha256(repr(streams).encode()).hexdigest())
@@ -432,8 +432,8 @@ def test_the_streams_do_not_depend_on_the_order_or_how_often_they_are_read() -> 
     config = AlmanacConfig(size=200)
     backwards = almanac(config)
     judgments, queries, passages = list(backwards.judgments), list(backwards.queries), list(backwards.passages)
-    material = almanac(config)
-    assert (list(material.passages), list(material.queries), list(material.judgments)) == (passages, queries, judgments)
+    streams = almanac(config)
+    assert (list(streams.passages), list(streams.queries), list(streams.judgments)) == (passages, queries, judgments)
 
 
 def test_another_seed_makes_other_passages() -> None:
@@ -456,12 +456,12 @@ def test_the_smallest_almanac_asks_in_every_split() -> None:
 
 
 def test_any_number_of_passages_stream_in_constant_memory() -> None:
-    material = almanac(AlmanacConfig(size=50_000))
+    streams = almanac(AlmanacConfig(size=50_000))
     worded_facts("en")
     tracemalloc.start()
     try:
-        assert sum(1 for _ in material.judgments) == 150_000
-        assert sum(1 for _ in islice(material.passages, 5_000)) == 5_000
+        assert sum(1 for _ in streams.judgments) == 150_000
+        assert sum(1 for _ in islice(streams.passages, 5_000)) == 5_000
         assert tracemalloc.get_traced_memory()[1] < 2 * 2**20
     finally:
         tracemalloc.stop()

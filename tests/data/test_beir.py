@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ranker.data.beir import parse_passage, parse_query, read_queries, write_material
+from ranker.data.beir import parse_passage, parse_query, read_queries, write_dataset
 from ranker.data.oddities import Oddities, Oddity, in_words
-from ranker.data.records import Judgment, Material, Passage, Query, has_words
+from ranker.data.records import DatasetStreams, Judgment, Passage, Query, has_words
 from ranker.errors import DataError, OutputError, RankerError
 from ranker.limits import MAX_ID_BYTES
 
@@ -20,8 +20,8 @@ def refused(message: str, error: type[RankerError] = DataError) -> pytest.Raises
     return pytest.raises(error, match=f"^{re.escape(message)}$")
 
 
-def material(passages: object = (), queries: object = (), judgments: object = ()) -> Material:
-    return Material(passages, queries, judgments)  # type: ignore[arg-type]
+def streams(passages: object = (), queries: object = (), judgments: object = ()) -> DatasetStreams:
+    return DatasetStreams(passages, queries, judgments)  # type: ignore[arg-type]
 
 
 def test_a_passage_has_an_id_a_text_and_perhaps_a_title() -> None:
@@ -183,7 +183,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, pairs: list[tuple[str, str
     passages = [Passage(f"d{number}", title, text) for number, (title, text) in enumerate(pairs)]
     answers = [(), ("one",), ("one", "two")]
     queries = [Query(f"q{number}", text, answers[number % 3]) for number, (_, text) in enumerate(pairs)]
-    write_material(material(passages, queries), tmp_path / "set", force=True)
+    write_dataset(streams(passages, queries), tmp_path / "set", force=True)
     lines = (tmp_path / "set" / "corpus.jsonl").read_bytes().decode().split("\n")[:-1]
     assert [parse_passage(line, PATH, 1) for line in lines] == passages
     assert list(read_queries(tmp_path / "set" / "queries.jsonl")) == queries
@@ -192,7 +192,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, pairs: list[tuple[str, str
 def test_a_dataset_is_written_in_beir_layout(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     judgments = [Judgment("dev", "q1", "d1", 1), Judgment("test", "q2", "d1", 0), Judgment("dev", "q1", "d2", 2)]
-    write_material(material([Passage("d1", "T", "ü")], [Query("q1", "why")], judgments), folder)
+    write_dataset(streams([Passage("d1", "T", "ü")], [Query("q1", "why")], judgments), folder)
     assert (folder / "corpus.jsonl").read_text(encoding="utf-8") == '{"_id": "d1", "title": "T", "text": "ü"}\n'
     assert (folder / "queries.jsonl").read_text() == '{"_id": "q1", "text": "why"}\n'
     assert (folder / "qrels" / "dev.tsv").read_text() == "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td2\t2\n"
@@ -208,13 +208,13 @@ def test_streams_are_read_in_order_so_that_passages_may_tell_judgments(tmp_path:
             found.append(Judgment("test", "q", f"d{number}", 1))
             yield Passage(f"d{number}", "", "x")
 
-    write_material(material(passages(), [Query("q", "why")], found), tmp_path / "set")
+    write_dataset(streams(passages(), [Query("q", "why")], found), tmp_path / "set")
     assert (tmp_path / "set" / "qrels" / "test.tsv").read_text().count("\n") == 4
 
 
 def test_half_a_surrogate_pair_is_refused_and_nothing_left(tmp_path: Path) -> None:
     with refused("'d': holds half a surrogate pair, expected Unicode text."):
-        write_material(material([Passage("d", "", "\ud800")]), tmp_path / "set")
+        write_dataset(streams([Passage("d", "", "\ud800")]), tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -225,16 +225,16 @@ def test_a_stream_that_breaks_leaves_nothing(tmp_path: Path, error: type[BaseExc
         raise error
 
     with pytest.raises(error):
-        write_material(material(passages()), tmp_path / "set")
+        write_dataset(streams(passages()), tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_exists_is_replaced_by_force_only(tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    write_material(material([Passage("old", "", "x")]), folder)
+    write_dataset(streams([Passage("old", "", "x")]), folder)
     with refused(f"{folder}: exists already; give --force to replace it, or another --output.", OutputError):
-        write_material(material(), folder)
-    write_material(material([Passage("new", "", "x")]), folder, force=True)
+        write_dataset(streams(), folder)
+    write_dataset(streams([Passage("new", "", "x")]), folder, force=True)
     assert '"new"' in (folder / "corpus.jsonl").read_text()
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ranker.data import catalogue
-from ranker.data.beir import write_material
+from ranker.data.beir import write_dataset
 from ranker.data.catalogue import EMBEDDED, open_dataset
-from ranker.data.records import Judgment, Material, Passage, Query
+from ranker.data.records import DatasetStreams, Judgment, Passage, Query
 from ranker.errors import DataError, OutputError
 
 SMALL = "almanac:size=400"
@@ -27,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def made(folder: Path) -> Path:
     judgments = [Judgment("test", "q", "d", 1)]
-    write_material(Material([Passage("d", "", "x")], [Query("q", "why")], judgments), folder)
+    write_dataset(DatasetStreams([Passage("d", "", "x")], [Query("q", "why")], judgments), folder)
     return folder
 
 
@@ -131,7 +131,7 @@ def test_making_that_is_stopped_leaves_nothing(cache: Path, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     config_class, _ = EMBEDDED["almanac"]
-    monkeypatch.setitem(EMBEDDED, "almanac", (config_class, lambda _: Material(passages(), [], [])))
+    monkeypatch.setitem(EMBEDDED, "almanac", (config_class, lambda _: DatasetStreams(passages(), [], [])))
     with pytest.raises(KeyboardInterrupt):
         open_dataset(SMALL)
     assert cached(cache) == []
@@ -186,9 +186,9 @@ def test_a_cached_dataset_that_is_damaged_is_made_anew(cache: Path, part: str, d
 def test_a_dataset_of_ir_datasets_that_is_damaged_in_the_cache_is_fetched_anew(cache: Path, monkeypatch) -> None:
     fetched: list[str] = []
 
-    def fetch(name: str) -> Material:
+    def fetch(name: str) -> DatasetStreams:
         fetched.append(name)
-        return Material([Passage("d", "", "x")], [Query("q", "why")], [Judgment("test", "q", "d", 1)])
+        return DatasetStreams([Passage("d", "", "x")], [Query("q", "why")], [Judgment("test", "q", "d", 1)])
 
     monkeypatch.setattr(catalogue, "irds", fetch)
     folder = open_dataset("irds:some/id").folder
@@ -200,7 +200,7 @@ def test_a_dataset_of_ir_datasets_that_is_damaged_in_the_cache_is_fetched_anew(c
 
 
 def test_what_cannot_be_fetched_anew_leaves_the_cache_as_it_was(cache: Path, monkeypatch) -> None:
-    def fail(_: str) -> Material:
+    def fail(_: str) -> DatasetStreams:
         raise DataError("irds:some/id: cannot be fetched: no network.")
 
     made(tmp := cache / "datasets" / "other")

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ranker.data import collection as collection_module
-from ranker.data import unchanged
 from ranker.data.collection import Collection
 from ranker.data.oddities import Oddity
 from ranker.data.records import Passage, has_words
 from ranker.errors import DataError, OutputError, RankerError
+from ranker.files import unchanged
 
 MEASURED = """
 import json, random, re, sys
@@ -244,12 +244,12 @@ def test_who_waited_for_another_to_build_the_index_finds_it_built(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = corpus(tmp_path, line("a"), line("b"))
-    reads: list[Path] = []
+    needs: list[Path] = []
     build = collection_module._build
-    monkeypatch.setattr(collection_module, "_build", lambda *paths: (reads.append(paths[0]), build(*paths)))
+    monkeypatch.setattr(collection_module, "_build", lambda *paths: (needs.append(paths[0]), build(*paths)))
     with ThreadPoolExecutor(8) as pool:
         assert [len(one) for one in pool.map(Collection.open, [path] * 8)] == [2] * 8
-    assert reads == [path]
+    assert needs == [path]
     assert len(built(cache)) == 1
 
 

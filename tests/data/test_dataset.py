@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ranker.data.beir import write_material
+from ranker.data.beir import write_dataset
 from ranker.data.dataset import ALL, Dataset
 from ranker.data.oddities import Oddity
-from ranker.data.records import Judgment, Material, Passage, Query
+from ranker.data.records import DatasetStreams, Judgment, Passage, Query
 from ranker.errors import DataError
 
 NOBODY = 65_534
@@ -27,7 +27,7 @@ def refused(message: str) -> pytest.RaisesExc[DataError]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_material(Material(PASSAGES, QUERIES, JUDGMENTS), tmp_path / "set")
+    write_dataset(DatasetStreams(PASSAGES, QUERIES, JUDGMENTS), tmp_path / "set")
     return tmp_path / "set"
 
 
@@ -52,7 +52,7 @@ def public() -> Iterator[Path]:
     """A dataset in a folder that nobody can reach, unlike those of pytest."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
-        write_material(Material(PASSAGES, QUERIES, JUDGMENTS), Path(name, "set"))
+        write_dataset(DatasetStreams(PASSAGES, QUERIES, JUDGMENTS), Path(name, "set"))
         yield Path(name, "set")
 
 

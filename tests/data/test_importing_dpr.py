@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from ranker.data.beir import parse_passage, write_material
+from ranker.data.beir import parse_passage, write_dataset
 from ranker.data.dataset import Dataset
-from ranker.data.files import open_text_lines
 from ranker.data.imports.formats import FORMATS
 from ranker.data.imports.sources import Imported
 from ranker.data.records import Judgment, Passage, Query
 from ranker.errors import DataError
+from ranker.files.lines import open_text_lines
 
 
 def context(
@@ -59,16 +59,16 @@ def test_positives_are_judged_and_negatives_only_enter_the_collection(tmp_path: 
         tmp_path / "a.json",
         record("who?", [context("1", "One."), context("2", "Two.")], [context("3", "Three.")], [context("4", "Four.")]),
     )
-    material = imported(f"train={path}")
-    assert list(material.passages) == [
+    streams = imported(f"train={path}")
+    assert list(streams.passages) == [
         Passage("1", "Title", "One."),
         Passage("2", "Title", "Two."),
         Passage("3", "Title", "Three."),
         Passage("4", "Title", "Four."),
     ]
-    assert material.queries == [Query("train-0", "who?", ("x",))]
-    assert material.judgments == [Judgment("train", "train-0", "1", 1), Judgment("train", "train-0", "2", 1)]
-    assert material.skipped == Counter()
+    assert streams.queries == [Query("train-0", "who?", ("x",))]
+    assert streams.judgments == [Judgment("train", "train-0", "1", 1), Judgment("train", "train-0", "2", 1)]
+    assert streams.skipped == Counter()
 
 
 def test_a_passage_of_several_questions_comes_once_as_it_came_first(tmp_path: Path) -> None:
@@ -77,50 +77,50 @@ def test_a_passage_of_several_questions_comes_once_as_it_came_first(tmp_path: Pa
         record("a?", [context("1", "first")], [context("2")]),
         record("b?", [context("2"), context("2")], [context("1", "second")]),
     )
-    material = imported(path)
-    assert [passage[::2] for passage in material.passages] == [("1", "first"), ("2", "Some words.")]
-    assert material.judgments == [Judgment("test", "test-0", "1", 1), Judgment("test", "test-1", "2", 1)]
+    streams = imported(path)
+    assert [passage[::2] for passage in streams.passages] == [("1", "first"), ("2", "Some words.")]
+    assert streams.judgments == [Judgment("test", "test-0", "1", 1), Judgment("test", "test-1", "2", 1)]
 
 
 @pytest.mark.parametrize("key", ["passage_id", "psg_id"])
 @pytest.mark.parametrize("doc_id", ["17", 17])
 def test_an_id_is_read_under_either_name_as_text_or_number(tmp_path: Path, key: str, doc_id: object) -> None:
-    material = imported(written(tmp_path / "a.json", record("a?", [context(doc_id, key=key)])))
-    assert [passage.doc_id for passage in material.passages] == ["17"]
+    streams = imported(written(tmp_path / "a.json", record("a?", [context(doc_id, key=key)])))
+    assert [passage.doc_id for passage in streams.passages] == ["17"]
 
 
 def test_a_question_without_a_positive_is_counted_and_its_number_is_not_given_to_another(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", record("a?", [], [context("1")]), record("b?", [context("2")]))
-    material = imported(path)
-    assert [passage.doc_id for passage in material.passages] == ["1", "2"]
-    assert material.queries == [Query("test-1", "b?", ("x",))]
-    assert material.skipped == {"questions without a positive passage": 1}
+    streams = imported(path)
+    assert [passage.doc_id for passage in streams.passages] == ["1", "2"]
+    assert streams.queries == [Query("test-1", "b?", ("x",))]
+    assert streams.skipped == {"questions without a positive passage": 1}
 
 
 def test_a_passage_without_text_is_counted_and_judges_nothing(tmp_path: Path) -> None:
-    material = imported(written(tmp_path / "a.json", record("a?", [context("1", " "), context("2")])))
-    assert [passage.doc_id for passage in material.passages] == ["2"]
-    assert material.judgments == [Judgment("test", "test-0", "2", 1)]
-    assert material.skipped == {"passages without text": 1}
+    streams = imported(written(tmp_path / "a.json", record("a?", [context("1", " "), context("2")])))
+    assert [passage.doc_id for passage in streams.passages] == ["2"]
+    assert streams.judgments == [Judgment("test", "test-0", "2", 1)]
+    assert streams.skipped == {"passages without text": 1}
 
 
 def test_nulls_are_read_as_empty_and_questions_without_text_are_left_out_and_keep_their_number(tmp_path: Path) -> None:
     wordless = {**context("1"), "text": None}
     records = (record(" ", [context("1")]), record("", []), record("who?", [wordless, context("2", title=None)]))
     path = written(tmp_path / "a.json", {**records[0], "question": None}, *records)
-    material = imported(f"train={path}")
-    assert list(material.passages) == [Passage("1", "Title", "Some words."), Passage("2", "", "Some words.")]
-    assert material.queries == [Query("train-3", "who?", ("x",))]
-    assert material.judgments == [Judgment("train", "train-3", "2", 1)]
-    assert material.skipped == {"questions without text": 3, "passages without text": 1}
+    streams = imported(f"train={path}")
+    assert list(streams.passages) == [Passage("1", "Title", "Some words."), Passage("2", "", "Some words.")]
+    assert streams.queries == [Query("train-3", "who?", ("x",))]
+    assert streams.judgments == [Judgment("train", "train-3", "2", 1)]
+    assert streams.skipped == {"questions without text": 3, "passages without text": 1}
 
 
 def test_numbers_run_on_over_the_files_of_one_split(tmp_path: Path) -> None:
     one = written(tmp_path / "a.json", record("a?", [context("1")]))
     two = written(tmp_path / "b.json", record("b?", [context("2")]))
-    material = imported(f"dev={one}", f"train={one}", f"dev={two}")
-    assert [passage.doc_id for passage in material.passages] == ["1", "2"]
-    assert [query.query_id for query in material.queries] == ["dev-0", "train-0", "dev-1"]
+    streams = imported(f"dev={one}", f"train={one}", f"dev={two}")
+    assert [passage.doc_id for passage in streams.passages] == ["1", "2"]
+    assert [query.query_id for query in streams.queries] == ["dev-0", "train-0", "dev-1"]
 
 
 def test_a_list_or_a_title_may_be_absent(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_list_or_a_title_may_be_absent(tmp_path: Path) -> None:
 
 def test_what_is_imported_opens_as_a_dataset(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", record("wer?", [context("1", "Jörg.")], [context("2")]))
-    write_material(imported(f"dev={path}"), tmp_path / "nq")
+    write_dataset(imported(f"dev={path}"), tmp_path / "nq")
     dataset = Dataset("nq", tmp_path / "nq")
     assert dataset.splits == ("dev",)
     assert dataset.qrels("dev") == {"dev-0": {"1": 1}}
@@ -192,12 +192,12 @@ def test_a_large_file_passes_through_in_little_memory(tmp_path: Path) -> None:
     assert path.stat().st_size > 13 * 2**20
     tracemalloc.start()
     try:
-        material = imported(path)
-        assert sum(1 for _ in material.passages) == 24_000
+        streams = imported(path)
+        assert sum(1 for _ in streams.passages) == 24_000
         assert tracemalloc.get_traced_memory()[1] < 9 * 2**20
     finally:
         tracemalloc.stop()
-    assert len(list(material.queries)) == 400
+    assert len(list(streams.queries)) == 400
 
 
 @pytest.mark.parametrize("answers", ["x", [1], {"x": 1}])

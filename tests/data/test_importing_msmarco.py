@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ranker.data.beir import parse_passage, write_material
+from ranker.data.beir import parse_passage, write_dataset
 from ranker.data.dataset import Dataset
-from ranker.data.files import open_text_lines
 from ranker.data.imports.formats import FORMATS
 from ranker.data.imports.sources import Imported
 from ranker.data.records import Judgment, Passage, Query
 from ranker.errors import DataError
+from ranker.files.lines import open_text_lines
 
 MOJIBAKE = "Itâ\x80\x99s the cityâ\x80¦ â\x80\x94  CafÃ©\u2028next\x85line"
 """What a mended text would not keep: C1 controls, two blanks, and separators that str.splitlines cuts at."""
@@ -40,8 +40,8 @@ def passages_in(folder: Path) -> dict[str, Passage]:
 
 
 def refusal(words: list[str], stream: str) -> str:
-    material = imported(words)
-    streams = {"passages": material.passages, "queries": material.queries, "judgments": material.judgments}
+    streams = imported(words)
+    streams = {"passages": streams.passages, "queries": streams.queries, "judgments": streams.judgments}
     for name, records in streams.items():
         if name == stream:
             break
@@ -52,18 +52,18 @@ def refusal(words: list[str], stream: str) -> str:
 
 
 def test_ids_and_texts_come_exactly_as_they_are(tmp_path: Path) -> None:
-    material = imported(files(tmp_path))
-    assert list(material.passages) == [
+    streams = imported(files(tmp_path))
+    assert list(streams.passages) == [
         Passage("0", "", "The first."),
         Passage("1", "", MOJIBAKE),
         Passage("7", "", "a\tb "),
     ]
-    assert list(material.queries) == [Query("300", "what is it"), Query("400", " unjudged ")]
-    assert list(material.judgments) == [Judgment("test", "300", "7", 1), Judgment("test", "300", "0", 0)]
+    assert list(streams.queries) == [Query("300", "what is it"), Query("400", " unjudged ")]
+    assert list(streams.judgments) == [Judgment("test", "300", "7", 1), Judgment("test", "300", "0", 0)]
 
 
 def test_mojibake_survives_to_the_opened_dataset(tmp_path: Path) -> None:
-    write_material(imported(files(tmp_path)), tmp_path / "msmarco")
+    write_dataset(imported(files(tmp_path)), tmp_path / "msmarco")
     assert passages_in(tmp_path / "msmarco")["1"].text == MOJIBAKE
 
 
@@ -72,10 +72,10 @@ def test_judgments_go_into_the_splits_they_are_named_for(tmp_path: Path) -> None
     (tmp_path / "train.tsv").write_text("400 0 1 1\n")
     more = tmp_path / "more.tsv"
     more.write_text("400\t0\t0\t1\n")
-    material = imported(
+    streams = imported(
         [*words[:2], f"qrels:dev={tmp_path}/qrels.tsv", f"qrels:train={tmp_path}/train.tsv", f"qrels:dev={more}"]
     )
-    write_material(material, tmp_path / "msmarco")
+    write_dataset(streams, tmp_path / "msmarco")
     dataset = Dataset("msmarco", tmp_path / "msmarco")
     assert dataset.splits == ("dev", "train")
     assert dataset.qrels("train") == {"400": {"1": 1}}
@@ -86,40 +86,40 @@ def test_judgments_go_into_the_splits_they_are_named_for(tmp_path: Path) -> None
 def test_queries_of_several_files_are_taken_together(tmp_path: Path) -> None:
     words = files(tmp_path)
     (tmp_path / "more.tsv").write_text("500\tmore\n")
-    material = imported([*words, f"queries={tmp_path}/more.tsv"])
-    assert [query.query_id for query in material.queries] == ["300", "400", "500"]
+    streams = imported([*words, f"queries={tmp_path}/more.tsv"])
+    assert [query.query_id for query in streams.queries] == ["300", "400", "500"]
 
 
 def test_gzip_files_and_windows_line_ends_are_read_as_plain_ones(tmp_path: Path) -> None:
     words = files(tmp_path, collection="0\ta\r\n1\tb\r\n")
     (tmp_path / "c.tsv.gz").write_bytes(gzip.compress((tmp_path / "collection.tsv").read_bytes()))
-    material = imported([f"collection={tmp_path}/c.tsv.gz", *words[1:]])
-    assert list(material.passages) == [Passage("0", "", "a"), Passage("1", "", "b")]
+    streams = imported([f"collection={tmp_path}/c.tsv.gz", *words[1:]])
+    assert list(streams.passages) == [Passage("0", "", "a"), Passage("1", "", "b")]
 
 
 def test_passages_without_text_are_left_out_and_counted(tmp_path: Path) -> None:
-    material = imported(files(tmp_path, collection="0\ta\n1\t\n2\t  \n"))
-    assert [passage.doc_id for passage in material.passages] == ["0"]
-    assert material.skipped == {"passages without text": 2}
+    streams = imported(files(tmp_path, collection="0\ta\n1\t\n2\t  \n"))
+    assert [passage.doc_id for passage in streams.passages] == ["0"]
+    assert streams.skipped == {"passages without text": 2}
 
 
 def test_queries_without_text_and_their_judgments_are_left_out_and_counted_once(tmp_path: Path) -> None:
     words = files(tmp_path, queries="1\ta\n2\t \n\n", qrels="1\t0\t0\t1\n2\t0\t0\t1\n9\t0\t0\t1\n9\t0\t1\t1\n")
-    material = imported(words)
-    assert list(material.queries) == [Query("1", "a")]
-    assert list(material.judgments) == [Judgment("test", "1", "0", 1)]
-    assert material.skipped == {"questions without text": 1, "judged queries without a text": 1}
+    streams = imported(words)
+    assert list(streams.queries) == [Query("1", "a")]
+    assert list(streams.judgments) == [Judgment("test", "1", "0", 1)]
+    assert streams.skipped == {"questions without text": 1, "judged queries without a text": 1}
 
 
 def test_without_judgments_there_are_passages_and_queries(tmp_path: Path) -> None:
-    material = imported(files(tmp_path)[:2])
-    assert [len(list(stream)) for stream in (material.passages, material.queries, material.judgments)] == [3, 2, 0]
+    streams = imported(files(tmp_path)[:2])
+    assert [len(list(stream)) for stream in (streams.passages, streams.queries, streams.judgments)] == [3, 2, 0]
 
 
 def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
-    material = imported(files(tmp_path, collection="0\ta\n\n1\tb\n \n"))
-    assert [passage.doc_id for passage in material.passages] == ["0", "1"]
-    assert not material.skipped
+    streams = imported(files(tmp_path, collection="0\ta\n\n1\tb\n \n"))
+    assert [passage.doc_id for passage in streams.passages] == ["0", "1"]
+    assert not streams.skipped
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,12 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_the_first_passages_come_before_the_rest_is_read(large: list[str]) -> None:
-    material = imported(large)
+    streams = imported(large)
     with Path(large[0].partition("=")[2]).open("rb") as file:
         assert file.seek(0, 2) > 30_000_000
     tracemalloc.start()
     try:
-        assert [passage.doc_id for passage in islice(material.passages, 3)] == ["0", "1", "2"]
+        assert [passage.doc_id for passage in islice(streams.passages, 3)] == ["0", "1", "2"]
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()

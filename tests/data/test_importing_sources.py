@@ -113,9 +113,9 @@ def test_reading_begins_only_when_the_streams_are_read() -> None:
         "trec": ["collection=/nowhere/a", "topics=/nowhere/b", "qrels=/nowhere/c"],
         "trec-html": ["collection=/nowhere/a", "topics=/nowhere/b", "qrels=/nowhere/c"],
     }.items():
-        material = FORMATS[name].read(FORMATS[name].sources(words))
+        streams = FORMATS[name].read(FORMATS[name].sources(words))
         with pytest.raises(DataError, match=r"^/nowhere/a: cannot be read: No such file or directory\.$"):
-            list(material.passages)
+            list(streams.passages)
 
 
 @pytest.mark.parametrize(

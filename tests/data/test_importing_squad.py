@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from ranker.data.beir import parse_passage, write_material
+from ranker.data.beir import parse_passage, write_dataset
 from ranker.data.dataset import Dataset
-from ranker.data.files import open_text_lines
 from ranker.data.imports.formats import FORMATS
 from ranker.data.imports.sources import Imported
 from ranker.data.imports.squad import UNANSWERABLE
 from ranker.data.records import Judgment, Passage, Query
 from ranker.errors import DataError
+from ranker.files.lines import open_text_lines
 
 ANSWER = [{"text": "x", "answer_start": 0}]
 
@@ -60,36 +60,36 @@ def test_paragraphs_become_passages_and_questions_are_judged_on_their_own(tmp_pa
         article("Super_Bowl_50", ("One.", [question("q1", "Who won?"), question("q2", "Where?")]), ("Two.", [])),
         article("Beyonc%C3%A9", ("Three.", [question("q3", "When?")])),
     )
-    material = imported(f"dev={path}")
-    assert list(material.passages) == [
+    streams = imported(f"dev={path}")
+    assert list(streams.passages) == [
         Passage("Super_Bowl_50/0", "Super Bowl 50", "One."),
         Passage("Super_Bowl_50/1", "Super Bowl 50", "Two."),
         Passage("Beyonc%C3%A9/0", "Beyoncé", "Three."),
     ]
-    assert material.queries == [asked("q1", "Who won?"), asked("q2", "Where?"), asked("q3", "When?")]
-    assert material.judgments == [
+    assert streams.queries == [asked("q1", "Who won?"), asked("q2", "Where?"), asked("q3", "When?")]
+    assert streams.judgments == [
         Judgment("dev", "q1", "Super_Bowl_50/0", 1),
         Judgment("dev", "q2", "Super_Bowl_50/0", 1),
         Judgment("dev", "q3", "Beyonc%C3%A9/0", 1),
     ]
-    assert material.skipped == Counter()
+    assert streams.skipped == Counter()
 
 
 def test_questions_without_an_answer_are_left_out_and_counted(tmp_path: Path) -> None:
     impossible = question("q2", "Why?", is_impossible=True, plausible_answers=ANSWER)
     path = written(tmp_path / "a.json", article("T", ("One.", [question("q1", "Who?"), impossible])))
-    material = imported(path)
-    assert len(list(material.passages)) == 1
-    assert material.queries == [asked("q1", "Who?")]
-    assert material.judgments == [Judgment("test", "q1", "T/0", 1)]
-    assert material.skipped == {UNANSWERABLE: 1}
+    streams = imported(path)
+    assert len(list(streams.passages)) == 1
+    assert streams.queries == [asked("q1", "Who?")]
+    assert streams.judgments == [Judgment("test", "q1", "T/0", 1)]
+    assert streams.skipped == {UNANSWERABLE: 1}
 
 
 def test_a_question_with_no_answers_at_all_is_left_out_too(tmp_path: Path) -> None:
-    material = imported(written(tmp_path / "a.json", article("T", ("One.", [question("q", "Who?", answers=[])]))))
-    assert list(material.passages) == [Passage("T/0", "T", "One.")]
-    assert material.queries == []
-    assert material.skipped == {"questions without an answer": 1}
+    streams = imported(written(tmp_path / "a.json", article("T", ("One.", [question("q", "Who?", answers=[])]))))
+    assert list(streams.passages) == [Passage("T/0", "T", "One.")]
+    assert streams.queries == []
+    assert streams.skipped == {"questions without an answer": 1}
 
 
 def test_ids_stay_what_they_are_whatever_else_is_imported(tmp_path: Path) -> None:
@@ -106,15 +106,15 @@ def test_articles_of_one_title_share_one_numbering(tmp_path: Path) -> None:
 
 
 def test_a_blank_paragraph_keeps_its_number_and_is_counted(tmp_path: Path) -> None:
-    material = imported(written(tmp_path / "a.json", article("T", (" ", []), ("y", []))))
-    assert [passage.doc_id for passage in material.passages] == ["T/1"]
-    assert material.skipped == {"paragraphs without text": 1}
+    streams = imported(written(tmp_path / "a.json", article("T", (" ", []), ("y", []))))
+    assert [passage.doc_id for passage in streams.passages] == ["T/1"]
+    assert streams.skipped == {"paragraphs without text": 1}
 
 
 def test_two_files_go_into_two_splits_of_one_dataset(tmp_path: Path) -> None:
     train = written(tmp_path / "train.json", article("A", ("Alpha.", [question("q1", "What?")])))
     dev = written(tmp_path / "dev.json", article("B", ("Beta.", [question("q2", "Who?")])))
-    write_material(imported(f"train={train}", f"dev={dev}"), tmp_path / "squad")
+    write_dataset(imported(f"train={train}", f"dev={dev}"), tmp_path / "squad")
     dataset = Dataset("squad", tmp_path / "squad")
     assert dataset.splits == ("dev", "train")
     assert dataset.qrels("train") == {"q1": {"A/0": 1}}
@@ -134,18 +134,18 @@ def test_a_question_id_given_twice_is_refused(tmp_path: Path) -> None:
 
 def test_null_titles_numbers_as_ids_and_questions_without_text_are_read_or_left_out(tmp_path: Path) -> None:
     asked_ = [{**question("q", "Who?"), "id": 7}, question("empty", " ")]
-    material = imported(written(tmp_path / "a.json", {**article("A", ("Beta.", asked_)), "title": None}))
-    assert list(material.passages) == [Passage("untitled/0", "", "Beta.")]
-    assert [query.query_id for query in material.queries] == ["7"]
-    assert material.skipped == {"questions without text": 1}
+    streams = imported(written(tmp_path / "a.json", {**article("A", ("Beta.", asked_)), "title": None}))
+    assert list(streams.passages) == [Passage("untitled/0", "", "Beta.")]
+    assert [query.query_id for query in streams.queries] == ["7"]
+    assert streams.skipped == {"questions without text": 1}
 
 
 def test_a_paragraph_that_is_null_is_one_without_text(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", article("A", ("a", [])))
     path.write_text(path.read_text().replace('"context": "a"', '"context": null'))
-    material = imported(path)
-    assert list(material.passages) == []
-    assert material.skipped == {"paragraphs without text": 1}
+    streams = imported(path)
+    assert list(streams.passages) == []
+    assert streams.skipped == {"paragraphs without text": 1}
 
 
 def test_a_gzip_file_is_read_as_the_plain_one(tmp_path: Path) -> None:
@@ -251,33 +251,33 @@ def squad_json(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def test_squad_dev_comes_back_whole(squad_json: Path, shared_data: Path) -> None:
-    material = imported(squad_json)
-    passages = list(material.passages)
+    streams = imported(squad_json)
+    passages = list(streams.passages)
     original = Dataset("squad", shared_data / "squad")
     answers = passages_in(original.folder)
-    assert [len(passages), len(list(material.queries)), len(list(material.judgments))] == [2067, 10570, 10570]
+    assert [len(passages), len(list(streams.queries)), len(list(streams.judgments))] == [2067, 10570, 10570]
     assert sorted(text for _, _, text in passages) == sorted(passage.text for passage in answers.values())
     texts = {passage.doc_id: passage.text for passage in passages}
     theirs = {query_id: answers[next(iter(judged))].text for query_id, judged in original.qrels("test").items()}
-    assert {judgment.query_id: texts[judgment.doc_id] for judgment in material.judgments} == theirs
+    assert {judgment.query_id: texts[judgment.doc_id] for judgment in streams.judgments} == theirs
 
 
 def test_articles_are_read_one_at_a_time(squad_json: Path) -> None:
     def first(passages: Iterator[Passage]) -> Passage:
         return next(passages)
 
-    material = imported(squad_json)
-    assert first(iter(material.passages)).doc_id.endswith("/0")
-    assert len(list(material.queries)) < 100
+    streams = imported(squad_json)
+    assert first(iter(streams.passages)).doc_id.endswith("/0")
+    assert len(list(streams.queries)) < 100
 
 
 def test_each_answer_is_kept_once(tmp_path: Path) -> None:
     answers = [{"text": text, "answer_start": 0} for text in ("Rome", "in Rome", "Rome")]
-    material = imported(
+    streams = imported(
         written(tmp_path / "a.json", article("T", ("Rome.", [question("q", "Where?", answers=answers)])))
     )
-    assert len(list(material.passages)) == 1
-    assert material.queries == [Query("q", "Where?", ("Rome", "in Rome"))]
+    assert len(list(streams.passages)) == 1
+    assert streams.queries == [Query("q", "Where?", ("Rome", "in Rome"))]
 
 
 def test_an_answer_without_text_is_one_sentence_with_its_place(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ranker.data.beir import parse_passage, write_material
+from ranker.data.beir import parse_passage, write_dataset
 from ranker.data.dataset import Dataset
-from ranker.data.files import open_text_lines
 from ranker.data.imports import archive, trec
 from ranker.data.imports.formats import FORMATS
 from ranker.data.imports.markup import page_words, tagged_words
@@ -18,6 +17,7 @@ from ranker.data.imports.sources import Imported
 from ranker.data.imports.topics import read_topics
 from ranker.data.records import Passage, Query
 from ranker.errors import DataError
+from ranker.files.lines import open_text_lines
 
 AP = """<DOC>
 <DOCNO> AP880212-0001 </DOCNO>
@@ -107,9 +107,9 @@ def tarred(path: Path, *files: tuple[str, bytes]) -> Path:
 def cacm(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     source, folder = shared_data / "cacm", tmp_path_factory.mktemp("cacm") / "cacm"
     roles = {"collection": "cacm.tar.gz", "topics": "topics.cacm.txt", "qrels": "qrels.cacm.txt"}
-    material = imported("trec-html", [f"{role}={source / name}" for role, name in roles.items()])
-    write_material(material, folder)
-    assert not material.skipped
+    streams = imported("trec-html", [f"{role}={source / name}" for role, name in roles.items()])
+    write_dataset(streams, folder)
+    assert not streams.skipped
     return Dataset("cacm", folder)
 
 
@@ -209,8 +209,8 @@ def test_tagged_text_keeps_words_apart_where_a_tag_was() -> None:
 
 def test_a_tagged_document_gives_the_elements_that_anserini_indexes(tmp_path: Path) -> None:
     (tmp_path / "ap").write_text(AP)
-    material = imported("trec", sources(tmp_path, tmp_path / "ap"))
-    assert list(material.passages) == [
+    streams = imported("trec", sources(tmp_path, tmp_path / "ap"))
+    assert list(streams.passages) == [
         Passage(
             "AP880212-0001",
             "Reports Former Saigon Officials",
@@ -218,7 +218,7 @@ def test_a_tagged_document_gives_the_elements_that_anserini_indexes(tmp_path: Pa
         ),
         Passage("AP880212-0002", "", "Only a headline"),
     ]
-    assert material.skipped == {"passages without text": 1}
+    assert streams.skipped == {"passages without text": 1}
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".tar.gz", ".tgz", ".tar"])
@@ -239,9 +239,9 @@ def test_the_files_of_a_folder_come_in_the_order_of_their_paths(tmp_path: Path) 
         text = f"<DOC>\n<DOCNO>{path.stem}</DOCNO>\n<TEXT>x</TEXT>\n</DOC>\n" if name != "README" else "Read me."
         path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     (folder / "link").symlink_to(tmp_path)
-    material = imported("trec", sources(tmp_path, folder))
-    assert [passage.doc_id for passage in material.passages] == ["1", "10", "2"]
-    assert material.skipped == {"files without <DOC>": 1, "links": 1}
+    streams = imported("trec", sources(tmp_path, folder))
+    assert [passage.doc_id for passage in streams.passages] == ["1", "10", "2"]
+    assert streams.skipped == {"files without <DOC>": 1, "links": 1}
 
 
 def test_bytes_that_are_not_utf8_become_replacement_characters(tmp_path: Path) -> None:
@@ -286,10 +286,10 @@ def test_a_large_file_of_tagged_text_passes_through_in_little_memory(tmp_path: P
     with (tmp_path / "d").open("w") as file:
         for number in range(8_000):
             file.write(f"<DOC>\n<DOCNO>{number}</DOCNO>\n<TEXT>\n{'word ' * 100}\n</TEXT>\n</DOC>\n")
-    material = imported("trec", sources(tmp_path, tmp_path / "d"))
+    streams = imported("trec", sources(tmp_path, tmp_path / "d"))
     tracemalloc.start()
     try:
-        assert sum(1 for _ in material.passages) == 8_000
+        assert sum(1 for _ in streams.passages) == 8_000
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
@@ -302,9 +302,9 @@ def test_only_pages_are_read_and_the_rest_is_counted(tmp_path: Path) -> None:
     (folder / "c.HTM").write_text("<title>only a title</title>")
     (folder / "d.html").write_text("<p></p>")
     (folder / "readme.txt").write_text("no page")
-    material = imported("trec-html", sources(tmp_path, folder))
-    assert list(material.passages) == [Passage("c", "", "only a title"), Passage("a.b", "", "one")]
-    assert material.skipped == {"files that are no .html": 1, "passages without text": 1}
+    streams = imported("trec-html", sources(tmp_path, folder))
+    assert list(streams.passages) == [Passage("c", "", "only a title"), Passage("a.b", "", "one")]
+    assert streams.skipped == {"files that are no .html": 1, "passages without text": 1}
 
 
 def test_two_pages_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -341,9 +341,9 @@ def test_nothing_of_an_archive_is_unpacked_and_no_link_or_device_of_it_is_follow
         packed.addfile(page, io.BytesIO(b"one"))
     work = tmp_path / "work"
     work.mkdir()
-    material = imported("trec-html", sources(work, path))
-    assert list(material.passages) == [Passage("a", "", "one")]
-    assert material.skipped == {"links": 2}
+    streams = imported("trec-html", sources(work, path))
+    assert list(streams.passages) == [Passage("a", "", "one")]
+    assert streams.skipped == {"links": 2}
     assert sorted(path.name for path in work.iterdir()) == ["qrels", "topics"]
 
 
@@ -390,9 +390,9 @@ def test_malformed_topics_are_refused_with_file_and_line(tmp_path: Path, text: s
 def queries_and_judgments(folder: Path, topics_: str, qrels: str) -> tuple[list[str], list[str], Imported]:
     """The ids of the queries and of the judgments that an import gives."""
     (folder / "d").write_text(AP)
-    material = imported("trec", sources(folder, folder / "d", topics_, qrels))
-    asked = [query.query_id for query in material.queries]
-    return asked, [judgment.query_id for judgment in material.judgments], material
+    streams = imported("trec", sources(folder, folder / "d", topics_, qrels))
+    asked = [query.query_id for query in streams.queries]
+    return asked, [judgment.query_id for judgment in streams.judgments], streams
 
 
 def top(*numbers: str, title: str = "a") -> str:
@@ -416,10 +416,10 @@ def test_numbers_are_matched_as_written_then_without_their_zeros(
     tmp_path: Path, asked: list[str], judged: list[str], ids: list[str]
 ) -> None:
     qrels = "".join(f"{query_id} 0 A 1\n" for query_id in judged)
-    queries, judgments, material = queries_and_judgments(tmp_path, top(*asked), qrels)
+    queries, judgments, streams = queries_and_judgments(tmp_path, top(*asked), qrels)
     assert queries == ids
     assert judgments == judged
-    assert not material.skipped
+    assert not streams.skipped
 
 
 def test_only_numbers_lose_zeros_and_only_where_one_alone_may_be_meant() -> None:
@@ -438,9 +438,9 @@ def test_a_number_given_twice_is_refused_by_its_place(tmp_path: Path) -> None:
 
 def test_topics_without_text_and_judged_topics_that_are_not_given_are_left_out_and_counted(tmp_path: Path) -> None:
     text = top("1") + top("3", title=" ") + "<DOC>\n<DOCNO>4</DOCNO>\n</DOC>"
-    asked, judged, material = queries_and_judgments(tmp_path, text, "1 0 A 1\n2 0 A 0\n3 0 A 1\n")
+    asked, judged, streams = queries_and_judgments(tmp_path, text, "1 0 A 1\n2 0 A 0\n3 0 A 1\n")
     assert (asked, judged) == (["1"], ["1"])
-    assert material.skipped == {"questions without text": 1, "judged queries without a text": 1}
+    assert streams.skipped == {"questions without text": 1, "judged queries without a text": 1}
 
 
 def test_judgments_of_none_of_the_topics_are_refused(tmp_path: Path) -> None:
@@ -451,7 +451,7 @@ def test_judgments_of_none_of_the_topics_are_refused(tmp_path: Path) -> None:
 
 def test_a_collection_and_topics_are_a_dataset_without_judgments(tmp_path: Path) -> None:
     (tmp_path / "d").write_text(AP)
-    write_material(imported("trec", sources(tmp_path, tmp_path / "d", top("051"))[:2]), tmp_path / "set")
+    write_dataset(imported("trec", sources(tmp_path, tmp_path / "d", top("051"))[:2]), tmp_path / "set")
     dataset = Dataset("set", tmp_path / "set")
     assert dataset.splits == ()
     assert dataset.queries("") == {"051": Query("051", "a")}

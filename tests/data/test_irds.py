@@ -49,10 +49,10 @@ def refused(message: str) -> pytest.RaisesExc[DataError]:
 
 
 def test_passages_queries_and_judgments_of_an_id_become_material(plain: str) -> None:
-    material = irds(plain)
-    assert list(material.passages) == [Passage("d1", "", "one ü"), Passage("d2", "", "two")]
-    assert list(material.queries) == [Query("q1", "first?"), Query("q2", "second?")]
-    assert list(material.judgments) == [Judgment("test", "q1", "d1", 1), Judgment("test", "q1", "d2", 0)]
+    streams = irds(plain)
+    assert list(streams.passages) == [Passage("d1", "", "one ü"), Passage("d2", "", "two")]
+    assert list(streams.queries) == [Query("q1", "first?"), Query("q2", "second?")]
+    assert list(streams.judgments) == [Judgment("test", "q1", "d1", 1), Judgment("test", "q1", "d2", 0)]
 
 
 def test_a_title_stands_apart_and_not_again_in_the_text(tmp_path: Path) -> None:

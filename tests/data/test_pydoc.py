@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ranker.data.pydoc import PydocConfig, described, question_id, split_docstring, split_of
-from ranker.data.pydoc_questions import QUESTIONS
-from ranker.data.pydoc_sources import INSPECTED, PACKAGES, Docstring, docstrings, inspected, parsed
-from ranker.data.records import Judgment, Material, Passage, Qrels, Query
+from ranker.data.pydoc.dataset import PydocConfig, described, question_id, split_docstring, split_of
+from ranker.data.pydoc.questions import QUESTIONS
+from ranker.data.pydoc.sources import INSPECTED, PACKAGES, Docstring, docstrings, inspected, parsed
+from ranker.data.records import DatasetStreams, Judgment, Passage, Qrels, Query
 from ranker.data.trec import read_qrels
 from ranker.errors import DataError
 from ranker.limits import MAX_PYDOC_WORDS, MIN_PYDOC_WORDS
@@ -39,13 +39,13 @@ class Contents:
         return [(self.queries[judgment.query_id], self.passages[judgment.doc_id]) for judgment in judged]
 
 
-def contents(material: Material) -> Contents:
-    passages, queries = list(material.passages), list(material.queries)
+def contents(streams: DatasetStreams) -> Contents:
+    passages, queries = list(streams.passages), list(streams.queries)
     by_doc_id = {passage.doc_id: passage for passage in passages}
     by_query_id = {query.query_id: query for query in queries}
     assert len(by_doc_id) == len(passages)
     assert len(by_query_id) == len(queries)
-    return Contents(by_doc_id, by_query_id, list(material.judgments))
+    return Contents(by_doc_id, by_query_id, list(streams.judgments))
 
 
 def words(text: str) -> list[str]:
@@ -225,7 +225,7 @@ def test_the_qrels_of_the_repository_say_the_same_as_the_package() -> None:
 def test_another_process_makes_the_same_dataset_and_imports_none_of_the_packages(made: Contents) -> None:
     code = """
         import sys
-        from ranker.data.pydoc import PydocConfig, pydoc
+        from ranker.data.pydoc.dataset import PydocConfig, pydoc
         material = pydoc(PydocConfig())
         for stream in (material.passages, material.queries, material.judgments):
             print(ascii(list(stream)))
@@ -256,9 +256,9 @@ def test_a_length_out_of_bounds_is_refused(count: int) -> None:
 
 
 def test_a_missing_answer_is_said_in_one_sentence(found: list[Docstring]) -> None:
-    material = described([docstring for docstring in found if docstring.name != "html.escape"], PydocConfig())
+    streams = described([docstring for docstring in found if docstring.name != "html.escape"], PydocConfig())
     with pytest.raises(DataError) as caught:
-        list(material.passages)
+        list(streams.passages)
     assert str(caught.value) == "pydoc: this Python has no docstring of html.escape; it must not run with -OO."
 
 

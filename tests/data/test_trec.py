@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ranker.data.files import written
 from ranker.data.records import Qrels
 from ranker.data.run import Ranking, Run
 from ranker.data.trec import read_qrels, read_run, write_qrels, write_run
 from ranker.errors import DataError, OutputError, RankerError
+from ranker.files.lines import written
 from ranker.limits import MAX_DEPTH, MAX_ID_BYTES, MAX_RELEVANCE
 
 SIX = "expected 6 columns (query_id Q0 doc_id rank score name)"

@@ -6,17 +6,17 @@ import torch
 from ranker.explanation.attention import attention_mass
 from ranker.explanation.occlusion import PairText
 from ranker.explanation.words import KINDS
-from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import MODES, RankerConfig
 
 PAIR = PairText("what is the capital", "paris lies by the seine.")
 
 
 def scorer_of(folder, mode="cross", **settings):
     config = RankerConfig(mode, **{"query_length": 12, "length": 40, **settings})
-    return Scorer(create_model(config, str(folder), seed=3), Speed("float32", "cpu"))
+    return Scorer(create_model(config, str(folder), seed=3), Compute("float32", "cpu"))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 from ranker.errors import ModelError
 from ranker.explanation.occlusion import Occlusion, PairText, WordImportance, occlude, share_for_half
 from ranker.explanation.words import Word, without_word, words_of
-from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import MODES, RankerConfig
 
 PAIR = PairText("what is the capital of france", "paris is the capital of france, by the seine.")
 OTHER = PairText("which river", "the nile lies in egypt")
@@ -20,7 +20,7 @@ OTHER = PairText("which river", "the nile lies in egypt")
 
 def scorer_of(folder, mode="cross", **settings):
     config = RankerConfig(mode, **{"query_length": 12, "length": 40, **settings})
-    return Scorer(create_model(config, str(folder), seed=3), Speed("float32", "cpu"))
+    return Scorer(create_model(config, str(folder), seed=3), Compute("float32", "cpu"))
 
 
 def score(scorer, query, passage):

@@ -14,7 +14,7 @@ PLACES = [f"{first}{second}" for first in ("north", "south", "east", "west") for
 THINGS = ["stone", "water", "river", "city", "capital"]
 
 
-class Work(NamedTuple):
+class ScoringJob(NamedTuple):
     """A command and the name of what it writes; ``--output`` and a cache are added when it is run."""
 
     name: str
@@ -50,7 +50,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def work(places: Path, tiny, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Work]:
+def work(places: Path, tiny, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ScoringJob]:
     """The commands that write, by name."""
     made = tmp_path_factory.mktemp("made")
     run, index = made / "first.run", made / "bm25"
@@ -70,10 +70,10 @@ def work(places: Path, tiny, tmp_path_factory: pytest.TempPathFactory) -> Callab
         "train": ("train", data, "--run", str(run), "--mode", "cross", "--model", str(tiny()), *steps, *small),
     }
 
-    def make(name: str) -> Work:
+    def make(name: str) -> ScoringJob:
         if name == "retrieve" and not index.exists():
-            assert Work("bm25", commands["bm25"]).run(index, made / "cache")[0] == 0
-        return Work(name, commands[name])
+            assert ScoringJob("bm25", commands["bm25"]).run(index, made / "cache")[0] == 0
+        return ScoringJob(name, commands[name])
 
     return make
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
+from ranker.settings.training import TrainingConfig
 from ranker.training.checkpoint import Checkpoint
-from ranker.training.config import TrainingConfig
+from ranker.training.groups import Candidates
 from ranker.training.loop import TrainingSet, train
-from ranker.training.negatives import Candidates
 
 pytestmark = pytest.mark.gpu
 
@@ -33,7 +33,7 @@ def scorer(tiny):
 
     def make(device, precision="float32", mode="cross", family="bert", tokens=0):
         config = RankerConfig(mode, query_length=12, length=60)
-        return Scorer(create_model(config, str(tiny(family)), seed=3), Speed(precision, device, tokens))
+        return Scorer(create_model(config, str(tiny(family)), seed=3), Compute(precision, device, tokens))
 
     return make
 

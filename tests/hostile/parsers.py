@@ -17,9 +17,9 @@ from ranker.data.trec import read_qrels, read_run
 from ranker.data.validation import problems
 from ranker.errors import RankerError
 from ranker.index import store
-from ranker.index.dense_config import DenseConfig
-from ranker.index.lexical_config import LexicalConfig
-from ranker.model.config import read_config
+from ranker.model.saving import read_config
+from ranker.settings.dense import DenseConfig
+from ranker.settings.lexical import LexicalConfig
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def _imported(form: str, role: str = "") -> Callable[[Path], None]:
     def read(path: Path) -> None:
         others = {one.name: path.with_name(one.name) for one in FORMATS[form].roles} | {role: path}
         words = [str(path)] if not role else [f"{name}={place}" for name, place in others.items()]
-        material = FORMATS[form].read(FORMATS[form].sources(words))
-        for stream in (material.passages, material.queries, material.judgments):
+        streams = FORMATS[form].read(FORMATS[form].sources(words))
+        for stream in (streams.passages, streams.queries, streams.judgments):
             _drained(iter(stream))
 
     return read

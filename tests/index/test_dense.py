@@ -11,16 +11,17 @@ from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import SearchIndexError
-from ranker.index import dense, dense_config
+from ranker.index import dense
 from ranker.index.dense import DenseIndex, build_faiss, exact_search, open_faiss
-from ranker.index.dense_config import DenseConfig, factory_string, training_vectors
 from ranker.index.encoding import encode_collection
 from ranker.index.recall import evenly
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
-from ranker.reranking import rerank
+from ranker.reranking.rerank import rerank
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings import dense as dense_config
+from ranker.settings.compute import Compute
+from ranker.settings.dense import DenseConfig, factory_string, training_vectors
+from ranker.settings.model import RankerConfig
 
 faiss = pytest.importorskip("faiss", reason="the extra 'cpu' is not installed")
 
@@ -37,7 +38,7 @@ QUERIES = {
 @pytest.fixture(scope="module")
 def scorer(tiny):
     config = RankerConfig("dual", query_length=12, length=40)
-    return Scorer(create_model(config, str(tiny()), seed=3), Speed("float32", "cpu"))
+    return Scorer(create_model(config, str(tiny()), seed=3), Compute("float32", "cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +248,7 @@ def test_without_faiss_one_sentence_says_what_to_install():
         "import sys; sys.modules['faiss'] = None\n"
         "from pathlib import Path\n"
         "from ranker.errors import SetupError\n"
-        "from ranker.index.dense import open_faiss\nfrom ranker.index.dense_config import DenseConfig\n"
+        "from ranker.index.dense import open_faiss\nfrom ranker.settings.dense import DenseConfig\n"
         "try: open_faiss(Path('.'), DenseConfig())\n"
         "except SetupError as error: sys.stdout.write(str(error))\n"
     )
@@ -270,7 +271,7 @@ def test_ef_search_reaches_the_graph_behind_a_transform(scorer, encoded):
 
 def test_what_the_model_could_not_read_is_counted(collection, tiny, tmp_path):
     config = RankerConfig("dual", query_length=8, length=9)
-    short = Scorer(create_model(config, str(tiny()), 3), Speed("float32", "cpu"))
+    short = Scorer(create_model(config, str(tiny()), 3), Compute("float32", "cpu"))
     cut = encode_collection(short, collection, tmp_path, lambda _: None, tmp_path / "left")
     lengths = [len(text.split()) for text in TEXTS]
     assert cut.pairs == sum(length > 7 for length in lengths) > 0

@@ -6,8 +6,8 @@ import pytest
 
 from ranker.data.records import Query
 from ranker.index import firststage
+from ranker.index.bm25 import LexicalIndex
 from ranker.index.firststage import bm25_index
-from ranker.index.lexical import LexicalIndex
 
 
 @pytest.fixture

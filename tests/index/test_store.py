@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 
 from ranker.data.collection import Collection
-from ranker.data.objects import shortened
-from ranker.data.sealed import SEAL
 from ranker.errors import OutputError, SearchIndexError
-from ranker.index.lexical_config import LexicalConfig
+from ranker.files.sealed import SEAL
 from ranker.index.store import (
     MANIFEST,
     File,
@@ -26,6 +24,8 @@ from ranker.index.store import (
     read_settings,
     write_manifest,
 )
+from ranker.settings.lexical import LexicalConfig
+from ranker.wording import shortened
 
 BUILD_AND_WAIT = """
 import sys, time

@@ -14,20 +14,20 @@ from pathlib import Path
 import numpy as np
 
 from ranker.data.records import Query
-from ranker.diagnosis import diagnose
+from ranker.doctor import diagnose
 from ranker.errors import SetupError
 from ranker.index.dense import build_faiss, open_faiss
-from ranker.index.dense_config import DenseConfig
 from ranker.index.encoding import DOC_IDS, VECTORS
-from ranker.model.config import RankerConfig
+from ranker.model.kernels import instruction_set
 from ranker.model.loading import create_model
-from ranker.scoring.kernels import instruction_set
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import PRECISIONS, Speed
-from ranker.training.config import TrainingConfig
+from ranker.settings.compute import PRECISIONS, Compute
+from ranker.settings.dense import DenseConfig
+from ranker.settings.model import RankerConfig
+from ranker.settings.training import TrainingConfig
+from ranker.training.groups import Candidates
 from ranker.training.loop import TrainingSet, train
-from ranker.training.negatives import Candidates
 
 QUERIES = ["what is the capital of france", "the red stone", "which old river lies by the city of rome"]
 PASSAGES = [
@@ -41,7 +41,7 @@ STEPS = 10
 
 def scorer_of(folder: str, mode: str, precision: str) -> Scorer:
     model = create_model(RankerConfig(mode, query_length=12, length=40), folder, seed=3)
-    return Scorer(model, Speed(precision, "cpu"))
+    return Scorer(model, Compute(precision, "cpu"))
 
 
 def reranked(folder: str, precision: str) -> object:

@@ -12,14 +12,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ranker.errors import ModelError, SetupError
 from ranker.model.backbone import BACKBONES
-from ranker.model.config import MODES, PlainConfig, RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import MODES, PlainConfig, RankerConfig
 
 TYPES = sorted(BACKBONES)
-FLOAT32 = Speed(precision="float32", device="cpu")
+FLOAT32 = Compute(precision="float32", device="cpu")
 QUERIES = ["what is the capital of france", "which river", "how old is the stone"]
 PASSAGES = ["paris is the capital of france", "the nile lies in egypt and the thames in england", "rome"]
 
@@ -31,8 +31,8 @@ def pairs_of(scorer):
     return Pairs(scorer.queries(QUERIES), scorer.passages(PASSAGES), np.array(rows))
 
 
-def scores(model, speed=FLOAT32):
-    scorer = Scorer(model, speed)
+def scores(model, compute=FLOAT32):
+    scorer = Scorer(model, compute)
     return scorer.scores(pairs_of(scorer), lambda _: None)
 
 

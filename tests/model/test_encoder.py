@@ -12,9 +12,9 @@ from transformers import AutoConfig, AutoModel
 from ranker.errors import ModelError
 from ranker.model.backbone import BACKBONES, FAMILY, has_segments, longest_input, lowest_layers, pool, summary_pooling
 from ranker.model.batch import MARKER, PASSAGE, QUERY, Input, TokenBatch, pad
-from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
-from ranker.model.views import Reads, joint_reads
+from ranker.model.views import joint_needs
+from ranker.settings.model import MODES, Needs, RankerConfig
 
 LAYERS, WIDTH = 3, 32
 TOGETHER = sorted(set(MODES) - {"dual"})
@@ -57,7 +57,7 @@ def cedr(tiny):
 @given(pairs=st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4))
 def test_the_views_of_a_batch_are_those_of_each_pair_alone(cedr, pairs):
     with torch.inference_mode():
-        views = cedr.encoder.together(batch_of(pairs), cedr.head.reads)
+        views = cedr.encoder.together(batch_of(pairs), cedr.config.needs)
     for row, (query, passage) in enumerate(pairs):
         assert views.query_mask[row].sum() == len(query)
         assert views.passage_mask[row].sum() == len(passage)
@@ -142,7 +142,7 @@ def test_in_bfloat16_the_answers_are_still_float32(tiny, mode):
     model = model_of(tiny(), mode)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert model.vectors(batch_of(PAIRS)).dtype == torch.float32
-        views = model.encoder.together(batch_of(PAIRS), model.head.reads)
+        views = model.encoder.together(batch_of(PAIRS), model.config.needs)
     assert {side.dtype for side in (views.query, views.passage, views.cls)} == {torch.float32}
 
 
@@ -175,15 +175,15 @@ def test_asking_for_attention_leaves_the_fast_kernel_in_place_even_when_it_fails
 @pytest.mark.parametrize(
     ("several", "together"),
     [
-        ([Reads("last")], Reads("last")),
-        ([Reads("last"), Reads("all")], Reads("all")),
-        ([Reads("all"), Reads("last", tokens=True)], Reads("all", tokens=True)),
-        ([Reads("last"), Reads("last", tokens=True)], Reads("last", tokens=True)),
-        ([Reads("words", tokens=True)], Reads("words", tokens=True)),
+        ([Needs("last")], Needs("last")),
+        ([Needs("last"), Needs("all")], Needs("all")),
+        ([Needs("all"), Needs("last", tokens=True)], Needs("all", tokens=True)),
+        ([Needs("last"), Needs("last", tokens=True)], Needs("last", tokens=True)),
+        ([Needs("words", tokens=True)], Needs("words", tokens=True)),
     ],
 )
 def test_what_heads_read_together_is_the_least_that_holds_each(several, together):
-    assert joint_reads(iter(several)) == joint_reads(reversed(several)) == together
+    assert joint_needs(iter(several)) == joint_needs(reversed(several)) == together
 
 
 @pytest.mark.parametrize("model_type", sorted(BACKBONES))
@@ -230,7 +230,7 @@ def test_of_the_last_layer_only_the_first_token_is_computed_with_the_same_answer
     if mode == "dual":
         found, expected = model.encoder.apart(batch), whole[-1][:, 0]
     else:
-        found = model.encoder.together(batch, model.head.reads).cls
+        found = model.encoder.together(batch, model.config.needs).cls
         expected = torch.stack([layer[:, 0] for layer in (whole if mode == "mult-int" else whole[-1:])], dim=1)
     assert len(whole) == every
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -249,7 +249,7 @@ def _weights(model):
 def test_the_last_layer_is_whole_again_afterwards_and_where_words_are_read(tiny):
     model, batch = model_of(tiny(), "token-pool").eval(), batch_of(PAIRS)
     with torch.inference_mode():
-        assert model.encoder.together(batch, model.head.reads).passage.abs().sum() > 0
-        model.encoder.together(batch, Reads("last"))
+        assert model.encoder.together(batch, model.config.needs).passage.abs().sum() > 0
+        model.encoder.together(batch, Needs("last"))
         last = model.encoder.backbone(**model.encoder._inputs(batch)).last_hidden_state
     assert last.shape == (*batch.ids.shape, WIDTH)

@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ranker.model.config import MODES, RankerConfig
 from ranker.model.head import linear
 from ranker.model.kernel_heads import Kernels
 from ranker.model.loading import create_model
 from ranker.model.views import Views
+from ranker.settings.model import MODES, RankerConfig
 
 TOGETHER = sorted(set(MODES) - {"dual"})
 LAYERS, WIDTH = 3, 32
@@ -104,10 +104,10 @@ def test_question_and_passage_change_places_where_the_equation_lets_them(tiny, v
 @pytest.mark.parametrize("mode", TOGETHER)
 def test_what_a_head_does_not_declare_it_does_not_read(tiny, views, mode):
     model = model_of(tiny(), mode)
-    reads = model.head.reads
+    needs = model.config.needs
     unread = torch.full_like(views.query, math.nan), torch.full_like(views.passage, math.nan)
-    query, passage = (views.query, views.passage) if reads.tokens else unread
-    if reads.layers != "all":
+    query, passage = (views.query, views.passage) if needs.tokens else unread
+    if needs.layers != "all":
         query, passage, cls = query[:, -1:], passage[:, -1:], views.cls[:, -1:]
     else:
         cls = views.cls

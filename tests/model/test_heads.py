@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ranker.model.batch import Input, pad
-from ranker.model.config import MODES, RankerConfig
 from ranker.model.heads import HEADS
 from ranker.model.loading import create_model
 from ranker.model.views import Views
+from ranker.settings.model import MODES, RankerConfig
 
 TOGETHER = sorted(set(MODES) - {"dual"})
 PAIRS, LAYERS, WIDTH = 5, 3, 32
@@ -208,12 +208,12 @@ def test_an_encoder_keeps_no_more_than_the_head_reads(tiny, mode):
     model = create_model(RankerConfig(mode, query_length=16, length=40), str(tiny()), seed=5)
     ids = torch.arange(5, 14).numpy().astype("int32")
     parts = torch.tensor([0, 1, 1, 0, 2, 2, 2, 2, 0]).numpy().astype("int32")
-    reads = model.head.reads
-    found = model.encoder.together(pad([Input(ids, ids * 0, parts)], 0), reads)
-    layers = LAYERS if reads.layers == "all" else 1
+    needs = model.config.needs
+    found = model.encoder.together(pad([Input(ids, ids * 0, parts)], 0), needs)
+    layers = LAYERS if needs.layers == "all" else 1
     assert found.cls.shape == (1, layers, WIDTH)
-    assert found.query.shape == (1, layers, 2 if reads.tokens else 0, WIDTH)
-    assert found.passage.shape == (1, layers, 4 if reads.tokens else 0, WIDTH)
+    assert found.query.shape == (1, layers, 2 if needs.tokens else 0, WIDTH)
+    assert found.passage.shape == (1, layers, 4 if needs.tokens else 0, WIDTH)
 
 
 def test_the_words_of_each_text_are_its_own_and_in_order(tiny):
@@ -227,7 +227,7 @@ def test_the_words_of_each_text_are_its_own_and_in_order(tiny):
     second = Input(*(torch.tensor(one).int().numpy() for one in ([2, 7, 3, 9, 3], [0, 0, 0, 1, 1], [0, 1, 0, 2, 0])))
     batch = pad([first, second], 0)
     with torch.inference_mode():
-        views = model.encoder.together(batch, model.head.reads)
+        views = model.encoder.together(batch, model.config.needs)
         hidden = model.encoder.backbone(
             input_ids=batch.ids,
             attention_mask=batch.mask.long(),
@@ -246,7 +246,7 @@ def test_the_words_of_each_text_are_its_own_and_in_order(tiny):
 def test_knrm_reads_the_embeddings_before_any_layer(tiny):
     model = create_model(RankerConfig("knrm", query_length=16, length=40), str(tiny()), seed=5)
     one = Input(*(torch.tensor(ids).int().numpy() for ids in ([2, 7, 8, 3, 9, 3], [0] * 6, [0, 1, 1, 0, 2, 0])))
-    views = model.encoder.together(pad([one], 0), model.head.reads)
+    views = model.encoder.together(pad([one], 0), model.config.needs)
     table = model.encoder.backbone.get_input_embeddings().weight
     assert torch.equal(views.query[0, 0], table[[7, 8]])
     assert torch.equal(views.passage[0, 0], table[[9]])

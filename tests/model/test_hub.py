@@ -10,9 +10,9 @@ import pytest
 from huggingface_hub import constants
 
 from ranker.errors import ModelError
-from ranker.model.config import RankerConfig
 from ranker.model.hub import local_models
 from ranker.model.loading import check_backbone, load_model
+from ranker.settings.model import RankerConfig
 
 _PATHS = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
 NOWHERE = "is no folder here, and not in the hub's cache, and"

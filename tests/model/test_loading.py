@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
 from ranker.errors import ModelError
-from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.model.quiet import quiet
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import MODES, RankerConfig
 
 WEIGHTS, HEAD, CONFIG, OURS = "model.safetensors", "head.safetensors", "config.json", "ranker.json"
 WITH_HEADS = sorted(set(MODES) - {"dual", "cross"})
@@ -29,7 +29,7 @@ def model_of(folder, mode="cross", seed=5, **settings):
 
 
 def scores(model):
-    scorer = Scorer(model, Speed("float32", "cpu"))
+    scorer = Scorer(model, Compute("float32", "cpu"))
     rows = np.array([(query, passage) for query in range(len(QUERIES)) for passage in range(len(PASSAGES))])
     return scorer.scores(Pairs(scorer.queries(QUERIES), scorer.passages(PASSAGES), rows), lambda _: None)
 

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from ranker.model.backbone import FAMILY, layers_of
 from ranker.model.batch import Input, Packed, pad
-from ranker.model.config import RankerConfig
+from ranker.model.kernels import kernels
+from ranker.model.linear import Plain, Prepacked, Quantized
 from ranker.model.loading import create_model
 from ranker.model.packed import Group, PackedBatch, PackedEncoder, groups_of
-from ranker.model.views import Reads
-from ranker.scoring.kernels import kernels
-from ranker.scoring.linear import Plain, Prepacked, Quantized
-from ranker.scoring.readers import PackedReader, PaddedReader, Tally, packs, reader_of
+from ranker.scoring.backend import PackedReader, PaddedReader, TokenCounts, packs, reader_of
+from ranker.settings.model import Needs, RankerConfig
 
 CPU = torch.device("cpu")
 
@@ -59,11 +58,11 @@ def packed(inputs):
 
 
 def expected(encoder, inputs, every_layer=False):
-    reads = Reads("all" if every_layer else "last")
+    needs = Needs("all" if every_layer else "last")
     with torch.inference_mode():
         if encoder.pooling == "mean":
             return encoder.apart(pad(inputs, 0)).unsqueeze(1)
-        return encoder.together(pad(inputs, int(encoder.backbone.config.pad_token_id or 0)), reads).cls
+        return encoder.together(pad(inputs, int(encoder.backbone.config.pad_token_id or 0)), needs).cls
 
 
 @pytest.mark.parametrize("linear", MAKERS, ids=["plain", "prepacked"])
@@ -121,40 +120,40 @@ def test_a_coarser_precision_stays_near(encoder, linear, tolerance):
 
 def test_the_weights_are_those_at_the_time(tiny):
     model = create_model(RankerConfig("cross", query_length=8, length=40), str(tiny()), seed=3).eval()
-    inputs, reads = packed(inputs_of([9, 4])), Reads("last")
-    before = reader_of(model.encoder, reads, 0, CPU, "float32", Tally())
-    first = before.views(inputs, reads).cls
+    inputs, needs = packed(inputs_of([9, 4])), Needs("last")
+    before = reader_of(model.encoder, needs, 0, CPU, "float32", TokenCounts())
+    first = before.views(inputs, needs).cls
     with torch.inference_mode(False), torch.no_grad():
         next(model.encoder.backbone.encoder.layer[0].output.dense.parameters()).add_(0.5)
-    assert torch.equal(before.views(inputs, reads).cls, first)
+    assert torch.equal(before.views(inputs, needs).cls, first)
     assert not torch.allclose(
-        reader_of(model.encoder, reads, 0, CPU, "float32", Tally()).views(inputs, reads).cls, first
+        reader_of(model.encoder, needs, 0, CPU, "float32", TokenCounts()).views(inputs, needs).cls, first
     )
 
 
 @pytest.mark.parametrize(
-    ("family", "reads", "kind"),
+    ("family", "needs", "kind"),
     [
-        ("bert", Reads("last"), PackedReader),
-        ("electra", Reads("all"), PackedReader),
-        ("bert", Reads("last", tokens=True), PaddedReader),
-        ("bert", Reads("words", tokens=True), PaddedReader),
-        ("distilbert", Reads("last"), PaddedReader),
-        ("modernbert", Reads("last"), PaddedReader),
+        ("bert", Needs("last"), PackedReader),
+        ("electra", Needs("all"), PackedReader),
+        ("bert", Needs("last", tokens=True), PaddedReader),
+        ("bert", Needs("words", tokens=True), PaddedReader),
+        ("distilbert", Needs("last"), PaddedReader),
+        ("modernbert", Needs("last"), PaddedReader),
     ],
 )
-def test_what_cannot_be_packed_is_padded(encoder, family, reads, kind):
-    assert isinstance(reader_of(encoder(family), reads, 0, CPU, "float32", Tally()), kind)
-    assert packs(encoder(family), reads) is (kind is PackedReader)
+def test_what_cannot_be_packed_is_padded(encoder, family, needs, kind):
+    assert isinstance(reader_of(encoder(family), needs, 0, CPU, "float32", TokenCounts()), kind)
+    assert packs(encoder(family), needs) is (kind is PackedReader)
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
 def test_both_readers_give_the_same_views(encoder, family):
-    own, reads = encoder(family), Reads("all")
+    own, needs = encoder(family), Needs("all")
     inputs = packed(inputs_of([14, 14, 6]))
     with torch.inference_mode():
-        found = reader_of(own, reads, 0, CPU, "float32", Tally()).views(inputs, reads)
-        padded = PaddedReader(own, 0, CPU, "float32", Tally()).views(inputs, reads)
+        found = reader_of(own, needs, 0, CPU, "float32", TokenCounts()).views(inputs, needs)
+        padded = PaddedReader(own, 0, CPU, "float32", TokenCounts()).views(inputs, needs)
     assert torch.allclose(found.cls, padded.cls, atol=1e-5)
     for name in ("query", "passage", "query_mask", "passage_mask"):
         assert getattr(found, name).shape == getattr(padded, name).shape
@@ -162,12 +161,12 @@ def test_both_readers_give_the_same_views(encoder, family):
 
 @pytest.mark.parametrize(("family", "computed", "padding"), [("bert", 128, 94), ("distilbert", 42, 8)])
 def test_padding_is_tallied_where_there_is_any(encoder, family, computed, padding):
-    tally = Tally()
+    token_counts = TokenCounts()
     with torch.inference_mode():
-        reader_of(encoder(family), Reads("last"), 0, CPU, "float32", tally).views(
-            packed(inputs_of([14, 14, 6])), Reads("last")
+        reader_of(encoder(family), Needs("last"), 0, CPU, "float32", token_counts).views(
+            packed(inputs_of([14, 14, 6])), Needs("last")
         )
-    assert (tally.tokens, tally.padding, tally.share) == (computed, padding, padding / computed)
+    assert (token_counts.tokens, token_counts.padding, token_counts.share) == (computed, padding, padding / computed)
 
 
 @pytest.mark.parametrize("lengths", [[14], [14, 14, 6], [1] * 128, [15, *[1] * 112, 1], [9] * 300])
@@ -182,7 +181,7 @@ def test_rows_that_belong_to_no_input_change_nothing(encoder, lengths, pooling):
 
 
 def test_nothing_computed_is_no_padding():
-    assert Tally().share == 0
+    assert TokenCounts().share == 0
 
 
 @given(st.lists(st.integers(1, 9), max_size=30))

@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 from transformers import AutoModel, AutoTokenizer
 
 from ranker.errors import ModelError
-from ranker.model.config import PlainConfig, RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import PlainConfig, RankerConfig
 
 QUERIES = ["which old river", "the capital of England lies by the Thames"]
 PASSAGES = ["the nile lies in egypt", "Paris is the capital of France " * 3, "water", "red stone green stone " * 20]
@@ -70,7 +70,7 @@ def dense(inputs, outputs, **more):
 
 
 def scorer_of(folder, **plain):
-    return Scorer(load_model(str(folder), "dual", PlainConfig(**plain)), Speed("float32", "cpu"))
+    return Scorer(load_model(str(folder), "dual", PlainConfig(**plain)), Compute("float32", "cpu"))
 
 
 def vectors_of(folder, **plain):
@@ -107,7 +107,7 @@ BY_HAND = {
 @pytest.mark.parametrize("precise", ["packed", "padded"])
 def test_every_pooling_is_its_equation_packed_and_padded(folder_of, mode, precise, monkeypatch):
     if precise == "padded":
-        monkeypatch.setattr("ranker.scoring.readers.packs", lambda *_: False)
+        monkeypatch.setattr("ranker.scoring.backend.packs", lambda *_: False)
     folder = folder_of(pooling(mode), settings={"similarity_fn_name": "dot"})
     _, found = vectors_of(folder)
     expected = torch.stack([BY_HAND[mode](hidden(folder, text)) for text in PASSAGES])

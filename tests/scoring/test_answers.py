@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from ranker.data.records import Query
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.answers import answers_cut
-from ranker.scoring.overflow_config import Overflow
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
+from ranker.settings.overflow import Overflow
 
 ROOM = 16
 FILL = "water " * 20
@@ -19,7 +19,7 @@ FILL = "water " * 20
 def scorer_of(tiny, mode="cross", overflow="cut", **settings):
     markers = 2 if mode == "dual" else 3
     config = RankerConfig(mode, query_length=8, length=ROOM + markers + (0 if mode == "dual" else 1), **settings)
-    return Scorer(create_model(config, str(tiny()), seed=1), Speed("float32", "cpu"), Overflow(overflow))
+    return Scorer(create_model(config, str(tiny()), seed=1), Compute("float32", "cpu"), Overflow(overflow))
 
 
 def cut(scorer, text, *answers):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ranker.model.batch import Input, Packed, pad, padded
 from ranker.scoring import assembly
-from ranker.scoring.tokens import Template, Texts, kept_of
+from ranker.scoring.text import Template, Texts, kept_of
 
 LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=6)
 

@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring import budget
+from ranker.scoring.batching import ahead
 from ranker.scoring.budget import DEFAULT, Probe, fastest, learned_budget
-from ranker.scoring.schedule import ahead
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,7 @@ def cache(monkeypatch, tmp_path):
 def scorer(tiny):
     def make(tokens=0):
         config = RankerConfig("cross", query_length=8, length=24)
-        return Scorer(create_model(config, str(tiny()), seed=3), Speed("float32", "cpu", tokens))
+        return Scorer(create_model(config, str(tiny()), seed=3), Compute("float32", "cpu", tokens))
 
     return make
 
@@ -57,8 +57,8 @@ def test_what_does_not_fit_into_memory_is_not_tried_again():
 
 
 def probe_of(own, kind="a"):
-    reads = own.model.head.reads
-    return Probe(own.reader(reads), reads, kind, CPU, own.model.config.length)
+    needs = own.model.config.needs
+    return Probe(own.reader(needs), needs, kind, CPU, own.model.config.length)
 
 
 @pytest.fixture
@@ -119,9 +119,9 @@ def test_a_real_reader_is_measured_on_no_longer_inputs_than_it_reads(scorer):
 
 
 def test_little_work_and_a_number_of_ones_own_are_not_measured(scorer, cache):
-    reads = scorer().model.head.reads
-    assert scorer().budget(scorer().reader(reads), reads, budget.WORTH_PROBING - 1) == DEFAULT["cpu"]
-    assert scorer(77).budget(scorer().reader(reads), reads, 10**12) == 77
+    needs = scorer().model.config.needs
+    assert scorer().budget(scorer().reader(needs), needs, budget.WORTH_PROBING - 1) == DEFAULT["cpu"]
+    assert scorer(77).budget(scorer().reader(needs), needs, 10**12) == 77
     assert not cache.exists()
 
 

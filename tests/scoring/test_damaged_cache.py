@@ -9,16 +9,16 @@ import pytest
 
 from ranker.data.catalogue import EMBEDDED, open_dataset
 from ranker.data.dataset import Dataset
-from ranker.data.records import Judgment, Material, Passage, Query
-from ranker.model.config import RankerConfig
+from ranker.data.records import DatasetStreams, Judgment, Passage, Query
 from ranker.model.loading import create_model
 from ranker.scoring import budget
 from ranker.scoring.budget import Probe, learned_budget
-from ranker.scoring.memory import remembering
+from ranker.scoring.cache import remembering
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
 from ranker.scoring.token_file import build_token_file
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
 
 KINDS = {
     "an embedded dataset": "datasets/small-*/**/*",
@@ -60,7 +60,7 @@ def _flipped(content: bytes, place: int) -> bytes:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(budget, "_seconds", lambda _, tokens: 1.0 / tokens)
-    monkeypatch.setitem(EMBEDDED, "small", (Unset, lambda _: Material(PASSAGES, QUERIES, JUDGMENTS)))
+    monkeypatch.setitem(EMBEDDED, "small", (Unset, lambda _: DatasetStreams(PASSAGES, QUERIES, JUDGMENTS)))
     return tmp_path / "cache"
 
 
@@ -71,10 +71,10 @@ def used(tiny, cache) -> Callable[[], tuple[object, ...]]:
 
     def use() -> tuple[object, ...]:
         data = open_dataset("small")
-        scorer = Scorer(model, Speed("float32", "cpu", 128))
+        scorer = Scorer(model, Compute("float32", "cpu", 128))
         build_token_file(scorer.reading, data.collection, lambda _: None)
         scores = _scores(scorer, _pairs(scorer, data))
-        probe = Probe(scorer.reader(model.head.reads), model.head.reads, "a", scorer.device, 24)
+        probe = Probe(scorer.reader(model.config.needs), model.config.needs, "a", scorer.device, 24)
         return data.digests("test"), learned_budget(probe), scores.round(5).tolist()
 
     return use

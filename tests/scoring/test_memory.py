@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.data.cache import cache_folder
-from ranker.model.config import RankerConfig
+from ranker.files.cache import cache_folder
 from ranker.model.loading import create_model
-from ranker.scoring.memory import distinct, fingerprint, remembering
+from ranker.scoring.cache import distinct, fingerprint, remembering
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
 
 PASSAGES = [
     " ".join(["paris", "nile", "rome", "stone"][: n % 5] + ["water", "old"] * (n % 7)) or "x" for n in range(60)
@@ -43,7 +43,7 @@ def make(tiny, mode):
 
     def scorer(seed: int = 3, precision: str = "float32", tokens: int = 128, **settings) -> Scorer:
         config = RankerConfig(mode, **{"query_length": 12, "length": 24, **settings})
-        return Scorer(create_model(config, str(tiny()), seed=seed), Speed(precision, "cpu", tokens))
+        return Scorer(create_model(config, str(tiny()), seed=seed), Compute(precision, "cpu", tokens))
 
     return scorer
 
@@ -81,8 +81,8 @@ def test_scores_are_those_without_a_memory_and_the_second_time_none_is_computed(
     found = scored(first, pairs_of(first))
     assert found == pytest.approx(plain, abs=1e-5)
     assert (scored(second, pairs_of(second)) == found).all()
-    assert first.tally.tokens > 0
-    assert second.tally.tokens == 0
+    assert first.token_counts.tokens > 0
+    assert second.token_counts.tokens == 0
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 1.0])
@@ -96,8 +96,8 @@ def test_a_job_that_was_cut_off_anywhere_ends_with_the_same_bits(make, kept, tmp
     records().write_bytes(whole[: int(len(whole) * kept)])
     again = make()
     assert scored(again, pairs_of(again)).tobytes() == expected.tobytes()
-    assert again.tally.tokens <= undisturbed.tally.tokens
-    assert (again.tally.tokens == 0) == (kept == 1.0)
+    assert again.token_counts.tokens <= undisturbed.token_counts.tokens
+    assert (again.token_counts.tokens == 0) == (kept == 1.0)
     assert not list(cache_folder().glob("scores/*/jobs/*"))
 
 
@@ -123,7 +123,7 @@ def test_a_deeper_job_pays_for_new_pairs_alone(make):
     scored(shallow, pairs_of(shallow, [row for row in ROWS if row[1] < 30]))
     found = scored(deep, pairs_of(deep))
     assert found == pytest.approx(alone.scores(pairs_of(alone), lambda _: None), abs=1e-5)
-    assert deep.tally.tokens < 0.75 * alone.tally.tokens
+    assert deep.token_counts.tokens < 0.75 * alone.token_counts.tokens
 
 
 def test_texts_are_known_by_what_they_say_wherever_they_stand(make):
@@ -132,7 +132,7 @@ def test_texts_are_known_by_what_they_say_wherever_they_stand(make):
     turned = pairs_of(second, [(query, 59 - passage) for query, passage in ROWS], PASSAGES[::-1])
     expected = make().scores(pairs_of(first), lambda _: None)
     assert scored(second, turned) == pytest.approx(expected, abs=1e-5)
-    assert second.tally.tokens == 0
+    assert second.token_counts.tokens == 0
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_another_setting_is_another_memory(make, change):
     scored(first, pairs_of(first))
     scored(second, pairs_of(second))
     assert fingerprint(first) != fingerprint(second)
-    assert second.tally.tokens > 0
+    assert second.token_counts.tokens > 0
 
 
 def test_other_weights_are_another_memory(make):
@@ -158,7 +158,7 @@ def test_other_weights_are_another_memory(make):
     scored(first, pairs_of(first))
     next(second.model.encoder.backbone.parameters()).data[7, 3] += 1e-3
     scored(second, pairs_of(second))
-    assert second.tally.tokens > 0
+    assert second.token_counts.tokens > 0
 
 
 def test_the_share_known_is_told(make):
@@ -197,7 +197,7 @@ def test_what_is_said_twice_is_computed_once_and_scored_alike(make):
     scored(scorer, pairs_of(scorer, passages=PASSAGES[:20] * 3))
     found = scored(twice, pairs_of(twice, passages=PASSAGES[:20] * 3)).reshape(3, 3, 20)
     assert (found == found[:, :1]).all()
-    read = scorer.tally.tokens - scorer.tally.padding
+    read = scorer.token_counts.tokens - scorer.token_counts.padding
     assert read < 0.5 * sum(len(text.split()) + 2 for text in PASSAGES[:20]) * 9
 
 

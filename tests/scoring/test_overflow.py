@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import DataError, ModelError
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
-from ranker.planning import Progress, plan, rerank_while
-from ranker.reranking import Window, candidates, rerank
-from ranker.scoring.memory import computed
-from ranker.scoring.overflow import in_windows
-from ranker.scoring.overflow_config import Overflow
+from ranker.reranking.plan import Progress, plan, rerank_while
+from ranker.reranking.rerank import Window, candidates, rerank
+from ranker.scoring.cache import computed
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.scoring.text import Texts
 from ranker.scoring.token_file import build_token_file
-from ranker.scoring.tokens import Texts
+from ranker.scoring.windows import in_windows
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
+from ranker.settings.overflow import Overflow
 
 WORDS = ["paris", "rome", "nile", "water", "stone", "red", "old", "river", "egypt", "city"]
 QUERIES = {"short": Query("short", "rome"), "long": Query("long", "which river lies in egypt by the old red city")}
@@ -39,7 +39,7 @@ def model(tiny, request):
 
 
 def scorer_of(model, overflow="windows", stride=0):
-    return Scorer(model, Speed("float32", "cpu"), Overflow(overflow, stride))
+    return Scorer(model, Compute("float32", "cpu"), Overflow(overflow, stride))
 
 
 def ids(texts):
@@ -171,7 +171,7 @@ def test_what_fits_is_not_refused(model, collection_of):
 
 
 def test_a_passage_of_more_windows_than_are_allowed_is_refused(model, collection_of, monkeypatch):
-    monkeypatch.setattr("ranker.reranking.MAX_WINDOWS", 8)
+    monkeypatch.setattr("ranker.reranking.rerank.MAX_WINDOWS", 8)
     with pytest.raises(
         DataError, match=r"^passage p200: has 200 tokens, expected at most 8 windows with a stride of 8\.$"
     ):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.scoring.schedule import batches
+from ranker.scoring.batching import batches
 
 LENGTHS = st.lists(st.integers(0, 60), max_size=60).map(lambda lengths: np.array(lengths, np.int64))
 TOKENS = st.integers(1, 300)

@@ -6,14 +6,14 @@ import torch
 
 from ranker.errors import ModelError, SetupError
 from ranker.model.batch import Input, pad
-from ranker.model.config import MODES, RankerConfig
+from ranker.model.device import choose_device, choose_precision
 from ranker.model.loading import create_model, load_model
-from ranker.scoring.device import choose_device, choose_precision
-from ranker.scoring.pairs import Cut, Pairs
-from ranker.scoring.schedule import batches
+from ranker.scoring.batching import batches
+from ranker.scoring.pairs import Pairs, Truncation
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
-from ranker.scoring.tokens import Template, tokenize
+from ranker.scoring.text import Template, tokenize
+from ranker.settings.compute import Compute
+from ranker.settings.model import MODES, RankerConfig
 
 QUERIES = ["what is the capital of france", "which river", "how old is the large red stone in the city by the water"]
 PASSAGES = [
@@ -27,7 +27,7 @@ QUERY_WORDS = len(QUERIES[2].split())
 
 def scorer_of(folder, mode="cross", tokens=0, precision="float32", **settings):
     config = RankerConfig(mode, **{"query_length": 12, "length": 40, **settings})
-    return Scorer(create_model(config, str(folder), seed=3), Speed(precision, "cpu", tokens))
+    return Scorer(create_model(config, str(folder), seed=3), Compute(precision, "cpu", tokens))
 
 
 def all_pairs(scorer, order=None):
@@ -121,13 +121,13 @@ def test_a_query_longer_than_its_bound_is_cut_to_it_and_counted(tiny):
 def test_what_was_cut_is_counted_to_the_token(tiny):
     scorer = scorer_of(tiny())
     # three markers; queries of 6, 2 and 12 tokens leave 31, 35 and 25 of the 80 tokens of the last passage
-    assert scorer.cut(all_pairs(scorer)) == Cut(queries=1, pairs=3, tokens=(80 - 31) + (80 - 35) + (80 - 25))
+    assert scorer.cut(all_pairs(scorer)) == Truncation(queries=1, pairs=3, tokens=(80 - 31) + (80 - 35) + (80 - 25))
 
 
 def test_read_apart_a_passage_is_cut_by_itself(tiny):
     scorer = scorer_of(tiny(), "dual")
     # two markers leave 38 of 80 tokens, whatever the query
-    assert scorer.cut(all_pairs(scorer)) == Cut(queries=1, pairs=3, tokens=3 * (80 - 38))
+    assert scorer.cut(all_pairs(scorer)) == Truncation(queries=1, pairs=3, tokens=3 * (80 - 38))
 
 
 def test_empty_texts_are_scored_as_nothing_but_markers(tiny):
@@ -202,7 +202,7 @@ def test_auto_precision_is_what_the_machine_computes_in():
 @pytest.mark.parametrize("values", [{"precision": "fp64"}, {"device": "tpu"}, {"tokens_per_batch": -1}])
 def test_settings_that_no_machine_has_are_refused(values):
     with pytest.raises(SetupError, match="expected"):
-        Speed(**values)
+        Compute(**values)
 
 
 @pytest.mark.parametrize(("query_length", "length"), [(61, 64), (63, 64), (39, 40)])
@@ -216,7 +216,7 @@ def test_under_the_narrowest_bounds_a_pair_is_as_long_as_the_model_reads(tiny):
     pairs = Pairs(scorer.queries(["river " * 60]), scorer.passages(["water " * 60]), np.array([[0, 0]]))
     (_, batch), *_ = scorer.pair_batches(pairs, scorer.tokens_per_batch)
     assert batch.ids.shape == (1, 40)
-    assert scorer.cut(pairs) == Cut(1, 1, 59)
+    assert scorer.cut(pairs) == Truncation(1, 1, 59)
 
 
 def test_read_apart_a_query_may_be_as_long_as_a_passage(tiny):

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranker.errors import ModelError, SetupError
-from ranker.model.config import MODES, RankerConfig
+from ranker.model.device import choose_device, choose_precision, running_in
 from ranker.model.loading import create_model
 from ranker.model.views import Views
-from ranker.scoring.device import choose_device, choose_precision, running_in
-from ranker.scoring.pairs import Cut, Pairs
+from ranker.scoring.pairs import Pairs, Truncation
 from ranker.scoring.panel import panel_scores
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import MODES, RankerConfig
 
 TOGETHER = sorted(set(MODES) - {"dual"})
 QUERIES = ["what is the capital of france", "river", "how old is the large red stone in the city by the water"]
@@ -35,7 +35,7 @@ def model_of(folder, mode="cross", **settings_):
 
 
 def scorer_of(model, tokens=0, precision="float32"):
-    return Scorer(model, Speed(precision, "cpu", tokens))
+    return Scorer(model, Compute(precision, "cpu", tokens))
 
 
 def pairs_of(scorer, rows=EVERY_PAIR, queries=QUERIES, passages=PASSAGES):
@@ -61,14 +61,14 @@ def slow_score(model, query, passage):
         return_token_type_ids=True,
     )  # fmt: skip
     owners = tokens.sequence_ids(0)
-    backbone, reads = model.encoder.backbone, model.head.reads
+    backbone, needs = model.encoder.backbone, model.config.needs
     inputs = {"input_ids": tokens["input_ids"]}
     if getattr(backbone.config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = tokens["token_type_ids"]
     with torch.inference_mode():
         hidden = backbone(**inputs, output_hidden_states=True).hidden_states
         words = backbone.get_input_embeddings()(tokens["input_ids"])
-        layers = torch.stack({"words": [words], "last": hidden[-1:], "all": hidden[1:]}[reads.layers], dim=1)
+        layers = torch.stack({"words": [words], "last": hidden[-1:], "all": hidden[1:]}[needs.layers], dim=1)
         sides = [layers[:, :, [place for place, owner in enumerate(owners) if owner == side]] for side in (0, 1)]
         masks = [torch.ones(1, side.shape[2], dtype=torch.bool) for side in sides]
         return model.head(Views(*sides, *masks, layers[:, :, 0])).item()
@@ -141,7 +141,7 @@ def test_what_is_lost_is_counted_as_by_hand(model, mode, lengths, others):
         kept = [min(lengths[query], max(8, 21 - others[passage])) for query, passage in rows]
         lost = [max(others[passage] - (21 - most), 0) for (_, passage), most in zip(rows, kept, strict=True)]
         cut = {query for (query, _), most in zip(rows, kept, strict=True) if lengths[query] > most}
-    assert found == Cut(len(cut), sum(n > 0 for n in lost), sum(lost))
+    assert found == Truncation(len(cut), sum(n > 0 for n in lost), sum(lost))
 
 
 @settings(max_examples=20, deadline=None)

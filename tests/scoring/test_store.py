@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ranker.scoring.store import Store, pair_keys, text_keys
-from ranker.scoring.tokens import Texts
+from ranker.scoring.text import Texts
 
 WIDTH = 3
 RECORD = 16 + 4 * WIDTH + 8

@@ -10,13 +10,13 @@ from forked import Forked
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.model.batch import Packed
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
-from ranker.reranking import rerank
+from ranker.reranking.rerank import rerank
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
-from ranker.scoring.survival import Survivor, TooLargeError
+from ranker.scoring.survival import BatchSplitter, TooLargeError
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
 
 UNDER_A_LIMIT = """
 import resource, sys
@@ -24,7 +24,7 @@ import numpy as np
 from ranker.model.loading import load_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Speed
 
 folder, mode, room = sys.argv[1], sys.argv[2], int(sys.argv[3])
 model = load_model(folder, mode)
@@ -78,7 +78,7 @@ def test_under_a_real_limit_the_scores_are_those_of_small_batches(tiny):
 @pytest.mark.gpu
 def test_on_a_gpu_too(tiny):
     model = create_model(RankerConfig("cross", query_length=12, length=60), str(tiny()), seed=1)
-    scorer = Scorer(model, Speed("float32", "cuda", 10_000_000))
+    scorer = Scorer(model, Compute("float32", "cuda", 10_000_000))
     rows = np.stack([np.zeros(20_000, np.int64), np.arange(20_000)], axis=1)
     pairs = Pairs(scorer.queries(["x"]), scorer.passages(["water " * 100] * 20_000), rows)
     whole = scorer.scores(pairs.only(np.arange(10)), lambda _: None)
@@ -87,35 +87,35 @@ def test_on_a_gpu_too(tiny):
         assert scorer.scores(pairs, lambda _: None)[:10] == pytest.approx(whole, abs=1e-4)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert scorer.survivor.failures
+    assert scorer.splitter.failures
 
 
 def test_what_does_not_fit_is_computed_in_parts_and_in_order():
-    survivor, small = Survivor(), Small(10)
-    found = survivor(inputs_of(8, 7, 3, 3, 2, 1), np.arange(6), small)
+    splitter, small = BatchSplitter(), Small(10)
+    found = splitter(inputs_of(8, 7, 3, 3, 2, 1), np.arange(6), small)
     assert found[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_later_batches_are_small_from_the_start():
-    survivor, small = Survivor(), Small(10)
-    survivor(inputs_of(*[2] * 16), np.arange(16), small)
-    failures, small.asked = survivor.failures, []
-    survivor(inputs_of(*[2] * 16), np.arange(16), small)
-    assert survivor.failures == failures == 1
-    assert max(small.asked) <= survivor.most == 8
+    splitter, small = BatchSplitter(), Small(10)
+    splitter(inputs_of(*[2] * 16), np.arange(16), small)
+    failures, small.asked = splitter.failures, []
+    splitter(inputs_of(*[2] * 16), np.arange(16), small)
+    assert splitter.failures == failures == 1
+    assert max(small.asked) <= splitter.most == 8
 
 
 def test_what_fits_is_computed_once():
-    survivor, small = Survivor(), Small(100)
-    survivor(inputs_of(8, 7, 3), np.arange(3), small)
+    splitter, small = BatchSplitter(), Small(100)
+    splitter(inputs_of(8, 7, 3), np.arange(3), small)
     assert small.asked == [18]
-    assert survivor.failures == 0
+    assert splitter.failures == 0
 
 
 def test_an_input_that_does_not_fit_alone_is_told_by_its_number():
-    survivor, small = Survivor(), Small(5)
+    splitter, small = BatchSplitter(), Small(5)
     with pytest.raises(TooLargeError) as error:
-        survivor(inputs_of(3, 9, 1), np.array([40, 41, 42]), small)
+        splitter(inputs_of(3, 9, 1), np.array([40, 41, 42]), small)
     assert (error.value.number, error.value.tokens) == (41, 9)
     assert len(small.asked) < 10
 
@@ -125,24 +125,26 @@ def test_an_input_that_does_not_fit_alone_is_told_by_its_number():
     [MemoryError(), torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("could not create a memory object")],
 )
 def test_every_engines_words_for_it_are_known(error):
-    found = Survivor()(inputs_of(3, 3), np.arange(2), Small(3, error))
+    found = BatchSplitter()(inputs_of(3, 3), np.arange(2), Small(3, error))
     assert found[:, 0].tolist() == [0, 1]
 
 
 def test_another_error_is_not_taken_for_it():
     small = Small(3, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
-        Survivor()(inputs_of(3, 3), np.arange(2), small)
+        BatchSplitter()(inputs_of(3, 3), np.arange(2), small)
     assert small.asked == [6]
 
 
 @pytest.mark.parametrize("mode", ["cross", "dual"])
 def test_a_pair_that_does_not_fit_alone_is_named_by_its_ids(tiny, collection_of, mode, monkeypatch):
-    scorer = Scorer(create_model(RankerConfig(mode, query_length=12, length=40), str(tiny()), seed=3), Speed("float32"))
+    scorer = Scorer(
+        create_model(RankerConfig(mode, query_length=12, length=40), str(tiny()), seed=3), Compute("float32")
+    )
     reader, passages = scorer.reader, {"a": "rome", "b": "water " * 30}
 
-    def of_little_memory(reads):
-        found = reader(reads)
+    def of_little_memory(needs):
+        found = reader(needs)
         for name in ("views", "pooled"):
             whole = getattr(found, name)
             small = lambda inputs, *more, whole=whole: whole(inputs, *more) if len(inputs.ids) < 30 else _fail()  # noqa: E731

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from ranker.data.collection import Collection
 from ranker.errors import DataError, OutputError
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring import token_file
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
-from ranker.scoring.token_file import Reading, build_token_file, find_token_file, token_folder
-from ranker.scoring.tokens import tokenize
+from ranker.scoring.text import tokenize
+from ranker.scoring.token_file import TextEncoding, build_token_file, find_token_file, token_folder
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
 
 TEXTS = ["paris is the capital of france", "the nile lies in egypt", "x " * 90, "rome", "water and stone"]
 
@@ -35,7 +35,7 @@ def scorer(tiny) -> Scorer:
 
 def scorer_of(tiny, **config):
     config = RankerConfig("cross", **{"query_length": 12, "length": 40, **config})
-    return Scorer(create_model(config, str(tiny()), seed=3), Speed("float32", "cpu", 0))
+    return Scorer(create_model(config, str(tiny()), seed=3), Compute("float32", "cpu", 0))
 
 
 def collection_of(folder: Path, texts=TEXTS) -> Collection:
@@ -161,7 +161,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, scorer, cache)
 
 def test_a_reading_is_known_by_its_tokenizer_and_its_name(scorer):
     tokenizer = scorer.model.tokenizer
-    first, same, other = (Reading(tokenizer, name, str) for name in ("keep", "keep", "drop"))
+    first, same, other = (TextEncoding(tokenizer, name, str) for name in ("keep", "keep", "drop"))
     assert first.digest == same.digest != other.digest
 
 

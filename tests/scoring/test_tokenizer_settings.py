@@ -8,12 +8,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from ranker.model.batch import PASSAGE, QUERY
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
 from ranker.scoring.token_file import build_token_file
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
 
 LONG = "paris london rome cairo " * 6 + "the nile lies in egypt by the red stone"
 QUERY_TEXT = "which old river lies in egypt"
@@ -35,7 +35,7 @@ def told(tiny, tmp_path):
 
 def scorer_of(folder, mode, **settings):
     config = RankerConfig(mode, **{"query_length": 12, "length": 30, **settings})
-    return Scorer(create_model(config, str(folder), seed=3), Speed("float32", "cpu"))
+    return Scorer(create_model(config, str(folder), seed=3), Compute("float32", "cpu"))
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -5,13 +5,13 @@ import pytest
 
 from ranker.model.loading import load_model
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
-from ranker.scoring.tokens import TEXTS_AT_ONCE
+from ranker.scoring.text import TEXTS_AT_ONCE
+from ranker.settings.compute import Compute
 
 
 @pytest.fixture
 def scorer(tiny):
-    return Scorer(load_model(str(tiny())), Speed("float32", "cpu"))
+    return Scorer(load_model(str(tiny())), Compute("float32", "cpu"))
 
 
 def test_unknown_tokens_are_counted_by_side_with_words_of_the_first_text_that_has_some(scorer):

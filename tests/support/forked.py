@@ -21,7 +21,7 @@ _IMPORTED: Final = (
     "ranker.cli.main",
     "ranker.cli.rerank",
     "ranker.index.dense_folder",
-    "ranker.index.lexical_building",
+    "ranker.index.bm25_building",
     "ranker.model.loading",
     "ranker.training.loop",
     "transformers.models.bert.modeling_bert",

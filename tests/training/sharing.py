@@ -14,16 +14,16 @@ from pathlib import Path
 import torch
 
 from ranker.errors import TrainingError
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
+from ranker.settings.training import TrainingConfig
 from ranker.training import loop
 from ranker.training.checkpoint import Checkpoint
-from ranker.training.config import TrainingConfig
 from ranker.training.frozen import train_heads
+from ranker.training.groups import Candidates
 from ranker.training.loop import TrainingSet, train
-from ranker.training.negatives import Candidates
 from ranker.training.processes import Team, launched
 
 QUERIES = ["red", "green", "blue", "large", "small", "old", "stone"]
@@ -59,7 +59,7 @@ class Told(list):
 
 def scorer_of(folder, mode, frozen=False):
     config = RankerConfig(mode, query_length=8, length=20, frozen=frozen)
-    scorer = Scorer(create_model(config, folder, seed=3), Speed("float32", "cpu"))
+    scorer = Scorer(create_model(config, folder, seed=3), Compute("float32", "cpu"))
     scorer.texts_read = 0
 
     def count(_, args, kwargs):

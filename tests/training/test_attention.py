@@ -6,12 +6,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from ranker.model.backbone import BACKBONES
-from ranker.model.config import RankerConfig
+from ranker.model.cpu_attention import PlainAttention, learning_in
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
-from ranker.training.attention import PlainAttention, learning_in
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
 
 N, HEADS, LENGTH, WIDTH = 3, 2, 7, 4
 CPU = torch.device("cpu")
@@ -121,7 +121,7 @@ def model_gradients(scorer, attention):
 @pytest.mark.parametrize("model_type", sorted(BACKBONES))
 def test_every_backbone_learns_as_with_torchs_attention(tiny, model_type):
     model = create_model(RankerConfig("cross", query_length=16, length=60), str(tiny(model_type)), seed=5)
-    scorer = Scorer(model, Speed(precision="float32", device="cpu"))
+    scorer = Scorer(model, Compute(precision="float32", device="cpu"))
     wanted = model_gradients(scorer, sdpa_kernel(SDPBackend.MATH))
     found = model_gradients(scorer, learning_in("float32", CPU))
     assert wanted.norm() > 0.01

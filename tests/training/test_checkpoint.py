@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from ranker.data.sealed import write_sealed
-from ranker.model.config import RankerConfig
+from ranker.files.sealed import write_sealed
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
+from ranker.settings.training import TrainingConfig
 from ranker.training.checkpoint import Checkpoint, State
-from ranker.training.config import TrainingConfig
+from ranker.training.groups import Candidates
 from ranker.training.loop import TrainingSet, train
-from ranker.training.negatives import Candidates
 
 QUERIES = ["red", "green", "blue", "large"]
 PASSAGES = [f"{colour} {thing}" for colour in QUERIES for thing in ("stone", "water", "river")]
@@ -34,7 +34,7 @@ def make(tiny, request):
 
     def scorer(seed: int = 3) -> Scorer:
         config = RankerConfig(request.param, query_length=8, length=20)
-        return Scorer(create_model(config, str(tiny()), seed=seed), Speed("float32", "cpu"))
+        return Scorer(create_model(config, str(tiny()), seed=seed), Compute("float32", "cpu"))
 
     return scorer
 

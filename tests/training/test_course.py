@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.scoring.tokens import Texts
+from ranker.scoring.text import Texts
+from ranker.settings.training import TrainingConfig
 from ranker.training import loop
-from ranker.training.config import TrainingConfig
-from ranker.training.loop import TrainingSet, course
-from ranker.training.negatives import Candidates, draw_groups
+from ranker.training.groups import Candidates, draw_groups
+from ranker.training.loop import TrainingSet, training_steps
 
 NOTHING = Texts(np.empty(0, np.int32), np.zeros(1, np.int64), np.empty(0, np.int64))
 
@@ -26,7 +26,7 @@ def data_of(queries, negatives=5):
 
 
 def walk(queries, **settings):
-    return list(course(data_of(queries), TrainingConfig(negatives=2, **settings)))
+    return list(training_steps(data_of(queries), TrainingConfig(negatives=2, **settings)))
 
 
 @given(
@@ -81,7 +81,7 @@ def timed(clock, seconds, **settings):
     """The progress before each step, when the steps take so long."""
     found = []
     for (progress, _), taken in zip(
-        course(data_of(12), TrainingConfig(negatives=2, groups_per_step=4, **settings)), seconds, strict=False
+        training_steps(data_of(12), TrainingConfig(negatives=2, groups_per_step=4, **settings)), seconds, strict=False
     ):
         found.append(progress)
         clock.seconds += taken
@@ -117,7 +117,7 @@ def test_what_comes_after_the_last_step_is_within_the_minutes(clock):
     closing = iter([0.0] * 3 + [20.0] * 99)
     config = TrainingConfig(negatives=2, groups_per_step=4, epochs=1_000, max_minutes=1.0)
     found = []
-    for progress, _ in course(data_of(12), config, closing=lambda: next(closing)):
+    for progress, _ in training_steps(data_of(12), config, closing=lambda: next(closing)):
         found.append(progress)
         clock.seconds += 5.0
     assert found == pytest.approx([0, 5 / 60, 10 / 60, 15 / 40, 20 / 40, 25 / 40, 30 / 40, 35 / 40])

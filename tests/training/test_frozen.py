@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from ranker.errors import ModelError, TrainingError
-from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
+from ranker.scoring.backend import PackedReader, PaddedReader
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.panel import panel_scores
-from ranker.scoring.readers import PackedReader, PaddedReader
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
-from ranker.training.config import TrainingConfig
+from ranker.settings.compute import Compute
+from ranker.settings.model import MODES, RankerConfig
+from ranker.settings.training import TrainingConfig
 from ranker.training.fitting import TrainingSet
 from ranker.training.frozen import FrozenViews, train_heads
-from ranker.training.negatives import Candidates
+from ranker.training.groups import Candidates
 
 PLACES = ["rome", "cairo", "paris", "london"]
 PASSAGES = [f"the {thing} of {place} is old" for place in PLACES for thing in ("stone", "water", "river")]
@@ -25,7 +25,7 @@ READ_LAYERS = ("cross", "mult-int", "term-trans", "token-pool", "layer-mean", "l
 
 def scorer_of(folder, mode, frozen=True, **settings):
     config = RankerConfig(mode, query_length=12, length=40, frozen=frozen, **settings)
-    return Scorer(create_model(config, str(folder), seed=3), Speed("float32", "cpu"))
+    return Scorer(create_model(config, str(folder), seed=3), Compute("float32", "cpu"))
 
 
 def data_of(scorer):
@@ -59,9 +59,9 @@ def passes(monkeypatch):
     counts = []
     for reader in (PackedReader, PaddedReader):
 
-        def counted(self, inputs, reads, views=reader.views):
+        def counted(self, inputs, needs, views=reader.views):
             counts.append(len(inputs.offsets) - 1)
-            return views(self, inputs, reads)
+            return views(self, inputs, needs)
 
         monkeypatch.setattr(reader, "views", counted)
     return counts

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranker.errors import TrainingError
-from ranker.model.config import MODES, RankerConfig
 from ranker.model.loading import create_model
-from ranker.training.config import TrainingConfig
+from ranker.settings.model import MODES, RankerConfig
+from ranker.settings.training import TrainingConfig
 from ranker.training.learner import Learner, warm_up_then_decay
 from ranker.training.losses import Graded
 

@@ -11,16 +11,16 @@ import torch
 
 from ranker.errors import ModelError, TrainingError
 from ranker.model.backbone import BACKBONES, lowest_layers
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
+from ranker.settings.training import TrainingConfig
 from ranker.training import loop
-from ranker.training.config import TrainingConfig
+from ranker.training.groups import Candidates, Group
 from ranker.training.learner import Step, warm_up_then_decay
 from ranker.training.loop import TrainingSet, _known_positives, check_trainable, train
-from ranker.training.negatives import Candidates, Group
 
 COLOURS = ["red", "green", "blue", "large"]
 PASSAGES = [
@@ -31,7 +31,7 @@ FAST = TrainingConfig(negatives=3, groups_per_step=4, learning_rate=3e-3, epochs
 
 def scorer_of(folder, mode="cross", frozen=False, precision="float32"):
     config = RankerConfig(mode, query_length=12, length=40, frozen=frozen)
-    return Scorer(create_model(config, str(folder), seed=3), Speed(precision, "cpu"))
+    return Scorer(create_model(config, str(folder), seed=3), Compute(precision, "cpu"))
 
 
 def data_of(scorer):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ranker.errors import TrainingError
-from ranker.model.config import RankerConfig
-from ranker.training.config import LOSSES, TrainingConfig
+from ranker.settings.model import RankerConfig
+from ranker.settings.training import LOSSES, TrainingConfig
 from ranker.training.losses import GROUP_LOSSES, contrastive, graded, listwise, pairwise, pointwise
 
 SCORES = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])

@@ -9,7 +9,7 @@ from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import TrainingError
-from ranker.training.negatives import Candidates, draw_groups, find_candidates
+from ranker.training.groups import Candidates, draw_groups, find_candidates
 
 TEXTS = {
     "paris": "Paris is the capital of France.",

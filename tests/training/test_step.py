@@ -14,18 +14,18 @@ from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import TrainingError
-from ranker.model.config import RankerConfig
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.speed import Speed
+from ranker.settings.compute import Compute
+from ranker.settings.model import RankerConfig
+from ranker.settings.training import _BOUNDS, TrainingConfig
 from ranker.training import loop
-from ranker.training.config import _BOUNDS, TrainingConfig
 from ranker.training.fitting import training_set
 from ranker.training.frozen import train_heads
-from ranker.training.loop import course, train
+from ranker.training.groups import Candidates, find_candidates
+from ranker.training.loop import train, training_steps
 from ranker.training.losses import GROUP_LOSSES, contrastive, listwise, pairwise, pointwise
-from ranker.training.negatives import Candidates, find_candidates
 
 PLACES = ["rome", "cairo", "paris", "london"]
 TEXTS = {
@@ -58,7 +58,7 @@ def collection(tmp_path_factory):
 
 def scorer_of(folder, mode, frozen=False, **settings):
     config = RankerConfig(mode, **{"query_length": 12, "length": 24, "frozen": frozen, **settings})
-    return Scorer(create_model(config, str(folder), seed=3), Speed("float32", "cpu"))
+    return Scorer(create_model(config, str(folder), seed=3), Compute("float32", "cpu"))
 
 
 def data_of(scorer, collection):
@@ -98,7 +98,7 @@ def test_the_loss_of_a_step_is_that_of_its_pairs_one_by_one(tiny, collection, mo
     scorer = scorer_of(tiny(), mode, frozen)
     config = replace(STILL, loss=loss, temperature=0.5)
     data = data_of(scorer, collection)
-    (_, groups), *_ = course(data, config)
+    (_, groups), *_ = training_steps(data, config)
     rows = [[x / 0.5 for x in slow_scores(scorer, collection, group.query_id, group.doc_ids)] for group in groups]
     expected = sum(map(SLOWLY[loss], rows)) / len(rows)
     if frozen:
@@ -113,7 +113,7 @@ def test_the_contrastive_loss_of_a_step_leaves_out_other_positives_and_their_cop
     scorer = scorer_of(tiny(), "dual")
     config = replace(STILL, loss="contrastive", temperature=0.05, seed=seed)
     data = data_of(scorer, collection)
-    (_, groups), *_ = course(data, config)
+    (_, groups), *_ = training_steps(data, config)
     terms, left_out = [], 0
     words = {doc_id: collection[doc_id].contents.lower().split() for doc_id in IDS}
     for group in groups:

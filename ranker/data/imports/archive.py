@@ -10,9 +10,9 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ranker.data.files import open_binary, reason
 from ranker.data.imports.tar import entries, open_tar
 from ranker.errors import DataError
+from ranker.files.lines import open_binary, reason
 from ranker.limits import MAX_DOCUMENT_BYTES
 
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from ranker.data.files import open_binary, reason
-from ranker.data.objects import DECODER, shortened
 from ranker.errors import DataError
+from ranker.files.json_files import DECODER
+from ranker.files.lines import open_binary, reason
 from ranker.limits import MAX_LINE_BYTES
+from ranker.wording import shortened
 
 _T = TypeVar("_T")
 

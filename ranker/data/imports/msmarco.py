@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ranker.data.files import open_text_lines
 from ranker.data.imports.questions import Questions
 from ranker.data.imports.sources import Imported, Sources, checked_id
 from ranker.data.records import Passage, Query, has_words
 from ranker.errors import DataError
+from ranker.files.lines import open_text_lines
 
 
 def import_msmarco(sources: Sources) -> Imported:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ranker.data.objects import shortened
-from ranker.data.records import Material
+from ranker.data.records import DatasetStreams
 from ranker.errors import DataError
 from ranker.limits import MAX_ID_BYTES
+from ranker.wording import shortened
 
 DEFAULT_SPLIT = "test"
 """The split of a source that names none; the one that ``--split`` has by default."""
@@ -18,7 +18,7 @@ _PREFIX = re.compile(r"([A-Za-z0-9][\w.-]*)(?::([A-Za-z0-9][\w.-]*))?=(.+)", re.
 
 
 @dataclass(frozen=True)
-class Imported(Material):
+class Imported(DatasetStreams):
     """A dataset on its way in.
 
     ``skipped`` counts, by a name in words, what is left out; it is whole when the streams are read.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
-from ranker.data.files import open_binary, unpacked
+from ranker.files.lines import open_binary, unpacked
 from ranker.limits import MAX_ARCHIVE_NAME_BYTES
 
 _PACKED: Final = {b"\x1f\x8b": gzip.GzipFile, b"BZ": bz2.BZ2File, b"\xfd7": lzma.LZMAFile}

@@ -7,9 +7,9 @@ from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
-from ranker.data.files import open_text_lines
 from ranker.data.imports.msmarco import two_columns
 from ranker.errors import DataError
+from ranker.files.lines import open_text_lines
 from ranker.limits import MAX_DOCUMENT_BYTES
 
 _TOP_ID = re.compile(r"<num>\s*+(?:Number:\s*+)?+([^\s<]++)", re.IGNORECASE)

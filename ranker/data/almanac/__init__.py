@@ -1,0 +1,1 @@
+"""The embedded dataset of made-up facts about real places."""

@@ -1,0 +1,1 @@
+"""The embedded dataset of Python's own documentation."""

@@ -1,0 +1,1 @@
+"""Studies: arms trained alike, scored, compared and reported."""

@@ -1,0 +1,176 @@
+"""What a study compares: arms, each a way to use the backbone, and the settings that are the same for all."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, NamedTuple
+
+from ranker.errors import RankerError
+from ranker.settings.model import MODES, RankerConfig
+from ranker.settings.training import TrainingConfig
+from ranker.wording import did_you_mean
+
+FIRST_STAGE: Final = "bm25"
+"""What the run that is reranked is called."""
+
+
+class Arm(NamedTuple):
+    """One way to use the backbone; its name begins with its mode.
+
+    ``loss`` "none" is of an arm that has nothing to learn, and no seeds.
+    """
+
+    name: str
+    mode: str
+    frozen: bool = False
+    loss: str = "auto"
+    pooling: str = "cls"
+    markers: bool = True
+    stopwords: str = "keep"
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train."""
+        return self.loss != "none"
+
+    @property
+    def shares_backbone(self) -> bool:
+        """Whether it shares the one pass of the frozen backbone over the data."""
+        return self.frozen and self.learns
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """The same for every arm: groups and their order by seed, minutes or steps of training, and how pairs are read.
+
+    ``tunings`` are of ``fine-tuned`` and ``frozen``; ``depth`` is how far the run is reranked. Every arm has its last
+    weights: to choose by dev would cost some of them part of their minutes.
+    Raises: RankerError for a mode or tuning that there is not, one of them or a seed twice, and no end of training.
+    """
+
+    modes: tuple[str, ...] = tuple(MODES)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    tunings: tuple[str, ...] = ("fine-tuned", "frozen")
+    ablations: bool = False
+    backbone: str = "offline"
+    trust_remote_code: bool = False
+    depth: int = 50
+    negative_depth: int = 50
+    length: int = 256
+    query_length: int = 64
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(validations=0))
+
+    def __post_init__(self) -> None:
+        """Refuses what no study can be made of."""
+        for name, values, allowed in (("mode", self.modes, MODES), ("tuning", self.tunings, TUNINGS)):
+            wrong = next((value for value in values if value not in allowed), None)
+            if wrong is not None:
+                meant = did_you_mean(wrong, allowed)
+                raise RankerError(f"{name} is {wrong!r}, expected one of {', '.join(allowed)}.{meant}")
+        for name, given in (("mode", self.modes), ("seed", self.seeds), ("tuning", self.tunings)):
+            if not given or len(set(given)) < len(given):
+                said = ", ".join(map(str, given)) or "none"
+                raise RankerError(f"{name}s of the study are {said}; expected each once, and at least one.")
+        if self.training.validations:
+            raise RankerError(f"validations is {self.training.validations}, expected 0: dev chooses no arm's weights.")
+        if not self.training.max_minutes and not self.training.max_steps:
+            raise RankerError("minutes_each and steps_each are 0, expected one of them: every arm has the same budget.")
+
+    def reading(self, arm: Arm) -> RankerConfig:
+        """How the model of an arm reads."""
+        return RankerConfig(
+            arm.mode,
+            pooling=arm.pooling,
+            query_length=self.query_length,
+            length=self.length,
+            frozen=arm.frozen,
+            markers=arm.markers,
+            stopwords=arm.stopwords,
+        )
+
+    def training_of(self, arm: Arm, seed: int) -> TrainingConfig:
+        """How an arm is trained.
+
+        One that is fine-tuned and reads the word embeddings alone learns these, whatever else keeps its layers; else it
+        would be the frozen one again.
+        """
+        kept = 0 if reads_words(arm) and not arm.frozen else self.training.frozen_layers
+        temperature = _TEMPERATURES.get(arm.name, 0.0)
+        return replace(self.training, loss=arm.loss, seed=seed, temperature=temperature, frozen_layers=kept)
+
+    def record(self) -> dict[str, Any]:
+        """What decides a score: a study goes on only under the same. Which modes and seeds it has may grow."""
+        others = ("modes", "seeds", "tunings", "ablations", "trust_remote_code")
+        return {key: value for key, value in asdict(self).items() if key not in others}
+
+
+STANDARD: Final = "cross"
+"""The arm that the others are held against, and whose words are left out one by one to see how many decide."""
+
+TUNINGS: Final = {
+    "fine-tuned": "backbone and head learn",
+    "frozen": "the backbone stays as it is, and the head learns on what it says",
+}
+
+_TEMPERATURES: Final = {"dual-classification": 1.0}
+"""The paper's BERT (Rep) classifies the cosine as it is."""
+
+_ABLATIONS: Final = (
+    Arm("cross-no-markers", "cross", markers=False),
+    Arm("cross-no-stopwords", "cross", stopwords="drop"),
+    Arm("cross-random-stopwords", "cross", stopwords="random"),
+)
+"""Of Qiao et al. 2019, section 4.3."""
+
+
+def arms_of(config: StudyConfig) -> list[Arm]:
+    """The arms of a study, first what costs nothing, then the frozen ones, then the fine-tuned."""
+    arms: list[Arm] = []
+    if "frozen" in config.tunings:
+        if "dual" in config.modes:
+            arms += [Arm(f"dual-frozen-{pooling}", "dual", True, "none", pooling) for pooling in ("cls", "mean")]
+        arms += [Arm(f"{mode}-frozen", mode, frozen=True) for mode in config.modes if mode != "dual"]
+    if "fine-tuned" in config.tunings:
+        for mode in config.modes:
+            arms.append(Arm(mode, mode))
+            if mode == "dual":
+                arms.append(Arm("dual-classification", "dual", loss="pointwise"))
+    return arms + (list(_ABLATIONS) if config.ablations else [])
+
+
+class Job(NamedTuple):
+    """Arms that one training makes, for one seed (None where there is nothing to learn)."""
+
+    arms: tuple[Arm, ...]
+    seed: int | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the runs of its arms are called."""
+        return tuple(name_of(arm, self.seed) for arm in self.arms)
+
+
+def name_of(arm: Arm, seed: int | None) -> str:
+    """What the run of an arm under a seed is called, and its model."""
+    return arm.name if seed is None else f"{arm.name}.seed{seed}"
+
+
+def jobs_of(arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[Job]:
+    """The work of a study, seed by seed, so that one seed of everything is there early.
+
+    Frozen arms that read the same layers of the same texts are one job.
+    """
+    for arm in arms:
+        if not arm.learns:
+            yield Job((arm,), None)
+    for seed in seeds:
+        panels: dict[bool, list[Arm]] = {}
+        for arm in arms:
+            if arm.shares_backbone:
+                panels.setdefault(reads_words(arm), []).append(arm)
+        yield from (Job(tuple(panel), seed) for panel in panels.values())
+        yield from (Job((arm,), seed) for arm in arms if arm.learns and not arm.shares_backbone)
+
+
+def reads_words(arm: Arm) -> bool:
+    """Whether its head reads the word embeddings alone, and so shares no pass with the others."""
+    return MODES[arm.mode].needs.layers == "words"

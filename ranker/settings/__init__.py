@@ -1,0 +1,1 @@
+"""Every setting of an index, a model, its training and its computing."""

@@ -1,1 +1,0 @@
-"""The study: every way to use BERT for ranking, side by side, at equal cost."""
