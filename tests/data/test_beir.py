@@ -13,6 +13,7 @@ from ranker.data.records import DatasetStreams, Judgment, Passage, Query, has_wo
 from ranker.errors import DataError, OutputError, RankerError
 from ranker.limits import MAX_ID_BYTES
 
+MEND = "mend the line or take it out (ranker validate lists all such)."
 PATH = Path("corpus.jsonl")
 
 
@@ -56,10 +57,13 @@ def test_any_printable_word_is_an_id(doc_id: str) -> None:
     [
         ('"q"', "is a JSON str, expected an object with '_id' and 'text'; mend the line or take it out"),
         ("null", "is a JSON NoneType, expected an object with '_id' and 'text'; mend"),
-        ('{"_id": true, "text": "x"}', "'_id' is True, expected a string of one word without spaces."),
-        ('{"_id": "a\\u00a0b", "text": "x"}', "'_id' is 'a\\xa0b', expected a string of one word without spaces."),
-        ('{"_id": "a\\u200bb", "text": "x"}', "'_id' is 'a\\u200bb', expected at most 1024 printable bytes."),
-        ('{"_id": "q", "text": 1e400}', "'text' is inf, expected a string."),
+        ('{"_id": true, "text": "x"}', f"'_id' is True, expected a string of one word without spaces; {MEND}"),
+        (
+            '{"_id": "a\\u00a0b", "text": "x"}',
+            f"'_id' is 'a\\xa0b', expected a string of one word without spaces; {MEND}",
+        ),
+        ('{"_id": "a\\u200bb", "text": "x"}', f"'_id' is 'a\\u200bb', expected at most 1024 printable bytes; {MEND}"),
+        ('{"_id": "q", "text": 1e400}', f"'text' is inf, expected a string; {MEND}"),
         ('{"_id": "q", "text": ' + "9" * 5_000 + "}", "is not JSON: "),
     ],
 )
@@ -143,7 +147,7 @@ def test_a_number_and_a_word_that_are_one_id_are_refused(tmp_path: Path) -> None
 
 def test_a_long_value_is_shown_shortened() -> None:
     shown = "'" + "a " * 28
-    with refused(f"corpus.jsonl:1: '_id' is {shown}..., expected a string of one word without spaces."):
+    with refused(f"corpus.jsonl:1: '_id' is {shown}..., expected a string of one word without spaces; {MEND}"):
         parse_query(json.dumps({"_id": "a " * 500, "text": "x"}), PATH, 1)
 
 
@@ -245,5 +249,6 @@ def test_metadata_without_answers_is_left_alone(metadata: str) -> None:
 
 @pytest.mark.parametrize("answers", ['"x"', "[1]", '{"a": 1}', "[null]"])
 def test_answers_that_are_no_strings_are_refused(answers: str) -> None:
-    with pytest.raises(DataError, match=rf"^{re.escape(str(PATH))}:1: 'answers' is .*, expected a list of strings\.$"):
+    way_out = re.escape(MEND)
+    with pytest.raises(DataError, match=rf"^{PATH}:1: 'answers' is .*, expected a list of strings; {way_out}$"):
         parse_query(f'{{"_id": "q", "text": "why", "metadata": {{"answers": {answers}}}}}', PATH, 1)

@@ -50,6 +50,9 @@ TWICE = "stands twice, first in line 1; take one of the two out, or give it anot
 MEND = "mend the line or take it out (ranker validate lists all such)."
 
 
+MEND = "mend the line or take it out (ranker validate lists all such)."
+
+
 def refused(message: str, error: type[RankerError] = DataError) -> pytest.RaisesExc[RankerError]:
     return pytest.raises(error, match=f"^{re.escape(message)}$")
 
@@ -374,17 +377,17 @@ def test_a_cache_on_a_full_disk_is_one_sentence(tmp_path: Path, small_disk: Path
             f"is not JSON: Expecting ',' delimiter: line 1 column 25 (char 24); expected one object a line; {MEND}",
         ),
         ('["c", "x"]', f"is a JSON list, expected an object with '_id' and 'text'; {MEND}"),
-        ('{"text": "x"}', "'_id' is None, expected a string of one word without spaces."),
-        (line(7.0), "'_id' is 7.0, expected a string of one word without spaces."),
-        (line(""), "'_id' is '', expected a string of one word without spaces."),
-        (line("c d"), "'_id' is 'c d', expected a string of one word without spaces."),
-        (line("c\n"), "'_id' is 'c\\n', expected a string of one word without spaces."),
-        (line("c\x00"), "'_id' is 'c\\x00', expected at most 1024 printable bytes."),
-        ('{"_id": "c", "text": NaN}', "'text' is nan, expected a string."),
-        (line("c", ["x"]), "'text' is ['x'], expected a string."),
-        (line("c", "x", title=3), "'title' is 3, expected a string."),
-        ('{"_id": "c", "text": "x\\ud800y"}', "holds half a surrogate pair, '\\ud800'."),
-        ('{"_id": "c\\udc00", "text": "x"}', "holds half a surrogate pair, '\\udc00'."),
+        ('{"text": "x"}', f"'_id' is None, expected a string of one word without spaces; {MEND}"),
+        (line(7.0), f"'_id' is 7.0, expected a string of one word without spaces; {MEND}"),
+        (line(""), f"'_id' is '', expected a string of one word without spaces; {MEND}"),
+        (line("c d"), f"'_id' is 'c d', expected a string of one word without spaces; {MEND}"),
+        (line("c\n"), f"'_id' is 'c\\n', expected a string of one word without spaces; {MEND}"),
+        (line("c\x00"), f"'_id' is 'c\\x00', expected at most 1024 printable bytes; {MEND}"),
+        ('{"_id": "c", "text": NaN}', f"'text' is nan, expected a string; {MEND}"),
+        (line("c", ["x"]), f"'text' is ['x'], expected a string; {MEND}"),
+        (line("c", "x", title=3), f"'title' is 3, expected a string; {MEND}"),
+        ('{"_id": "c", "text": "x\\ud800y"}', f"holds half a surrogate pair, '\\ud800'; {MEND}"),
+        ('{"_id": "c\\udc00", "text": "x"}', f"holds half a surrogate pair, '\\udc00'; {MEND}"),
     ],
 )
 @pytest.mark.parametrize("name", ["corpus.jsonl", "corpus.jsonl.gz"])
@@ -398,7 +401,7 @@ def test_what_no_collection_may_hold_is_refused_with_file_and_line(
 
 def test_an_id_above_the_bound_is_refused(tmp_path: Path) -> None:
     path = corpus(tmp_path, line("é" * 513))
-    with refused(f"{path}:1: '_id' is '{'é' * 56}..., expected at most 1024 printable bytes."):
+    with refused(f"{path}:1: '_id' is '{'é' * 56}..., expected at most 1024 printable bytes; {MEND}"):
         Collection.open(path)
 
 

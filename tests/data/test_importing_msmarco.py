@@ -134,7 +134,11 @@ def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
         ),
         ("queries", "300\n", ":1: expected 2 columns (id text) with a tab between them, found no tab."),
         ("qrels", "300\t0\t7\n300\t0\t7\t1\n", ":2: expected 3 columns (query_id doc_id relevance), found 4."),
-        ("qrels", "300\t0\t7\tyes\n", ":1: the relevance is 'yes', expected a whole number from -32768 to 32768."),
+        (
+            "qrels",
+            "300\t0\t7\tyes\n",
+            ":1: the relevance is 'yes', expected a whole number from -32768 to 32768; mend the line or take it out.",
+        ),
         ("qrels", "9\t0\t7\t1\n", ": judges 9 and none of the queries given, expected their qrels."),
     ],
 )

@@ -32,6 +32,9 @@ all_qrels = st.dictionaries(
 )
 
 
+RELEVANCES = "a whole number from -32768 to 32768; mend the line or take it out"
+
+
 def refused(message: str, error: type[RankerError] = DataError) -> pytest.RaisesExc[RankerError]:
     return pytest.raises(error, match=f"^{re.escape(message)}$")
 
@@ -514,12 +517,12 @@ def test_real_qrels_are_read_as_ir_measures_reads_them(shared_data: Path) -> Non
     ("line", "reason"),
     [
         ("q1 0 d9", "expected 4 columns (query_id 0 doc_id relevance), found 3."),
-        ("q1 0 d9 1.0", "the relevance is '1.0', expected a whole number from -32768 to 32768."),
-        ("q1 0 d9 32769", "the relevance is '32769', expected a whole number from -32768 to 32768."),
-        ("q1 0 d9 +1", "the relevance is '+1', expected a whole number from -32768 to 32768."),
-        ("q1 0 d9 --1", "the relevance is '--1', expected a whole number from -32768 to 32768."),
-        ("q1 0 d9 -", "the relevance is '-', expected a whole number from -32768 to 32768."),
-        ("q1 0 d9 \uff11", "the relevance is '\uff11', expected a whole number from -32768 to 32768."),
+        ("q1 0 d9 1.0", f"the relevance is '1.0', expected {RELEVANCES}."),
+        ("q1 0 d9 32769", f"the relevance is '32769', expected {RELEVANCES}."),
+        ("q1 0 d9 +1", f"the relevance is '+1', expected {RELEVANCES}."),
+        ("q1 0 d9 --1", f"the relevance is '--1', expected {RELEVANCES}."),
+        ("q1 0 d9 -", f"the relevance is '-', expected {RELEVANCES}."),
+        ("q1 0 d9 \uff11", f"the relevance is '\uff11', expected {RELEVANCES}."),
         (
             "q1 0 d1 2",
             "relevance 2 of passage d1 for query q1 contradicts the 1 of an earlier line; keep one of the lines.",
@@ -563,7 +566,7 @@ def test_lines_of_beir_are_counted_with_the_header(tmp_path: Path) -> None:
 
 def test_a_header_of_other_words_is_refused(tmp_path: Path) -> None:
     path = file(tmp_path, "query\tdoc\trelevance\nq1\td1\t1\n")
-    with refused(f"{path}:1: the relevance is 'relevance', expected a whole number from -32768 to 32768."):
+    with refused(f"{path}:1: the relevance is 'relevance', expected {RELEVANCES}."):
         read_qrels(path)
 
 

@@ -133,7 +133,7 @@ def test_every_wrong_judgment_is_listed(tmp_path):
     text = "query-id\tcorpus-id\tscore\nq1\ta\t1\nq1\ta\t0\nq1\tb\tyes\nq1\ta\t1\nq2\ta\n"
     assert told(file(tmp_path, text, "test.tsv")) == [
         "F:3: relevance 0 of passage a for query q1 contradicts the 1 of an earlier line; keep one of the lines.",
-        "F:4: the relevance is 'yes', expected a whole number from -32768 to 32768.",
+        "F:4: the relevance is 'yes', expected a whole number from -32768 to 32768; mend the line or take it out.",
         "mind: F:5: passage a is judged twice for query q1.",
         "F:6: expected 3 columns (query_id doc_id relevance), found 2.",
     ]
@@ -198,8 +198,8 @@ def test_judged_ids_that_are_nowhere_are_listed_unless_a_line_that_cannot_be_rea
     assert told(folder) == lost
     for name in ("queries.jsonl", "corpus.jsonl"):
         with (folder / name).open("a") as records:
-            records.write("{\n")
-    assert [one.split(": ")[1] for one in told(folder)] == ["is not JSON", "is not JSON"]
+            records.write("{\n{\n")  # as many as there are ids that are nowhere
+    assert [one.split(": ")[1] for one in told(folder)] == ["is not JSON"] * 4
 
 
 def test_a_language_that_there_is_not_is_listed(folder):
