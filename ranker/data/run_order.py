@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +44,12 @@ class RankCheck:
         if not len(ranks):
             return
         ranks = np.where(np.isfinite(ranks), ranks, np.nan)
-        steps, lower = np.diff(ranks), np.diff(scores)
+        steps, lower = _directions(ranks), _directions(scores)
         within = np.ones(len(steps), dtype=bool)
         within[np.asarray(edges[1:-1], dtype=np.int64) - 1] = False  # the last line of a query and the first of another
         owners = np.repeat(np.arange(len(query_ids)), np.diff(edges))
         self._rising |= {query_ids[number] for number in np.unique(owners[:-1][within & (steps * lower > 0)]).tolist()}
-        for place in np.flatnonzero(within & (lower == 0) & ~np.isnan(steps) & (steps != 0)).tolist():
+        for place in np.flatnonzero(within & (lower == 0) & (steps != 0)).tolist():
             query_id = query_ids[owners[place]]
             if query_id not in self._tied:
                 first, second = (_Line(ranks[n], scores[n], doc_ids[n]) for n in (place, place + 1))
@@ -81,3 +81,12 @@ class RankCheck:
 
 def _sign(left: str, right: str) -> int:
     return (left > right) - (left < right)
+
+
+def _directions(values: NDArray[Any]) -> NDArray[np.int8]:
+    """1 where a value is greater than the one before it, -1 where it is less, else 0, as beside NaN.
+
+    Shape: (N,) to (N - 1,).
+    """
+    above, below = values[1:] > values[:-1], values[1:] < values[:-1]
+    return above.astype(np.int8) - below.astype(np.int8)
