@@ -34,8 +34,10 @@ def configs(draw):
     query_length = draw(st.integers(MIN_TOKENS, MAX_TOKENS - 1))
     length = draw(st.integers(query_length + 1, MAX_TOKENS))
     switches = [draw(st.booleans()), draw(st.booleans())]
-    texts = [draw(st.text(max_size=20)) for _ in range(3)]
-    return RankerConfig(*choices, query_length, length, *switches, draw(st.sampled_from(sorted(STOPWORDS))), *texts)
+    prompts = [draw(st.text(max_size=20)) for _ in range(2)]
+    label = "" if choices[0] == "dual" else draw(st.text(max_size=20))
+    stopwords = draw(st.sampled_from(sorted(STOPWORDS)))
+    return RankerConfig(*choices, query_length, length, *switches, stopwords, *prompts, label)
 
 
 def refusal(folder, content):
