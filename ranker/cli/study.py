@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.cluster import cluster_options, joined_cluster
-from ranker.cli.model_options import MODEL_HELP, checkpoint_option, shared_options
 from ranker.cli.options import (
     FIRST_STAGE_LANGUAGE,
     PATH,
@@ -23,7 +22,7 @@ from ranker.cli.options import (
     split_option,
     trust_option,
 )
-from ranker.cli.settings import compute_options, settings_of
+from ranker.cli.settings import MODEL_HELP, checkpoint_option, settings_of, settings_options
 from ranker.cli.study_folder import write_report
 from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH, MAX_SEED
@@ -37,6 +36,10 @@ if TYPE_CHECKING:
 
 _SETTINGS = "study.settings.json"
 _TUNINGS = ("fine-tuned", "frozen")
+_SHARED_BY_ARMS = (
+    "negatives", "groups_per_step", "learning_rate", "weight_decay", "warmup", "clip", "head_learning_rate",
+    "frozen_layers", "dropout",
+)  # fmt: skip
 
 
 @click.command("study")
@@ -116,8 +119,9 @@ _TUNINGS = ("fine-tuned", "frozen")
 )
 @checkpoint_option
 @language_option(FIRST_STAGE_LANGUAGE)
-@shared_options
-@compute_options
+@settings_options(RankerConfig, only=("query_length", "length"))
+@settings_options(TrainingConfig, only=_SHARED_BY_ARMS)
+@settings_options(Compute)
 @cluster_options
 @click.option(
     "-o",
