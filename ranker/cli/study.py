@@ -25,6 +25,7 @@ from ranker.cli.options import (
 from ranker.cli.settings import MODEL_HELP, checkpoint_option, settings_of, settings_options
 from ranker.cli.study_folder import write_report
 from ranker.errors import DataError
+from ranker.experiments.arms import TUNINGS, StudyConfig
 from ranker.limits import MAX_DEPTH, MAX_SEED
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from ranker.training.leakage import Leaks
 
 _SETTINGS = "study.settings.json"
-_TUNINGS = ("fine-tuned", "frozen")
 _SHARED_BY_ARMS = (
     "negatives", "groups_per_step", "learning_rate", "weight_decay", "warmup", "clip", "head_learning_rate",
     "frozen_layers", "dropout",
@@ -59,13 +59,13 @@ _SHARED_BY_ARMS = (
     multiple=True,
     help="A mode; may be given several times.  [default: all]",
 )
-@click.option("--tuning", "tunings", type=Choice(_TUNINGS), multiple=True, help="Which of both.  [default: both]")
+@click.option("--tuning", "tunings", type=Choice(tuple(TUNINGS)), multiple=True, help="Which of both.  [default: both]")
 @click.option(
     "--seed",
     "seeds",
     type=click.IntRange(0, MAX_SEED),
     multiple=True,
-    default=(1, 2, 3),
+    default=StudyConfig.seeds,
     show_default=True,
     help="A seed; may be given several times.",
 )
@@ -86,14 +86,14 @@ _SHARED_BY_ARMS = (
 )
 @click.option(
     "--depth",
-    default=50,
+    default=StudyConfig.depth,
     show_default=True,
     type=click.IntRange(1, MAX_DEPTH),
     help="How far down the run is reranked.",
 )
 @click.option(
     "--negative-depth",
-    default=50,
+    default=StudyConfig.negative_depth,
     show_default=True,
     type=click.IntRange(1, MAX_DEPTH),
     help="How far down BM25's run negatives are drawn.",
@@ -162,16 +162,15 @@ def study_command(
     """
     from ranker.cli.study_work import Request, Study, do_all, share_all
     from ranker.evaluation.measures import beyond_judgments, parse_measures
-    from ranker.experiments.arms import StudyConfig
     from ranker.experiments.results import ReportHeader
     from ranker.model.loading import check_backbone
 
     claim(output, force=True)
     reading = settings_of(context, RankerConfig, {"mode": "cross"})
     config = StudyConfig(
-        modes=modes or tuple(MODES),
+        modes=modes or StudyConfig.modes,
         seeds=seeds,
-        tunings=tunings or _TUNINGS,
+        tunings=tunings or StudyConfig.tunings,
         ablations=ablations,
         backbone=backbone,
         trust_remote_code=trust_remote_code,

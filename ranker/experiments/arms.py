@@ -13,6 +13,11 @@ from ranker.settings.training import TrainingConfig
 FIRST_STAGE: Final = "bm25"
 """What the run that is reranked is called."""
 
+TUNINGS: Final = {
+    "fine-tuned": "backbone and head learn",
+    "frozen": "the backbone stays as it is, and the head learns on what it says",
+}
+
 
 class Arm(NamedTuple):
     """One way to use the backbone; its name begins with its mode.
@@ -50,7 +55,7 @@ class StudyConfig:
 
     modes: tuple[str, ...] = tuple(MODES)
     seeds: tuple[int, ...] = (1, 2, 3)
-    tunings: tuple[str, ...] = ("fine-tuned", "frozen")
+    tunings: tuple[str, ...] = tuple(TUNINGS)
     ablations: bool = False
     backbone: str = "offline"
     trust_remote_code: bool = False
@@ -106,11 +111,6 @@ class StudyConfig:
 
 STANDARD: Final = "cross"
 """The arm that the others are held against, and whose words are left out one by one to see how many decide."""
-
-TUNINGS: Final = {
-    "fine-tuned": "backbone and head learn",
-    "frozen": "the backbone stays as it is, and the head learns on what it says",
-}
 
 _TEMPERATURES: Final = {"dual-classification": 1.0}
 """The paper's BERT (Rep) classifies the cosine as it is."""

@@ -35,12 +35,13 @@ class Option:
     def allows(self, value: object) -> bool:
         """Returns whether a value has the right type, is within the bounds, and is one of the choices."""
         kind = type(self.default)
-        # bool is a subclass of int, but True is not meant as the number 1
-        if isinstance(value, bool) or kind is bool:
-            return isinstance(value, bool) and kind is bool
-        if isinstance(value, str) and kind is str:
-            return value in self.choices if self.choices is not None else self._within(len(value))
-        if isinstance(value, int | float) and (kind is float or (kind is int and isinstance(value, int))):
+        if kind is bool or isinstance(value, bool):  # a bool is an int too, but True is not meant as 1
+            return kind is bool and isinstance(value, bool)
+        if kind is str:
+            if not isinstance(value, str):
+                return False
+            return self._within(len(value)) if self.choices is None else value in self.choices
+        if isinstance(value, int) or (kind is float and isinstance(value, float)):
             return self._within(value) or (self.zero and value == 0)
         return False
 
