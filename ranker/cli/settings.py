@@ -81,7 +81,7 @@ def _option(settings: type[Any], name: str, option: Option) -> Callable[[F], F]:
         context.meta.setdefault(_key(settings), {})[name] = value
 
     spelling = "--" + name.replace("_", "-")
-    kind: Any = type(option.default) if option.choices is None else Choice(tuple(option.choices))
+    kind: Any = Choice(tuple(option.choices)) if option.choices else type(option.default)
     if kind is bool and option.default:
         spelling = f"{spelling}/--no-{spelling[2:]}"
     return click.option(

@@ -1,5 +1,6 @@
 """Settings declared once, with default, bounds, choices and help, for the command line, JSON and the library."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_type_hints
@@ -26,8 +27,8 @@ class Option:
 
     default: Any
     help: str
-    least: float | None
-    most: float | None
+    least: float
+    most: float
     choices: Mapping[str, Any] | None
     zero: bool
     expected: str
@@ -40,35 +41,30 @@ class Option:
         if kind is str:
             if not isinstance(value, str):
                 return False
-            return self._within(len(value)) if self.choices is None else value in self.choices
+            return value in self.choices if self.choices else len(value) <= self.most
         if isinstance(value, int) or (kind is float and isinstance(value, float)):
-            return self._within(value) or (self.zero and value == 0)
+            return self.least <= value <= self.most or (self.zero and value == 0)
         return False
 
     def allowed(self) -> str:
         """Returns what is allowed, as an error sentence says it."""
         if self.expected:
             return self.expected
-        if self.choices is not None:
+        if self.choices:
             return f"one of {', '.join(self.choices)}"
         if isinstance(self.default, bool):
             return "true or false"
         if isinstance(self.default, str):
-            return "a text" if self.most is None else f"a text of at most {self.most} characters"
-        return f"{self.least} or more" if self.most is None else f"{self.least} to {self.most}"
-
-    def _within(self, value: float) -> bool:
-        least = float("-inf") if self.least is None else self.least
-        most = float("inf") if self.most is None else self.most
-        return least <= value <= most
+            return "a text" if self.most == math.inf else f"a text of at most {self.most} characters"
+        return f"{self.least} or more" if self.most == math.inf else f"{self.least} to {self.most}"
 
 
 def setting(
     default: T,
     help: str = "",  # noqa: A002  # the word of click and argparse
     *,
-    least: float | None = None,
-    most: float | None = None,
+    least: float = -math.inf,
+    most: float = math.inf,
     choices: Mapping[str, Any] | None = None,
     zero: bool = False,
     expected: str = "",
@@ -92,7 +88,7 @@ def check(settings: "DataclassInstance", error: type[RankerError], prefix: str =
     for name, option in options_of(settings).items():
         value = getattr(settings, name)
         if not option.allows(value):
-            meant = did_you_mean(str(value), option.choices) if suggest and option.choices is not None else ""
+            meant = did_you_mean(str(value), option.choices) if suggest and option.choices else ""
             raise error(f"{prefix}{name} is {shortened(value)}, expected {option.allowed()}.{meant}")
 
 

@@ -39,15 +39,16 @@ MODES: Final = {
     "cross": Mode("reads question and passage together; linear on the last layer's [CLS] (Last-Int)", LAST),
     "mult-int": Mode("together; the sum over layers of a linear on each layer's [CLS]", Needs("all")),
     "term-trans": Mode(
-        "together; by layer the mean cosine of projected words, then linear over layers", Needs("all", tokens=True)
+        "together; the mean cosine of projected token vectors in each layer, and a linear over layers",
+        Needs("all", tokens=True),
     ),
-    "token-pool": Mode("together; linear on the mean of the last layer's words", Needs("last", tokens=True)),
+    "token-pool": Mode("together; linear on the mean of the last layer's token vectors", Needs("last", tokens=True)),
     "layer-mean": Mode("together; linear on the mean of all layers' [CLS]", Needs("all")),
-    "layer-attention": Mode("together; linear on the layers' [CLS] by attention of several heads", Needs("all")),
+    "layer-attention": Mode("together; linear on the layers' [CLS], weighted by multi-head attention", Needs("all")),
     "knrm": Mode("kernels on the cosines of word embeddings (K-NRM)", Needs("words", tokens=True)),
     "conv-knrm": Mode("kernels on the cosines of n-grams of word embeddings (Conv-KNRM)", Needs("words", tokens=True)),
     "cedr-knrm": Mode(
-        "together; kernels on every layer's words beside the last [CLS] (CEDR-KNRM)", Needs("all", tokens=True)
+        "together; kernels on every layer's token vectors, and the last [CLS] (CEDR-KNRM)", Needs("all", tokens=True)
     ),
 }
 """Every mode by its name; ``ranker.model.heads.HEADS`` has the head of each."""
@@ -81,6 +82,7 @@ SIMILARITIES: Final = {
 CHOSEN_SIMILARITIES: Final = {AUTO: "as the model says; one that says nothing has cosine", **SIMILARITIES}
 
 _LENGTHS: Final = f"{MIN_TOKENS} to {MAX_TOKENS} tokens"
+_LENGTHS_OR_0: Final = f"{_LENGTHS}, or 0 for as many as the model says"
 _ONE_POOLING: Final = f"one of {', '.join(CHOSEN_POOLINGS)}"
 _POOLING_HELP: Final = (
     f"How a model that reads apart makes a vector of a text; several are joined by +. {in_a_line(CHOSEN_POOLINGS)}"
@@ -88,7 +90,7 @@ _POOLING_HELP: Final = (
 _SIMILARITY_HELP: Final = f"How a model that reads apart compares two vectors. {in_a_line(CHOSEN_SIMILARITIES)}"
 _QUERY_PROMPT_HELP: Final = "Text before every query, as in 'query: '; auto: as the model says"
 _PASSAGE_PROMPT_HELP: Final = "Text before every passage; auto: as the model says"
-_QUERY_LENGTH_HELP: Final = "Tokens of a query that is read apart, or beside a passage that needs all the rest"
+_QUERY_LENGTH_HELP: Final = "Tokens of a query read apart, or together with a passage that needs all the rest"
 _LENGTH_HELP: Final = "Tokens of a pair, or of a passage read apart, markers included"
 
 
@@ -139,16 +141,13 @@ class RankerConfig:
         return MODES[self.mode].needs
 
 
-_LENGTHS_OR_0: Final = f"{_LENGTHS}, or 0 for as many as the model says"
-
-
 @dataclass(frozen=True)
 class PlainConfig:
     """How a published model is read, where it does not say so itself or shall be read otherwise.
 
-    "auto" and a length of 0 leave it to the model. One that says no ``length`` reads 512 tokens, as rerankers are
-    published, or as many as its backbone or tokenizer has; one that says no ``query_length`` leaves half of that, or 64
-    where that is less, to a query beside a passage that needs the rest, and all of it to a query read apart.
+    "auto" and a length of 0 leave it to the model. A model that says no ``length`` reads 512 tokens, as rerankers are
+    published, or as many as its backbone or tokenizer has. A model that says no ``query_length`` gives a query read
+    apart all of that, and one read together with a passage half of it, or 64 where that is less.
     Raises: ModelError for a value that is not allowed.
     """
 

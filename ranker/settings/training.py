@@ -31,7 +31,7 @@ class TrainingConfig:
     """
 
     loss: str = setting("auto", in_a_line(LOSSES), choices=LOSSES)
-    negatives: int = setting(7, "Negatives in a group, beside one positive", least=1, most=1_000)
+    negatives: int = setting(7, "Negatives in a group, which has one positive", least=1, most=1_000)
     groups_per_step: int = setting(16, "Groups in a step", least=1, most=10_000)
     learning_rate: float = setting(5e-5, "The highest learning rate", least=1e-9, most=1.0)
     weight_decay: float = setting(0.01, "Weight decay of matrices, not of biases and norms", least=0.0, most=1.0)
