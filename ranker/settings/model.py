@@ -147,7 +147,7 @@ class PlainConfig:
 
     "auto" and a length of 0 leave it to the model. A model that says no ``length`` reads 512 tokens, as rerankers are
     published, or as many as its backbone or tokenizer has. A model that says no ``query_length`` gives a query read
-    apart all of that, and one read together with a passage half of it, or 64 where that is less.
+    apart all of that, and one read together with a passage half of it, but at most 64.
     Raises: ModelError for a value that is not allowed.
     """
 
