@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ranker import Query
 from ranker.files.intact import file_digest
 from ranker.index.dense import build_faiss, open_faiss
-from ranker.settings.dense import FAISS_KINDS, DenseConfig
+from ranker.settings.index import FAISS_KINDS, DenseConfig
 
 CLUSTERS = 200
 """Topics that vectors lie around: those of texts are no even cloud, in which no list or graph finds anything."""

@@ -200,7 +200,7 @@ def unknown_shares(path: Path) -> list[tuple[str, float]]:
 
     from ranker.data.almanac.facts import territory_names
     from ranker.scoring.unknown import WORTH_SAYING
-    from ranker.settings.lexical import LANGUAGES
+    from ranker.settings.index import LANGUAGES
 
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()

@@ -43,6 +43,9 @@ MIN_TOKENS: Final = 8
 MAX_TOKENS: Final = 8_192
 """Tokens a model reads of a pair: the longest of the supported backbones (ModernBERT); BERT's own limit is 512."""
 
+MAX_PROMPT: Final = 4_096
+"""Characters of a prompt. Instructions of published models have some hundred."""
+
 MIN_STRIDE: Final = 8
 """Tokens between two windows of a passage. Below it, windows say the same again, at many times the cost."""
 

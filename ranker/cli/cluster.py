@@ -13,9 +13,9 @@ from ranker.cli.options import say_notes
 from ranker.cli.settings import checked_compute, settings_of, settings_options
 from ranker.errors import SetupError
 from ranker.limits import MAX_WORKERS
-from ranker.settings.compute import Compute
+from ranker.settings.compute import CUT, Compute, Overflow
+from ranker.settings.fields import check, setting
 from ranker.settings.model import PlainConfig
-from ranker.settings.overflow import CUT, Overflow
 
 if TYPE_CHECKING:
     from ranker.cluster.engine import Cluster
@@ -23,27 +23,29 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_HELPS = {
-    "cluster": "Share the work among the workers of a Ray cluster. local: started on this machine; auto: the one that "
-    "this machine is of; else HOST:PORT of its head; without, this process does all",
-    "workers": "Of a cluster: how many; 0: one for each GPU, or for every 4 cores where there are none",
-}
-
 
 @dataclass(frozen=True)
 class Sharing:
-    """With whom a command shares its work: a cluster's address, or nothing, and how many workers.
+    """The cluster that a command shares its work with: an address, or nothing, and the number of workers.
 
-    Raises: SetupError for a number of workers that there cannot be, or without a cluster.
+    Raises: SetupError for a number of workers that is not allowed, or without a cluster.
     """
 
-    cluster: str = ""
-    workers: int = 0
+    cluster: str = setting(
+        "",
+        "Share the work among the workers of a Ray cluster. local: one started on this machine; auto: the one that "
+        "this machine belongs to; else HOST:PORT of its head; without, this process does all",
+    )
+    workers: int = setting(
+        0,
+        "Workers of the cluster; 0: one for each GPU, or for every 4 cores where there are none",
+        least=0,
+        most=MAX_WORKERS,
+    )
 
     def __post_init__(self) -> None:
-        """Refuses what is given for nothing."""
-        if not 0 <= self.workers <= MAX_WORKERS:
-            raise SetupError(f"--workers is {self.workers}, expected 0 to {MAX_WORKERS}.")
+        """Refuses values that are not allowed, and workers without a cluster."""
+        check(self, SetupError, prefix="--")
         if self.workers and not self.cluster:
             raise SetupError(f"--workers is {self.workers}, but without --cluster this process does all.")
 
@@ -59,7 +61,7 @@ class Wanted(NamedTuple):
 
 def cluster_options(command: F) -> F:
     """``--cluster`` and ``--workers``, for commands whose work several processes can share."""
-    return settings_options(Sharing, _HELPS, {})(command)
+    return settings_options(Sharing)(command)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,6 @@ import click
 from click.core import ParameterSource
 
 from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster, open_scorer
-from ranker.cli.model_options import plain_options
 from ranker.cli.options import (
     PATH,
     Choice,
@@ -29,12 +28,12 @@ from ranker.cli.options import (
     split_option,
     trust_option,
 )
-from ranker.cli.settings import checked_compute, compute_options, settings_of, settings_options
+from ranker.cli.settings import checked_compute, settings_of, settings_options
 from ranker.errors import DataError
 from ranker.limits import DEFAULT_RETRIEVE_DEPTH, MAX_DEPTH
 from ranker.settings.compute import Compute
-from ranker.settings.dense import DenseConfig
-from ranker.settings.lexical import LANGUAGES, LexicalConfig
+from ranker.settings.fields import options_of
+from ranker.settings.index import DenseConfig, LexicalConfig
 from ranker.settings.model import PlainConfig
 from ranker.wording import counted, did_you_mean
 
@@ -44,19 +43,6 @@ if TYPE_CHECKING:
     from ranker.data.run import Run
     from ranker.index.dense_folder import DenseSettings
     from ranker.scoring.scorer import Advance, Scorer
-
-_LEXICAL = {
-    "language": "For bm25: the analyser, by language code; of a dataset that says another, that is the default",
-    "k1": "For bm25: how much a repeated word counts",
-    "b": "For bm25: how much long passages are marked down",
-    "rm3": "For bm25: expand each query by RM3 feedback",
-}
-_DENSE = {
-    "faiss": "For dense: Flat (exact), HNSW, IVF, IVF-PQ (compressed), or a FAISS factory string",
-    "nprobe": "For dense: lists that an IVF index looks into",
-    "ef_search": "For dense: candidates that an HNSW index keeps while it looks",
-    "recall_at": "For dense: measure recall at this depth against exact search, and the time of both; 0 does not",
-}
 
 
 @click.command("import")
@@ -106,11 +92,11 @@ def import_command(format_name: str, sources: tuple[str, ...], language: str | N
 @click.option(
     "--model", "source", default="", help="For dense and tokens: the model, a directory or hub name, or 'offline'."
 )
-@plain_options
+@settings_options(PlainConfig)
 @trust_option
-@settings_options(LexicalConfig, _LEXICAL, {"language": LANGUAGES})
-@settings_options(DenseConfig, _DENSE, {})
-@compute_options
+@settings_options(LexicalConfig)
+@settings_options(DenseConfig)
+@settings_options(Compute)
 @cluster_options
 @click.option("-o", "--output", type=PATH, metavar="INDEX", help="The index to write; not for tokens.")
 @force_option
@@ -174,13 +160,10 @@ def index_command(
 
 def _refuse_other_kinds(context: click.Context, kind: str) -> None:
     """Refuses settings of another kind of index, which would be passed over."""
-    settings = {"bm25": {*_LEXICAL}, "dense": {*_DENSE, *(field.name for field in fields(PlainConfig))}}
-    for parameter in context.command.params:
-        name = parameter.name or ""
-        owner = next((other for other in settings if other != kind and name in settings[other]), None)
-        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
-        if owner is not None and given and name not in settings[kind]:
-            raise click.UsageError(f"{parameter.opts[0]} goes with --kind {owner}, not {kind}.")
+    other, classes = ("dense", (DenseConfig, PlainConfig)) if kind == "bm25" else ("bm25", (LexicalConfig,))
+    for name in (name for settings in classes for name in options_of(settings)):
+        if context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT):
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --kind {other}, not {kind}.")
 
 
 def _recall(output: Path, built: DenseSettings) -> str:
@@ -221,7 +204,7 @@ def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
 @trust_option
 @split_option
 @leave_out_option
-@compute_options
+@settings_options(Compute)
 @output_option("RUN")
 @force_option
 @click.pass_context

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.model_options import MODEL_HELP, mode_option, plain_options
 from ranker.cli.options import (
     PATH,
     Choice,
@@ -25,9 +25,9 @@ from ranker.cli.options import (
     trust_option,
 )
 from ranker.cli.records import say_unknown
-from ranker.cli.settings import settings_of
+from ranker.cli.settings import MODEL_HELP, mode_option, settings_of, settings_options
 from ranker.errors import DataError
-from ranker.settings.compute import DEVICES, Compute
+from ranker.settings.compute import Compute
 from ranker.settings.model import PlainConfig
 from ranker.wording import counted
 
@@ -50,16 +50,10 @@ _AGAINST = (255, 224, 217, 210, 160)
 @click.option("--doc-id", help="A passage of the DATASET.")
 @click.option("--query", help="A question of your own, with --passage and without a DATASET.")
 @click.option("--passage", help="A passage of your own.")
-@plain_options
+@settings_options(PlainConfig)
 @trust_option
 @split_option
-@click.option(
-    "--device",
-    type=Choice(tuple(DEVICES)),
-    default="auto",
-    show_default=True,
-    help="; ".join(f"{name}: {meaning}" for name, meaning in DEVICES.items()) + ".",
-)
+@settings_options(Compute, only=("device",))
 @click.option(
     "--format",
     "form",
@@ -82,7 +76,6 @@ def explain_command(
     passage: str | None,
     trust_remote_code: bool,
     split: str,
-    device: str,
     form: str,
     output: Path | None,
     force: bool,
@@ -107,7 +100,7 @@ def explain_command(
     pair = _pair(dataset, str(given[0]), str(given[1]), split)
     # single precision: bf16 rounds away what one word changes
     model = say_notes(load_model(source, mode, settings_of(context, PlainConfig), trust_remote_code))
-    scorer = Scorer(model, Compute("float32", device))
+    scorer = Scorer(model, replace(settings_of(context, Compute), precision="float32"))
     explanation = explain(scorer, pair, lambda total: progress("explain", total, "pair"))
     say_unknown(scorer)
     if output:

@@ -10,7 +10,8 @@ import click
 
 from ranker.cli.options import PATH, claim, force_option, say_oddities, show, trust_option
 from ranker.cli.records import countdown, counts, scoring_record, training_facts, write_named
-from ranker.cli.settings import checked_compute, compute_options
+from ranker.cli.settings import checked_compute, settings_options
+from ranker.settings.compute import Compute
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Where runs/, qrels/ and models/ are written.  [default: this folder]",
 )
-@compute_options
+@settings_options(Compute)
 @force_option
 @click.pass_context
 def reproduce_command(

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from ranker.errors import DataError, RankerError
-from ranker.settings.lexical import LANGUAGES
+from ranker.settings.index import LANGUAGES
 from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:

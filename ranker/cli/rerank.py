@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,7 +14,6 @@ import click
 from click.core import ParameterSource
 
 from ranker.cli.cluster import Sharing, Wanted, cluster_options, joined_cluster, open_scorer
-from ranker.cli.model_options import MODEL_HELP, mode_option, plain_options
 from ranker.cli.options import (
     PATH,
     asked_split,
@@ -32,11 +31,11 @@ from ranker.cli.options import (
     trust_option,
 )
 from ranker.cli.records import counts, say_unknown, scoring_record, write_result
-from ranker.cli.settings import compute_options, settings_of, settings_options
+from ranker.cli.settings import MODEL_HELP, mode_option, settings_of, settings_options
 from ranker.cli.tokens import keep_tokens
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
-from ranker.settings.model import MODES, PlainConfig
-from ranker.settings.overflow import OVERFLOWS, Overflow
+from ranker.settings.compute import Compute, Overflow
+from ranker.settings.model import AUTO, MODES, PlainConfig
 from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -95,10 +94,6 @@ class _Work:
     source: dict[str, str]
 
 
-def _meanings(choices: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {meaning}" for name, meaning in choices.items())
-
-
 @click.command("rerank")
 @click.argument("dataset")
 @click.option("--run", "run_path", type=PATH, required=True, help="The run to rerank.")
@@ -127,19 +122,12 @@ def _meanings(choices: Mapping[str, str]) -> str:
 )
 @click.option("--plan", "planned", is_flag=True, help="Only say what it would take, by a probe of five seconds.")
 @click.option("--fresh", is_flag=True, help="Score every pair anew, also those whose scores are remembered.")
-@settings_options(
-    Overflow,
-    {
-        "overflow": f"For a passage longer than the model reads. {_meanings(OVERFLOWS)}",
-        "stride": "Tokens from window to window; 0: half a window",
-    },
-    {"overflow": OVERFLOWS},
-)
-@plain_options
+@settings_options(Overflow)
+@settings_options(PlainConfig)
 @trust_option
 @split_option
 @leave_out_option
-@compute_options
+@settings_options(Compute)
 @cluster_options
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="The run to write; needed without --plan.")
 @force_option
@@ -224,9 +212,9 @@ def _sources(stages: tuple[Stage, ...], models: tuple[str, ...], cascade: bool) 
 def _plain(context: click.Context, stages: tuple[Stage, ...]) -> list[PlainConfig]:
     """How each stage's model is read that does not say it; in a cascade the pooling is of the one that reads apart."""
     plain = settings_of(context, PlainConfig)
-    modes = [stage.mode for stage in stages]
-    without = replace(plain, pooling="auto") if "dual" in modes else plain
-    return [plain if mode == "dual" else without for mode in modes]
+    apart = [MODES[stage.mode].apart for stage in stages]
+    without = replace(plain, pooling=AUTO) if any(apart) else plain
+    return [plain if reads_apart else without for reads_apart in apart]
 
 
 def _check_use(stages: tuple[Stage, ...], budget: float | None, planned: bool, output: Path | None) -> None:

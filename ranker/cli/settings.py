@@ -1,57 +1,52 @@
-"""Options made from the fields of a settings class, so that names, defaults and bounds are written once."""
+"""Options made from the declarations of settings, and the options of modes, models and checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from ranker.cli.options import Choice
-from ranker.settings.compute import DEVICES, PRECISIONS, Compute
+from ranker.settings.compute import Compute
+from ranker.settings.fields import Option, options_of
+from ranker.settings.model import MODES
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S")
 
+MODEL_HELP: Final = "A model directory, a hub name, or 'offline' for the embedded MiniLM."
 
-def settings_options(
-    settings: type[Any], helps: Mapping[str, str], choices: Mapping[str, Mapping[str, str]]
-) -> Callable[[F], F]:
-    """An option for each field that ``helps`` explains; ``settings_of`` puts their values together."""
+
+def settings_options(settings: type[Any], only: Collection[str] = ()) -> Callable[[F], F]:
+    """Adds an option for each setting that has a help text, or for those of ``only``.
+
+    ``settings_of`` reads the values back.
+    """
 
     def decorate(command: F) -> F:
-        for field in reversed(fields(settings)):
-            if field.name in helps:
-                command = _option(settings, field, helps[field.name], choices)(command)
+        # click lists options in the opposite order of their decorators
+        for name, option in reversed(options_of(settings).items()):
+            if option.help and (not only or name in only):
+                command = _option(settings, name, option)(command)
         return command
 
     return decorate
 
 
-def compute_options(command: F) -> F:
-    """``--precision``, ``--device`` and ``--tokens-per-batch``, for every command that runs a model."""
-    helps = {
-        "precision": "; ".join(f"{name}: {meaning}" for name, meaning in PRECISIONS.items()),
-        "device": "; ".join(f"{name}: {meaning}" for name, meaning in DEVICES.items()),
-        "tokens_per_batch": "Tokens computed at once, padding included; 0 suits the device",
-    }
-    return settings_options(Compute, helps, {"precision": PRECISIONS, "device": DEVICES})(command)
-
-
 def settings_of(
-    context: click.Context, settings: Callable[..., S], known: Mapping[str, str] = MappingProxyType({})
+    context: click.Context, settings: Callable[..., S], others: Mapping[str, str] = MappingProxyType({})
 ) -> S:
-    """The settings that the command line gave, and what else is ``known``.
+    """Returns the settings that the command line gave, with values of ``others``.
 
     Raises: what the class raises for values it does not allow.
     """
-    return settings(**context.meta.get(_key(settings), {}), **known)
+    return settings(**context.meta.get(_key(settings), {}), **others)
 
 
 def checked_compute(context: click.Context) -> Compute:
-    """The ``Compute`` that the command line gave, once it is known that this machine computes so.
+    """Returns the ``Compute`` that the command line gave, after checking that this machine supports it.
 
     Raises: SetupError for a device that is not here, or a precision that it does not compute.
     """
@@ -62,24 +57,42 @@ def checked_compute(context: click.Context) -> Compute:
     return compute
 
 
-def _option(
-    settings: type[Any], field: Field[Any], meaning: str, choices: Mapping[str, Mapping[str, str]]
-) -> Callable[[F], F]:
-    name = "--" + field.name.replace("_", "-")
-    if field.default is MISSING:
-        raise TypeError(f"{settings.__name__}.{field.name} has no default to show")
+def mode_option(required: bool) -> Callable[[F], F]:
+    """Adds ``--mode``, which names how a model reads and scores."""
+    meanings = ". ".join(f"{name} {mode.help}" for name, mode in MODES.items())
+    return click.option("--mode", type=Choice(tuple(MODES)), required=required, help=f"{meanings}.")
 
+
+def checkpoint_option(command: F) -> F:
+    """Adds ``--checkpoint-minutes``."""
+    option = click.option(
+        "--checkpoint-minutes",
+        default=1.0,
+        show_default=True,
+        type=click.FloatRange(min=0),
+        help="Minutes between two checkpoints, which lie beside the output; a training that was stopped goes on from "
+        "the last.",
+    )
+    return option(command)
+
+
+def _option(settings: type[Any], name: str, option: Option) -> Callable[[F], F]:
     def keep(context: click.Context, parameter: click.Parameter, value: object) -> None:  # noqa: ARG001
-        context.meta.setdefault(_key(settings), {})[field.name] = value
+        context.meta.setdefault(_key(settings), {})[name] = value
 
-    if isinstance(field.default, bool):
-        switch = f"{name}/--no-{name[2:]}" if field.default else name
-        return click.option(
-            switch, default=field.default, is_flag=True, expose_value=False, callback=keep, help=meaning + "."
-        )
-    kind = Choice(tuple(choices[field.name])) if field.name in choices else type(field.default)
+    spelling = "--" + name.replace("_", "-")
+    kind: Any = Choice(tuple(option.choices)) if option.choices else type(option.default)
+    if kind is bool and option.default:
+        spelling = f"{spelling}/--no-{spelling[2:]}"
     return click.option(
-        name, type=kind, default=field.default, show_default=True, expose_value=False, callback=keep, help=meaning + "."
+        spelling,
+        type=kind,
+        is_flag=kind is bool,
+        default=option.default,
+        show_default=kind is not bool,
+        expose_value=False,
+        callback=keep,
+        help=f"{option.help}.",
     )
 
 

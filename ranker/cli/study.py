@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.cluster import cluster_options, joined_cluster
-from ranker.cli.model_options import MODEL_HELP, checkpoint_option, shared_options
 from ranker.cli.options import (
     FIRST_STAGE_LANGUAGE,
     PATH,
@@ -23,9 +22,10 @@ from ranker.cli.options import (
     split_option,
     trust_option,
 )
-from ranker.cli.settings import compute_options, settings_of
+from ranker.cli.settings import MODEL_HELP, checkpoint_option, settings_of, settings_options
 from ranker.cli.study_folder import write_report
 from ranker.errors import DataError
+from ranker.experiments.arms import TUNINGS, StudyConfig
 from ranker.limits import MAX_DEPTH, MAX_SEED
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from ranker.training.leakage import Leaks
 
 _SETTINGS = "study.settings.json"
-_TUNINGS = ("fine-tuned", "frozen")
+_SHARED_BY_ARMS = (
+    "negatives", "groups_per_step", "learning_rate", "weight_decay", "warmup", "clip", "head_learning_rate",
+    "frozen_layers", "dropout",
+)  # fmt: skip
 
 
 @click.command("study")
@@ -56,13 +59,13 @@ _TUNINGS = ("fine-tuned", "frozen")
     multiple=True,
     help="A mode; may be given several times.  [default: all]",
 )
-@click.option("--tuning", "tunings", type=Choice(_TUNINGS), multiple=True, help="Which of both.  [default: both]")
+@click.option("--tuning", "tunings", type=Choice(tuple(TUNINGS)), multiple=True, help="Which of both.  [default: both]")
 @click.option(
     "--seed",
     "seeds",
     type=click.IntRange(0, MAX_SEED),
     multiple=True,
-    default=(1, 2, 3),
+    default=StudyConfig.seeds,
     show_default=True,
     help="A seed; may be given several times.",
 )
@@ -83,14 +86,14 @@ _TUNINGS = ("fine-tuned", "frozen")
 )
 @click.option(
     "--depth",
-    default=50,
+    default=StudyConfig.depth,
     show_default=True,
     type=click.IntRange(1, MAX_DEPTH),
     help="How far down the run is reranked.",
 )
 @click.option(
     "--negative-depth",
-    default=50,
+    default=StudyConfig.negative_depth,
     show_default=True,
     type=click.IntRange(1, MAX_DEPTH),
     help="How far down BM25's run negatives are drawn.",
@@ -116,8 +119,9 @@ _TUNINGS = ("fine-tuned", "frozen")
 )
 @checkpoint_option
 @language_option(FIRST_STAGE_LANGUAGE)
-@shared_options
-@compute_options
+@settings_options(RankerConfig, only=("query_length", "length"))
+@settings_options(TrainingConfig, only=_SHARED_BY_ARMS)
+@settings_options(Compute)
 @cluster_options
 @click.option(
     "-o",
@@ -158,16 +162,15 @@ def study_command(
     """
     from ranker.cli.study_work import Request, Study, do_all, share_all
     from ranker.evaluation.measures import beyond_judgments, parse_measures
-    from ranker.experiments.arms import StudyConfig
     from ranker.experiments.results import ReportHeader
     from ranker.model.loading import check_backbone
 
     claim(output, force=True)
     reading = settings_of(context, RankerConfig, {"mode": "cross"})
     config = StudyConfig(
-        modes=modes or tuple(MODES),
+        modes=modes or StudyConfig.modes,
         seeds=seeds,
-        tunings=tunings or _TUNINGS,
+        tunings=tunings or StudyConfig.tunings,
         ablations=ablations,
         backbone=backbone,
         trust_remote_code=trust_remote_code,

@@ -19,7 +19,7 @@ from ranker.errors import DataError, SetupError
 from ranker.experiments.arms import FIRST_STAGE, StudyConfig, arms_of, jobs_of
 from ranker.files.json_files import first_difference
 from ranker.settings.compute import Compute
-from ranker.settings.training import TrainingConfig
+from ranker.settings.fields import from_json
 from ranker.wording import counted
 
 if TYPE_CHECKING:
@@ -46,16 +46,6 @@ class Request:
     config: StudyConfig
     compute: Compute
     language: str = ""
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Request:
-        """What ``asdict`` and JSON made of one."""
-        told = dict(record["config"])
-        training = TrainingConfig(**told.pop("training"))
-        lists = {key: tuple(value) for key, value in told.items() if isinstance(value, list)}
-        config = StudyConfig(**{**told, **lists}, training=training)
-        runs = tuple(record["train_runs"])
-        return cls(**{**record, "train_runs": runs, "config": config, "compute": Compute(**record["compute"])})
 
 
 class Study:
@@ -213,7 +203,7 @@ class StudyWorker:
                 f"a worker has no folder {sent['folder']}; a study on a cluster needs one that all its nodes see."
             ) from error
         sys.argv[1:] = sent["arguments"]  # which manifests tell
-        self._study = Study(Request.of(sent["request"]), self._said.append)
+        self._study = Study(from_json(Request, sent["request"]), self._said.append)
         changed = first_difference(sent["settings"], self._study.settings)
         if changed is not None:
             name, there, here = changed

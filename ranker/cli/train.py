@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.model_options import MODEL_HELP, checkpoint_option, mode_option, reading_options, training_options
 from ranker.cli.options import (
     FIRST_STAGE_LANGUAGE,
     PATH,
@@ -29,9 +28,18 @@ from ranker.cli.options import (
     trust_option,
 )
 from ranker.cli.records import say_unknown, training_progress, training_record
-from ranker.cli.settings import checked_compute, compute_options, settings_of
+from ranker.cli.settings import (
+    MODEL_HELP,
+    checked_compute,
+    checkpoint_option,
+    mode_option,
+    settings_of,
+    settings_options,
+)
 from ranker.errors import TrainingError
 from ranker.limits import MAX_DEPTH
+from ranker.settings.compute import Compute
+from ranker.settings.fields import in_a_line
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.wording import counted
@@ -50,10 +58,6 @@ _LOOKED_AT = 200
 
 _LEAKS = {"warn": "say so", "drop": "leave them out", "stop": "do not train", "ignore": "do not look"}
 _WATCHDOGS = {"stop": "stop with the cause and the cure", "warn": "say so and go on", "off": "do not look"}
-
-
-def _in_a_line(choices: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {meaning}" for name, meaning in choices.items())
 
 
 @click.command("train")
@@ -91,20 +95,20 @@ def _in_a_line(choices: dict[str, str]) -> str:
     type=Choice(tuple(_LEAKS)),
     default="warn",
     show_default=True,
-    help=f"Where questions of a test, or passages that answer them, are in the training. {_in_a_line(_LEAKS)}.",
+    help=f"Where questions of a test, or passages that answer them, are in the training. {in_a_line(_LEAKS)}.",
 )
 @click.option(
     "--watchdog",
     type=Choice(tuple(_WATCHDOGS)),
     default="stop",
     show_default=True,
-    help=f"Where a question's passages all have one score. {_in_a_line(_WATCHDOGS)}.",
+    help=f"Where a question's passages all have one score. {in_a_line(_WATCHDOGS)}.",
 )
 @language_option(FIRST_STAGE_LANGUAGE)
 @trust_option
-@reading_options
-@training_options
-@compute_options
+@settings_options(RankerConfig)
+@settings_options(TrainingConfig)
+@settings_options(Compute)
 @output_option("MODEL")
 @force_option
 @click.pass_context

@@ -10,8 +10,7 @@ import click
 
 from ranker.cli.options import PATH, open_runs, say, say_oddities, show, trust_option
 from ranker.errors import DataError, ModelError, SetupError
-from ranker.settings.compute import Compute
-from ranker.settings.overflow import Overflow
+from ranker.settings.compute import Compute, Overflow
 from ranker.wording import counted
 
 if TYPE_CHECKING:

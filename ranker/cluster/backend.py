@@ -15,9 +15,8 @@ from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Advance, Matrix, Scorer
 from ranker.scoring.survival import InputError, TooLargeError
 from ranker.scoring.text import Texts
-from ranker.settings.compute import Compute
+from ranker.settings.compute import CUT, Compute, Overflow
 from ranker.settings.model import Needs
-from ranker.settings.overflow import CUT, Overflow
 
 _LEAST: Final = 2**13
 _MOST: Final = 2**18

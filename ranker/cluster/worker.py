@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Matrix, Scorer
 from ranker.scoring.text import Texts
 from ranker.settings.compute import Compute
+from ranker.settings.fields import from_json
 
 
 class Place(NamedTuple):
@@ -65,7 +67,7 @@ def sent_model(model: Reranker, compute: Compute, trust_remote_code: bool) -> by
             if path.is_file()
         }
     facts = {
-        "compute": [compute.precision, compute.device, compute.tokens_per_batch],
+        "compute": asdict(compute),
         "sha256": model.digest(),
         "trusted": trust_remote_code,
         "source": model.source,
@@ -111,8 +113,7 @@ class ScoringWorker:
             model = load_model(name, trust_remote_code=facts["trusted"])
         if model.digest() != facts["sha256"]:
             raise ModelError(f"{facts['source']}: a worker reads it as {model.digest()}, expected {facts['sha256']}.")
-        precision, device, tokens = facts["compute"]
-        self._scorer = Scorer(model, Compute(precision, device, tokens))
+        self._scorer = Scorer(model, from_json(Compute, facts["compute"]))
 
     def __call__(self, payload: bytes) -> bytes:
         """Scores where there are pairs, else vectors; a column of the former."""

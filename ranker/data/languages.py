@@ -6,7 +6,7 @@ from typing import Final
 
 from ranker.errors import DataError
 from ranker.files.json_files import read_object
-from ranker.settings.lexical import LANGUAGES
+from ranker.settings.index import LANGUAGES
 from ranker.wording import did_you_mean, shortened
 
 _SETTINGS: Final = "dataset.json"

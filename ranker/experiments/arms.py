@@ -5,12 +5,18 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from ranker.errors import RankerError
+from ranker.limits import MAX_DEPTH
+from ranker.settings.fields import check, check_choice, setting
 from ranker.settings.model import MODES, RankerConfig
 from ranker.settings.training import TrainingConfig
-from ranker.wording import did_you_mean
 
 FIRST_STAGE: Final = "bm25"
 """What the run that is reranked is called."""
+
+TUNINGS: Final = {
+    "fine-tuned": "backbone and head learn",
+    "frozen": "the backbone stays as it is, and the head learns on what it says",
+}
 
 
 class Arm(NamedTuple):
@@ -49,23 +55,23 @@ class StudyConfig:
 
     modes: tuple[str, ...] = tuple(MODES)
     seeds: tuple[int, ...] = (1, 2, 3)
-    tunings: tuple[str, ...] = ("fine-tuned", "frozen")
+    tunings: tuple[str, ...] = tuple(TUNINGS)
     ablations: bool = False
     backbone: str = "offline"
     trust_remote_code: bool = False
-    depth: int = 50
-    negative_depth: int = 50
-    length: int = 256
-    query_length: int = 64
+    depth: int = setting(50, least=1, most=MAX_DEPTH)
+    negative_depth: int = setting(50, least=1, most=MAX_DEPTH)
+    length: int = RankerConfig.length
+    query_length: int = RankerConfig.query_length
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(validations=0))
 
     def __post_init__(self) -> None:
         """Refuses what no study can be made of."""
-        for name, values, allowed in (("mode", self.modes, MODES), ("tuning", self.tunings, TUNINGS)):
-            wrong = next((value for value in values if value not in allowed), None)
-            if wrong is not None:
-                meant = did_you_mean(wrong, allowed)
-                raise RankerError(f"{name} is {wrong!r}, expected one of {', '.join(allowed)}.{meant}")
+        check(self, RankerError)
+        for mode in self.modes:
+            check_choice("mode", mode, MODES, RankerError)
+        for tuning in self.tunings:
+            check_choice("tuning", tuning, TUNINGS, RankerError)
         for name, given in (("mode", self.modes), ("seed", self.seeds), ("tuning", self.tunings)):
             if not given or len(set(given)) < len(given):
                 said = ", ".join(map(str, given)) or "none"
@@ -106,11 +112,6 @@ class StudyConfig:
 STANDARD: Final = "cross"
 """The arm that the others are held against, and whose words are left out one by one to see how many decide."""
 
-TUNINGS: Final = {
-    "fine-tuned": "backbone and head learn",
-    "frozen": "the backbone stays as it is, and the head learns on what it says",
-}
-
 _TEMPERATURES: Final = {"dual-classification": 1.0}
 """The paper's BERT (Rep) classifies the cosine as it is."""
 
@@ -126,9 +127,10 @@ def arms_of(config: StudyConfig) -> list[Arm]:
     """The arms of a study, first what costs nothing, then the frozen ones, then the fine-tuned."""
     arms: list[Arm] = []
     if "frozen" in config.tunings:
-        if "dual" in config.modes:
-            arms += [Arm(f"dual-frozen-{pooling}", "dual", True, "none", pooling) for pooling in ("cls", "mean")]
-        arms += [Arm(f"{mode}-frozen", mode, frozen=True) for mode in config.modes if mode != "dual"]
+        for mode in config.modes:
+            if MODES[mode].apart:
+                arms += [Arm(f"{mode}-frozen-{pooling}", mode, True, "none", pooling) for pooling in ("cls", "mean")]
+        arms += [Arm(f"{mode}-frozen", mode, frozen=True) for mode in config.modes if not MODES[mode].apart]
     if "fine-tuned" in config.tunings:
         for mode in config.modes:
             arms.append(Arm(mode, mode))

@@ -26,7 +26,8 @@ from ranker.scoring.pairs import Truncation
 from ranker.scoring.scorer import Advance, Matrix, Scorer
 from ranker.scoring.windows import Rows
 from ranker.settings.compute import Compute
-from ranker.settings.dense import DenseConfig
+from ranker.settings.fields import check, setting
+from ranker.settings.index import DenseConfig
 from ranker.settings.model import PlainConfig, RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.training.fit import TrainingData, fit, judged, training_split
@@ -53,8 +54,8 @@ class ReproductionConfig:
     """
 
     seed: int = 1
-    steps_each: int = PUBLISHED_STEPS
-    minutes_each: float = 0.0
+    steps_each: int = setting(PUBLISHED_STEPS, least=1)
+    minutes_each: float = setting(0.0, least=0.0, expected="0, for no limit, or more")
     depth: int = 30
     length: int = 160
     negatives: int = 3
@@ -65,10 +66,7 @@ class ReproductionConfig:
 
     def __post_init__(self) -> None:
         """Refuses, before any work, what would be refused in the middle of it."""
-        if not self.minutes_each >= 0:
-            raise TrainingError(f"minutes_each is {self.minutes_each}, expected 0, for no limit, or more.")
-        if self.steps_each < 1:
-            raise TrainingError(f"steps_each is {self.steps_each}, expected 1 or more.")
+        check(self, TrainingError)
         check_depth(self.depth)
         self.training()
         self.reading("cross")

@@ -25,7 +25,7 @@ from ranker.index.bm25_building import (
 from ranker.index.jvm import java_class, java_errors, java_map
 from ranker.index.store import Manifest, check_collection, read_manifest, read_settings
 from ranker.limits import MAX_DEPTH, MAX_QUERY_TERMS
-from ranker.settings.lexical import LexicalConfig
+from ranker.settings.index import LexicalConfig
 
 _CONTENTS: Final = "contents"
 """The field that Anserini indexes."""

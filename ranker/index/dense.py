@@ -1,5 +1,6 @@
 """Vectors in a FAISS index: built, opened, searched. The only user of faiss."""
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from ranker.errors import SearchIndexError, SetupError
 from ranker.index.encoding import DOC_IDS, PASSAGES_AT_ONCE, VECTORS
 from ranker.index.recall import Found, evenly
 from ranker.scoring.scorer import Matrix
-from ranker.settings.dense import FAISS_KINDS, DenseConfig, factory_string, training_vectors
+from ranker.settings.index import FAISS_KINDS, DenseConfig
 from ranker.wording import counted
 
 _QUERIES_AT_ONCE: Final = 4_096
@@ -24,6 +25,12 @@ _WRITTEN_BYTES: Final = 2**24
 """Bytes that FAISS hands over at once to be written."""
 
 _FAISS: Final = "index.faiss"
+
+_TRAINING_VECTORS: Final = 200_000
+"""Vectors, drawn evenly from the collection, that an index with centroids is trained on; more where lists are many."""
+
+_VECTORS_PER_CENTROID: Final = 39
+"""Training vectors for each centroid of k-means, below which FAISS warns."""
 
 
 class DenseIndex:
@@ -93,6 +100,31 @@ def empty_faiss(config: DenseConfig, width: int, passages: int) -> Any:  # noqa:
     if hasattr(codes, "do_polysemous_training"):
         codes.do_polysemous_training = False  # orders codes for a filter that is never used, for seconds a subspace
     return index
+
+
+def factory_string(kind: str, passages: int, width: int) -> str:
+    """Returns the FAISS factory string of a kind; IVF takes some four lists for each root of the collection's size."""
+    lists = max(1, min(4 * int(passages**0.5), passages // _VECTORS_PER_CENTROID))
+    if kind == "IVF-PQ":
+        return f"IVF{lists},{_quantizer(passages, width)}"
+    return {"HNSW": "HNSW32", "IVF": f"IVF{lists},Flat"}.get(kind, kind)
+
+
+def _quantizer(passages: int, width: int) -> str:
+    """Returns the product quantizer of two bits a dimension: four dimensions by 256 centroids, or two by 16.
+
+    The first errs less for the same bytes, but 256 centroids cannot be learned from fewer than 39 vectors each.
+    Where four or two do not divide the width, each part has fewer dimensions.
+    """
+    bits, most = (8, 4) if passages >= _VECTORS_PER_CENTROID * 2**8 else (4, 2)
+    dimensions = next(size for size in range(most, 0, -1) if width % size == 0)
+    return f"PQ{width // dimensions}x{bits}"
+
+
+def training_vectors(factory: str, passages: int) -> int:
+    """Returns how many vectors an index is trained on: all of a small collection, and enough for each list."""
+    lists = max(map(int, re.findall(r"IVF(\d{1,9})", factory)), default=1)
+    return min(passages, max(_TRAINING_VECTORS, _VECTORS_PER_CENTROID * lists))
 
 
 @contextmanager

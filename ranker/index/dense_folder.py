@@ -17,16 +17,17 @@ from ranker.index.dense import (
     build_faiss,
     empty_faiss,
     exact_search,
+    factory_string,
     faiss_threads,
     open_faiss,
     read_vectors,
 )
 from ranker.index.encoding import encode_collection
-from ranker.index.recall import Sample, measure_recall, sampled_passages, sampled_queries
+from ranker.index.recall import RecallCheck, Sample, measure_recall, sampled_passages, sampled_queries
 from ranker.index.store import Manifest, building, check_collection, read_manifest, read_settings, write_manifest
 from ranker.scoring.pairs import Truncation
 from ranker.scoring.scorer import Advance, Scorer
-from ranker.settings.dense import DenseConfig, RecallCheck, factory_string
+from ranker.settings.index import DenseConfig
 
 _READING: Final = ("pooling", "similarity", "query_prompt", "passage_prompt", "query_length", "length")
 """Settings of a model that its index remembers, so that queries are read as its passages were."""

@@ -11,7 +11,7 @@ from ranker.files.cache import cache_folder
 from ranker.index.bm25 import LexicalIndex
 from ranker.index.bm25_building import build_lexical_index
 from ranker.index.store import read_manifest
-from ranker.settings.lexical import LexicalConfig
+from ranker.settings.index import LexicalConfig
 
 
 def bm25_index(collection: Collection, language: str = "en") -> Path:

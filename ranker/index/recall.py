@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 
 from ranker.data.dataset import Dataset
 from ranker.scoring.scorer import Matrix
-from ranker.settings.dense import RecallCheck
 
 Rows = NDArray[np.int64]
 Found = tuple[Matrix, Rows]
@@ -30,6 +30,22 @@ class Sample(NamedTuple):
 
     name: str
     texts: list[str]
+
+
+@dataclass(frozen=True)
+class RecallCheck:
+    """The result of comparing an index with exact search of the same vectors, both in one batch on so many threads.
+
+    ``recall`` is the mean share of each query's best passages that the index finds, and ``recall_of`` names the
+    queries.
+    """
+
+    recall: float = 0.0
+    recall_of: str = ""
+    recall_queries: int = 0
+    recall_threads: int = 0
+    ms_per_query: float = 0.0
+    exact_ms_per_query: float = 0.0
 
 
 def sampled_queries(dataset: Dataset) -> Sample:

@@ -30,7 +30,7 @@ from ranker.model.sentence_transformers import (
     read_pipeline,
     transformer_folder,
 )
-from ranker.settings.model import AUTO, PlainConfig, RankerConfig
+from ranker.settings.model import AUTO, MODES, PlainConfig, RankerConfig
 from ranker.wording import shortened
 
 OFFLINE: Final = "offline"
@@ -129,7 +129,7 @@ def as_recorded(source: str, mode: str, record: Mapping[str, Any]) -> PlainConfi
     """
     names = ("query_length",) if _is_ours(model_folder(source)) else tuple(asdict(_AS_PUBLISHED))
     said = {name: record[name] for name in names if name in record}
-    if mode != "dual":
+    if mode not in MODES or not MODES[mode].apart:
         said = {name: value for name, value in said.items() if name not in ("pooling", "similarity")}
     return PlainConfig(**said)
 
@@ -423,7 +423,7 @@ def _published(mode: str, plain: PlainConfig, found: _Found, source: str) -> Ran
             f"{source}: model_max_length in tokenizer_config.json is {shortened(most)}, expected at least {MIN_TOKENS}."
         )
     length = plain.length or min(said or int(min(_LENGTH, most)), longest)
-    apart = mode == "dual"
+    apart = MODES[mode].apart
     if plain.query_length > length - (not apart):
         raise ModelError(f"{source}: query_length is {plain.query_length}, but the model reads {length} tokens.")
     config = RankerConfig(

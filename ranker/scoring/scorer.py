@@ -28,9 +28,8 @@ from ranker.scoring.text import Template, Texts, kept_of, tokenize
 from ranker.scoring.token_file import TextEncoding, find_token_file
 from ranker.scoring.unknown import UnknownTokens
 from ranker.scoring.windows import Inputs, in_windows, one_each
-from ranker.settings.compute import Compute
+from ranker.settings.compute import CUT, Compute, Overflow
 from ranker.settings.model import LAST, Needs
-from ranker.settings.overflow import CUT, Overflow
 
 Matrix = NDArray[np.float32]
 Advance = Callable[[int], object]

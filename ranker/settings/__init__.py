@@ -1,1 +1,1 @@
-"""Every setting of an index, a model, its training and its computing."""
+"""Settings of indexes, models, training and computing, each declared once."""

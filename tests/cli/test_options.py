@@ -12,6 +12,7 @@ from ranker.cli.main import cli
 from ranker.cli.options import run_name
 from ranker.cli.settings import settings_of, settings_options
 from ranker.settings.compute import Compute
+from ranker.settings.fields import setting
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
 
@@ -98,18 +99,18 @@ def test_how_a_model_reads_is_chosen_when_it_is_trained():
 class Toy:
     """One setting of each kind."""
 
-    size: int = 3
-    rate: float = 0.5
-    kind: str = "plain"
-    loud: bool = False
-    careful: bool = True
+    size: int = setting(3, "How many")
+    rate: float = setting(0.5, "How fast")
+    kind: str = setting("plain", "Which", choices={"plain": "as it is", "fancy": "with frills"})
+    loud: bool = setting(False, "Shout")
+    careful: bool = setting(True, "Look twice")
+    hidden: int = setting(1, least=0)
+    plain: int = 0
 
 
-def toy(*words):
-    helps = {"size": "How many", "rate": "How fast", "kind": "Which", "loud": "Shout", "careful": "Look twice"}
-
+def toy(*words, only=()):
     @click.command()
-    @settings_options(Toy, helps, {"kind": {"plain": "as it is", "fancy": "with frills"}})
+    @settings_options(Toy, only=only)
     @click.pass_context
     def command(context):
         click.echo(settings_of(context, Toy))
@@ -137,6 +138,16 @@ def test_a_value_that_is_of_no_such_kind_is_wrong_usage(words):
     said = toy(*words)
     assert said.exit_code == 2
     assert said.stderr.count("Error: ") == 1
+
+
+def test_options_stand_in_the_order_of_their_settings_and_only_those_with_help_are_there():
+    shown = re.findall(r"^  --(\w+)", toy("--help").output, flags=re.MULTILINE)
+    assert shown == ["size", "rate", "kind", "loud", "careful", "help"]
+
+
+def test_a_command_may_have_only_some_of_the_settings():
+    assert toy("--size", "7", only=("size",)).output == f"{Toy(size=7)}\n"
+    assert toy("--rate", "2", only=("size",)).exit_code == 2
 
 
 def test_the_help_of_a_setting_shows_its_default():

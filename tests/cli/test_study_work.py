@@ -13,6 +13,7 @@ from ranker.data.trec import read_run
 from ranker.errors import DataError, SetupError
 from ranker.experiments.arms import StudyConfig
 from ranker.settings.compute import Compute
+from ranker.settings.fields import from_json
 from ranker.settings.training import TrainingConfig
 
 
@@ -41,7 +42,7 @@ def sent(request, folder, **changed):
 
 def test_a_request_comes_back_as_it_was_sent(request_of):
     for request in (request_of, replace(request_of, run=None, train="other", models="kept", train_runs=())):
-        assert Request.of(json.loads(json.dumps(asdict(request)))) == request
+        assert from_json(Request, json.loads(json.dumps(asdict(request)))) == request
 
 
 def test_a_worker_works_in_the_folder_of_the_study_wherever_it_was_started(request_of, tmp_path, monkeypatch):

@@ -20,9 +20,8 @@ from ranker.scoring.cache import computed, remembering
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.survival import named
-from ranker.settings.compute import Compute
+from ranker.settings.compute import Compute, Overflow
 from ranker.settings.model import RankerConfig
-from ranker.settings.overflow import Overflow
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("sent_by_value")]
 

@@ -104,3 +104,19 @@ def test_the_record_grows_with_modes_and_seeds_without_becoming_another_study():
 
 def test_whether_a_models_code_is_trusted_decides_no_score() -> None:
     assert study(trust_remote_code=True).record() == study().record()
+
+
+def test_any_mode_that_reads_apart_has_nothing_to_learn_while_it_is_frozen(monkeypatch):
+    monkeypatch.setitem(MODES, "apart", MODES["dual"])
+    arms = arms_of(study(modes=("apart", "cross"), tunings=("frozen",)))
+    assert [(arm.name, arm.mode, arm.learns) for arm in arms] == [
+        ("apart-frozen-cls", "apart", False),
+        ("apart-frozen-mean", "apart", False),
+        ("cross-frozen", "cross", True),
+    ]
+
+
+@pytest.mark.parametrize("depth", [0, 100_001, "50", True])
+def test_a_study_of_a_depth_that_no_run_has_is_refused(depth):
+    with pytest.raises(RankerError, match=rf"^depth is {depth!r}, expected 1 to 100000\.$"):
+        study(depth=depth)

@@ -18,8 +18,7 @@ from ranker.data.validation import problems
 from ranker.errors import RankerError
 from ranker.index import store
 from ranker.model.saving import read_config
-from ranker.settings.dense import DenseConfig
-from ranker.settings.lexical import LexicalConfig
+from ranker.settings.index import DenseConfig, LexicalConfig
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,14 @@ from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import SearchIndexError
 from ranker.index import dense
-from ranker.index.dense import DenseIndex, build_faiss, exact_search, open_faiss
+from ranker.index.dense import DenseIndex, build_faiss, exact_search, factory_string, open_faiss, training_vectors
 from ranker.index.encoding import encode_collection
 from ranker.index.recall import evenly
 from ranker.model.loading import create_model
 from ranker.reranking.rerank import rerank
 from ranker.scoring.scorer import Scorer
-from ranker.settings import dense as dense_config
 from ranker.settings.compute import Compute
-from ranker.settings.dense import DenseConfig, factory_string, training_vectors
+from ranker.settings.index import DenseConfig
 from ranker.settings.model import RankerConfig
 
 faiss = pytest.importorskip("faiss", reason="the extra 'cpu' is not installed")
@@ -165,7 +164,7 @@ def test_an_index_learns_from_two_hundred_thousand_vectors_or_as_many_as_its_lis
 
 
 def test_vectors_that_teach_are_drawn_evenly_and_no_more_than_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(dense_config, "_TRAINING_VECTORS", 100)
+    monkeypatch.setattr(dense, "_TRAINING_VECTORS", 100)
     random_vectors(199, 8).tofile(tmp_path / "vectors.f32")
     assert build_faiss(tmp_path, 8, DenseConfig("IVF2,Flat")) == 100
     assert build_faiss(tmp_path, 8, DenseConfig("HNSW")) == 0
@@ -248,7 +247,7 @@ def test_without_faiss_one_sentence_says_what_to_install():
         "import sys; sys.modules['faiss'] = None\n"
         "from pathlib import Path\n"
         "from ranker.errors import SetupError\n"
-        "from ranker.index.dense import open_faiss\nfrom ranker.settings.dense import DenseConfig\n"
+        "from ranker.index.dense import open_faiss\nfrom ranker.settings.index import DenseConfig\n"
         "try: open_faiss(Path('.'), DenseConfig())\n"
         "except SetupError as error: sys.stdout.write(str(error))\n"
     )

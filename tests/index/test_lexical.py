@@ -22,7 +22,7 @@ from ranker.index.bm25 import LexicalIndex
 from ranker.index.bm25_building import DocIds, build_lexical_index
 from ranker.index.jvm import java_class
 from ranker.index.store import MANIFEST, read_manifest, write_manifest
-from ranker.settings.lexical import LANGUAGES, LexicalConfig
+from ranker.settings.index import LANGUAGES, LexicalConfig
 
 CATS = {
     "p1": "The cats were sleeping on the mat.",
@@ -361,7 +361,7 @@ from pathlib import Path
 from ranker.data.collection import Collection
 from ranker.errors import OutputError
 from ranker.index.bm25_building import build_lexical_index
-from ranker.settings.lexical import LexicalConfig
+from ranker.settings.index import LexicalConfig
 collection = Collection.open(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
 try:
@@ -388,7 +388,7 @@ from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.index.bm25 import LexicalIndex
 from ranker.index.bm25_building import build_lexical_index
-from ranker.settings.lexical import LexicalConfig
+from ranker.settings.index import LexicalConfig
 build_lexical_index(Collection.open(Path(sys.argv[1])), LexicalConfig(rm3=True), Path(sys.argv[2]))
 run = LexicalIndex.open(Path(sys.argv[2])).search({"q": Query("q", "cat")}, 10)
 sys.exit(len(run["q"]))

@@ -9,7 +9,7 @@ import pytest
 from ranker.data.dataset import Dataset
 from ranker.index.dense import build_faiss, exact_search, open_faiss
 from ranker.index.recall import evenly, measure_recall, sampled_passages, sampled_queries
-from ranker.settings.dense import DenseConfig
+from ranker.settings.index import DenseConfig
 
 pytest.importorskip("faiss", reason="the extra 'cpu' is not installed")
 

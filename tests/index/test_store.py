@@ -24,7 +24,7 @@ from ranker.index.store import (
     read_settings,
     write_manifest,
 )
-from ranker.settings.lexical import LexicalConfig
+from ranker.settings.index import LexicalConfig
 from ranker.wording import shortened
 
 BUILD_AND_WAIT = """

@@ -23,7 +23,7 @@ from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import PRECISIONS, Compute
-from ranker.settings.dense import DenseConfig
+from ranker.settings.index import DenseConfig
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.training.groups import Candidates

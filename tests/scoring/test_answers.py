@@ -8,9 +8,8 @@ from ranker.model.loading import create_model
 from ranker.scoring.answers import answers_cut
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.settings.compute import Compute
+from ranker.settings.compute import Compute, Overflow
 from ranker.settings.model import RankerConfig
-from ranker.settings.overflow import Overflow
 
 ROOM = 16
 FILL = "water " * 20

@@ -17,9 +17,8 @@ from ranker.scoring.scorer import Scorer
 from ranker.scoring.text import Texts
 from ranker.scoring.token_file import build_token_file
 from ranker.scoring.windows import in_windows
-from ranker.settings.compute import Compute
+from ranker.settings.compute import Compute, Overflow
 from ranker.settings.model import RankerConfig
-from ranker.settings.overflow import Overflow
 
 WORDS = ["paris", "rome", "nile", "water", "stone", "red", "old", "river", "egypt", "city"]
 QUERIES = {"short": Query("short", "rome"), "long": Query("long", "which river lies in egypt by the old red city")}

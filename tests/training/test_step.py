@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
-from ranker.settings.training import _BOUNDS, TrainingConfig
+from ranker.settings.training import TrainingConfig
 from ranker.training import loop
 from ranker.training.fitting import training_set
 from ranker.training.frozen import train_heads
@@ -222,28 +222,3 @@ def test_scores_of_any_size_have_a_finite_loss_and_gradient(loss):
     found.backward()
     assert torch.isfinite(found)
     assert torch.isfinite(scores.grad).all()
-
-
-@pytest.mark.parametrize("name", _BOUNDS)
-def test_a_setting_is_allowed_up_to_its_bounds_and_no_further(name):
-    least, most = _BOUNDS[name]
-    kind = type(getattr(TrainingConfig(), name))
-    for bound, beyond in ((least, least - 1), (most, most + 1)):
-        assert getattr(TrainingConfig(**{name: kind(bound)}), name) == bound
-        with pytest.raises(TrainingError) as error:
-            TrainingConfig(**{name: kind(beyond)})
-        assert str(error.value) == f"{name} is {kind(beyond)}, expected {least} to {most}."
-
-
-def test_every_number_of_a_training_has_bounds():
-    numbers = {field.name for field in fields(TrainingConfig) if type(field.default) in (int, float)}
-    assert set(_BOUNDS) == numbers
-
-
-@given(mode=st.sampled_from(["dual", "cross"]), frozen=st.booleans())
-def test_what_was_chosen_once_stays_chosen(mode, frozen):
-    model = RankerConfig(mode, frozen=frozen)
-    resolved = TrainingConfig().resolved(model)
-    assert resolved.resolved(model) == resolved
-    assert "auto" not in vars(resolved).values()
-    assert resolved.temperature > 0 < resolved.head_learning_rate
