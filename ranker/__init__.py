@@ -47,6 +47,7 @@ __all__ = [
 
 _HOMES: Final = {
     "Collection": "ranker.data.collection",
+    "Compute": "ranker.settings.compute",
     "Dataset": "ranker.data.dataset",
     "Passage": "ranker.data.records",
     "Query": "ranker.data.records",
@@ -54,7 +55,6 @@ _HOMES: Final = {
     "Ranking": "ranker.data.run",
     "Run": "ranker.data.run",
     "Scorer": "ranker.scoring.scorer",
-    "Compute": "ranker.settings.compute",
     "compare": "ranker.evaluation.significance",
     "evaluate": "ranker.evaluation.measures",
     "load_model": "ranker.model.loading",

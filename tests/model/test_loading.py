@@ -437,7 +437,7 @@ def test_a_kernel_of_the_hub_is_code_too(saved):
 def test_a_size_that_no_model_has_is_refused_before_it_is_built(saved, key, size):
     _, folder = saved()
     edit(folder / CONFIG, **{key: size})
-    assert refusal(folder).startswith(f"{folder}: {key} in config.json is {size!r}, expected 0 to ")
+    assert refusal(folder).startswith(f"{folder}: {key} in config.json is {size!r}, expected {key == 'hidden_size':d} to ")
 
 
 @pytest.mark.parametrize(
