@@ -18,9 +18,8 @@ from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.training import loop
-from ranker.training.groups import Candidates, Group
-from ranker.training.learner import Step, warm_up_then_decay
-from ranker.training.loop import TrainingSet, _known_positives, check_trainable, train
+from ranker.training.groups import Candidates, Group, TrainingSet
+from ranker.training.loop import Step, check_trainable, train, warm_up_then_decay
 
 COLOURS = ["red", "green", "blue", "large"]
 PASSAGES = [
@@ -49,7 +48,8 @@ def data_of(scorer):
 
 def fit(scorer, config=FAST, validate=None):
     steps: list[Step] = []
-    return train(scorer, data_of(scorer), config, validate, steps.append), steps
+    [trained] = train([scorer], data_of(scorer), config, [validate], steps.append)
+    return trained, steps
 
 
 def best_passages(scorer):
@@ -243,7 +243,7 @@ def test_a_copy_of_a_positive_is_no_negative_of_any_group(tiny):
         {f"p{number}": number for number in range(4)},
     )
     groups = [Group("one", ("p0", "p1")), Group("other", ("p2", "p3"))]
-    assert _known_positives(data, groups).tolist() == [[False, False, True, False], [True, False, False, False]]
+    assert data.known_positives(groups).tolist() == [[False, False, True, False], [True, False, False, False]]
 
 
 @pytest.mark.computes("int8")
