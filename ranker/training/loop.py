@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -11,11 +10,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from ranker.errors import TrainingError
-from ranker.model.backbone import layers_of, lowest_layers
+from ranker.model.backbone import layers_of
 from ranker.model.batch import TokenBatch
 from ranker.model.cpu_attention import learning_in
 from ranker.model.reranker import Reranker
@@ -29,6 +28,7 @@ from ranker.training.checkpoint import Checkpoint, State
 from ranker.training.frozen import FrozenViews
 from ranker.training.groups import Group, TrainingSet, draw_groups
 from ranker.training.losses import LOSSES
+from ranker.training.optimizer import lowest_layers_frozen, optimizer_of, warm_up_then_decay
 from ranker.training.processes import SINGLE_PROCESS, ProcessGroup, current_processes
 
 _TOKENS_PER_PASS: Final = {"cpu": 2_048, "cuda": 65_536}
@@ -83,22 +83,18 @@ class _Training:
 
     scorer: Scorer
     config: TrainingConfig
-    optimizer: torch.optim.Optimizer
     validate: Callable[[], float] | None
+    processes: ProcessGroup
+    optimizer: torch.optim.Optimizer
     losses: list[float] = field(default_factory=list)
     groups: int = 0
     validations: list[Validation] = field(default_factory=list)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     validation_seconds: float = 0.0
 
-    @classmethod
-    def begin(cls, scorer: Scorer, config: TrainingConfig, validate: Callable[[], float] | None) -> "_Training":
-        """A training before its first step, with resolved settings."""
-        optimizer = optimizer_of(scorer.model, config)
-        return cls(scorer, config, optimizer, validate if config.validations else None)
-
     @property
     def model(self) -> Reranker:
+        """The scorer's model, whose weights learn."""
         return self.scorer.model
 
     @property
@@ -118,11 +114,11 @@ def train(
     """Trains models in place on the same groups: a single one, or several heads on one frozen backbone.
 
     A validator gives a model's value on dev, where higher is better; a model that has one ends with its best weights.
-    The training of a single model continues from its checkpoint as if it had not been stopped; the caller removes that
-    once the model is saved. Every process of ``launched_processes`` computes its shard of each step.
+    A single model continues from its checkpoint as if it had not been stopped; the caller removes that once the model
+    is saved. Each process of ``launched_processes`` computes its shard of every step.
 
-    Raises: TrainingError where a model cannot be trained so, or a loss or gradient is no longer a number; ModelError
-    where more layers are to be frozen than there are.
+    Raises: TrainingError where a model cannot learn so, or a loss or gradient is no longer a number; ModelError where
+    more layers are to be frozen than there are.
     """
     processes, started = current_processes(), time.monotonic()
     configs = [config.resolved(scorer.model.config) for scorer in scorers]
@@ -131,35 +127,58 @@ def train(
     # other random numbers in each process, or dropout would drop the same units of every shard
     torch.manual_seed(config.seed + processes.rank)
 
-    with _lowest_layers_frozen(scorers[0].model, config.frozen_layers):
-        trainings = [_Training.begin(*parts) for parts in zip(scorers, configs, validators, strict=True)]
-        # a frozen backbone computes each pair once, for all heads and epochs; texts read apart are no pairs
-        heads_alone = scorers[0].model.config.frozen and not scorers[0].model.config.apart
-        frozen_views = FrozenViews(scorers, data.queries, data.passages) if heads_alone else None
+    with lowest_layers_frozen(scorers[0].model, config.frozen_layers):
+        trainings = [
+            _Training(scorer, own, validate if own.validations else None, processes, optimizer_of(scorer.model, own))
+            for scorer, own, validate in zip(scorers, configs, validators, strict=True)
+        ]
+        # one pass of a frozen backbone over each pair serves all heads and epochs; texts read apart are no pairs
+        model = scorers[0].model.config
+        frozen = FrozenViews(scorers, data.queries, data.passages) if model.frozen and not model.apart else None
+
+        # resume: the main process reads the state, and all continue from it
         if checkpoint is not None and (state := processes.broadcast_state(checkpoint.load)) is not None:
-            _restore(trainings[0], state, processes)
+            _restore(trainings[0], state)
             started = time.monotonic() - float(state.facts["seconds"])
 
-        def closing_seconds() -> float:
-            return sum(training.validation_seconds for training in trainings)
-
-        done = len(trainings[0].losses)
+        done, closing_seconds = len(trainings[0].losses), partial(_closing_seconds, trainings)
         for progress, groups in training_steps(data, config, started, done, processes, closing_seconds):
+            # views (P, V, L, H) of the P pairs of this process's shard
             shard = processes.shard(groups)
-            views = frozen_views.of(data.rows(shard)) if frozen_views is not None and shard else None
+            views = frozen.of(data.rows(shard)) if frozen is not None and shard else None
 
-            steps = [_train_step(training, data, groups, views, progress, processes) for training in trainings]
+            # each model by itself: validation, forward, loss, backward, clip, optimizer step
+            steps = [_train_step(training, data, groups, views, progress) for training in trainings]
 
             # of several heads, the one that tells passages apart least is reported
             on_step(min(steps, key=lambda step: step.spread))
 
-            # the main process decides for all when a checkpoint is due, and alone writes it
+            # the main process's clock decides for all, since all take part in collecting the state
             if checkpoint is not None and processes.broadcast(lambda: checkpoint.due):
-                state = _state(trainings[0], time.monotonic() - started, processes)
+                state = _state(trainings[0], time.monotonic() - started)
                 if processes.is_main:
                     checkpoint.save(state)
 
-        return [_finish(training, started, processes) for training in trainings]
+        return [_finish(training, started) for training in trainings]
+
+
+def check_trainable(scorer: Scorer, config: TrainingConfig, shared: bool = False) -> None:
+    """Refuses settings under which a model cannot learn, or cannot share its backbone with other heads.
+
+    Raises: TrainingError.
+    """
+    model, mode = scorer.model, scorer.model.config.mode
+    if shared and not model.config.frozen:
+        raise TrainingError(f"mode {mode!r} is fine-tuned, expected a frozen backbone.")
+    if scorer.precision not in _PRECISIONS:
+        raise TrainingError(f"precision {scorer.precision} is not to train in, expected {' or '.join(_PRECISIONS)}.")
+    if LOSSES[config.loss].in_batch and not model.config.apart:
+        raise TrainingError(f"loss {config.loss} needs a mode that reads apart, but the mode is {mode!r}.")
+    every_layer = model.config.frozen or config.frozen_layers > layers_of(model.encoder.backbone)
+    if every_layer and not any(parameter.requires_grad for parameter in model.head_parameters()):
+        raise TrainingError(
+            f"mode {mode!r} frozen has nothing to learn, since its head has no weights; use it as it is."
+        )
 
 
 def training_steps(
@@ -172,9 +191,9 @@ def training_steps(
 ) -> Iterator[tuple[float, list[Group]]]:
     """The groups of each step, and how far the training is before it, until epochs, steps or minutes are over.
 
-    The groups depend on the seed alone, so that every model sees the same in the same order; the steps that are
-    ``done`` are left out. Minutes count from ``started``, a time of ``time.monotonic``, by the clock of the main
-    process; what follows the last step takes ``closing_seconds`` of them.
+    The groups depend on the seed alone, so that every model sees the same in the same order. The first steps, which a
+    checkpoint has ``done``, are left out. Minutes count from ``started``, a time of ``time.monotonic``, by the clock of
+    the main process, and ``closing_seconds`` of them are kept for the last validations.
     """
     total = config.epochs * math.ceil(len(data.candidates) / config.groups_per_step)
     total = min(total, config.max_steps) if config.max_steps else total
@@ -205,44 +224,41 @@ def _draw_steps(data: TrainingSet, config: TrainingConfig) -> Iterator[list[Grou
 
 
 def _train_step(
-    training: _Training,
-    data: TrainingSet,
-    groups: list[Group],
-    views: Views | None,
-    progress: float,
-    processes: ProcessGroup,
+    training: _Training, data: TrainingSet, groups: list[Group], views: Views | None, progress: float
 ) -> Step:
     """Validates a model where that is due, and moves its weights against the gradient of the loss of the groups.
 
     Raises: TrainingError where the loss or its gradient is no longer a number.
     """
-    config, model, loss_function = training.config, training.model, LOSSES[training.config.loss]
+    config, model, criterion = training.config, training.model, LOSSES[training.config.loss]
 
-    # validations lie evenly: the first of four comes at progress 1/4, the last after the last step
+    # of four validations the first is due at progress 1/4; the last follows the last step
     due = progress * config.validations >= len(training.validations) + 1
-    validated = _validate(training, training.validate, processes) if due and training.validate is not None else None
+    validated = _validate(training) if due else None
 
-    # learning rate
+    # warm-up and decay: backbone and head keep the ratio of their rates
     share = warm_up_then_decay(progress, config.warmup)
     for parameters in training.optimizer.param_groups:
         parameters["lr"] = parameters["initial_lr"] * share
-    model.train(config.dropout)
 
-    # forward: (G, 1 + N), or (G, G * (1 + N)) for a loss over all groups
-    scores = _scores(training.scorer, data, groups, loss_function.in_batch, views, processes) / config.temperature
+    # forward: (G, 1 + N), or in batch (G, G * (1 + N)), of all processes' groups
+    model.train(config.dropout)
+    scores = _scores(training, data, groups, criterion.in_batch, views) / config.temperature
+
+    # in batch, passages of other groups may answer a question too; -inf takes them out of its negatives
     compared = scores
-    if loss_function.in_batch:
-        # other positives of a question are among the other groups' passages; -inf leaves them out
-        known = torch.from_numpy(data.known_positives(groups)).to(scores.device)
-        compared = scores.masked_fill(known, float("-inf"))
-    loss = loss_function.function(compared)
+    if criterion.in_batch:
+        known_positives = torch.from_numpy(data.known_positives(groups)).to(scores.device)
+        compared = scores.masked_fill(known_positives, float("-inf"))
+    loss = criterion.function(compared)
     _check_finite("loss", loss, training)
 
-    # backward, through this process's own rows of the scores; the gradients of all shards add up
+    # backward through this process's own rows of the scores; the gradients of all rows add up
     loss.backward()  # type: ignore[no-untyped-call]
-    processes.all_reduce_gradients(model.parameters())
-    _check_finite("gradient", clip_grad_norm_(model.parameters(), config.clip), training)
+    training.processes.all_reduce_gradients(model.parameters())
 
+    # clip, after the sum, so that the norm is the whole step's
+    _check_finite("gradient", clip_grad_norm_(model.parameters(), config.clip), training)
     training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=True)
 
@@ -250,7 +266,7 @@ def _train_step(
     training.groups += len(groups)
     scores = scores.detach()
     spread = (scores.amax(dim=1) - scores.amin(dim=1)).mean().item()
-    chance = loss_function.chance(compared).item()
+    chance = criterion.chance(compared).item()
     pairs = sum(len(group.doc_ids) for group in groups)
     return Step(len(training.losses), progress, training.losses[-1], pairs, spread, chance, validated)
 
@@ -261,26 +277,55 @@ def _check_finite(name: str, value: Tensor, training: _Training) -> None:
         raise TrainingError(f"step {step}: the {name} is {value.item()}; try a smaller learning rate.")
 
 
-def warm_up_then_decay(progress: float, warmup: float) -> float:
-    """The share of the learning rate: rising to 1 at ``warmup``, then falling to 0 at the end."""
-    if progress < warmup:
-        return max(progress / warmup, 0.01)
-    return max((1.0 - progress) / (1.0 - warmup), 0.0) if warmup < 1.0 else 1.0
+def _validate(training: _Training) -> Validation | None:
+    """Computes a model's value on dev, where it has a validator, and keeps its weights if they are the best so far."""
+    if training.validate is None:
+        return None
+    training.model.eval()
+    began = time.monotonic()
+    # the main process alone computes the value; all weights are equal
+    validation = Validation(len(training.losses), training.processes.broadcast(training.validate))
+    training.validation_seconds = time.monotonic() - began
+    training.validations.append(validation)
+    if training.best is validation:
+        training.best_weights = {name: _copy(value) for name, value in training.model.state_dict().items()}
+    return validation
+
+
+def _closing_seconds(trainings: list[_Training]) -> float:
+    """The time that the last validations will take: as long as the ones before, 0 before the first."""
+    return sum(training.validation_seconds for training in trainings)
+
+
+def _finish(training: _Training, started: float) -> Trained:
+    """Validates a last time, and gives the model its best weights."""
+    _validate(training)
+    if training.best_weights:
+        training.model.load_state_dict(training.best_weights)
+    training.model.eval()
+    return Trained(
+        steps=len(training.losses),
+        groups=training.groups,
+        seconds=time.monotonic() - started,
+        losses=tuple(training.losses),
+        validations=tuple(training.validations),
+        best=training.best,
+    )
 
 
 # forward passes
 
 
-def _scores(
-    scorer: Scorer, data: TrainingSet, groups: list[Group], in_batch: bool, views: Views | None, processes: ProcessGroup
-) -> Tensor:
+def _scores(training: _Training, data: TrainingSet, groups: list[Group], in_batch: bool, views: Views | None) -> Tensor:
     """The scores of each question for the passages of its group, or ``in_batch`` for those of all groups.
 
     Each process computes its shard, and has the scores of all. Shape: (G, 1 + N) or (G, G * (1 + N)).
     """
+    scorer, processes = training.scorer, training.processes
     shard = processes.shard(groups)
     if in_batch:
         queries, passages = _vectors(scorer, data, shard) if shard else (None, None)
+        # (G, H) times (H, G * (1 + N)), of all processes
         return processes.all_gather_rows(queries) @ processes.all_gather_rows(passages).T
     scores = _shard_scores(scorer, data, shard, views).view(len(shard), -1) if shard else None
     return processes.all_gather_rows(scores)
@@ -335,98 +380,13 @@ def _in_order(
     return torch.cat(outputs)[order.to(scorer.device)]
 
 
-# before the first step and after the last
-
-
-def check_trainable(scorer: Scorer, config: TrainingConfig, shared: bool = False) -> None:
-    """Refuses settings under which a model cannot learn, or cannot share its backbone with other heads.
-
-    Raises: TrainingError.
-    """
-    model, mode = scorer.model, scorer.model.config.mode
-    if shared and not model.config.frozen:
-        raise TrainingError(f"mode {mode!r} is fine-tuned, expected a frozen backbone.")
-    if scorer.precision not in _PRECISIONS:
-        raise TrainingError(f"precision {scorer.precision} is not to train in, expected {' or '.join(_PRECISIONS)}.")
-    if LOSSES[config.loss].in_batch and not model.config.apart:
-        raise TrainingError(f"loss {config.loss} needs a mode that reads apart, but the mode is {mode!r}.")
-    every_layer = model.config.frozen or config.frozen_layers > layers_of(model.encoder.backbone)
-    if every_layer and not any(parameter.requires_grad for parameter in model.head_parameters()):
-        raise TrainingError(
-            f"mode {mode!r} frozen has nothing to learn, since its head has no weights; use it as it is."
-        )
-
-
-@contextmanager
-def _lowest_layers_frozen(model: Reranker, count: int) -> Iterator[None]:
-    """Takes the lowest layers of a backbone that is fine-tuned out of the training.
-
-    Raises: ModelError where there are fewer layers.
-    """
-    layers = [] if model.config.frozen else lowest_layers(model.encoder.backbone, count)
-    weights = [weight for layer in layers for weight in layer.parameters() if weight.requires_grad]
-    for weight in weights:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in weights:
-            weight.requires_grad_(True)
-
-
-def optimizer_of(model: Reranker, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW with a learning rate each for backbone and head; it decays no biases and norms (Devlin et al. 2019, A.2).
-
-    ``initial_lr`` of a parameter group is its rate at the height of the warm-up.
-    """
-    head = {id(weight) for weight in model.head_parameters()}
-    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for weight in model.parameters():
-        if weight.requires_grad:
-            # biases and the weights of norms are vectors
-            kinds.setdefault((id(weight) in head, weight.ndim > 1), []).append(weight)
-    groups = []
-    for (in_head, is_matrix), weights in kinds.items():
-        rate = config.head_learning_rate if in_head else config.learning_rate
-        decay = config.weight_decay if is_matrix else 0.0
-        groups.append({"params": weights, "lr": rate, "initial_lr": rate, "weight_decay": decay})
-    return torch.optim.AdamW(groups, fused=True)
-
-
-def _validate(training: _Training, validate: Callable[[], float], processes: ProcessGroup) -> Validation:
-    """Computes the model's value on dev in the main process, and keeps its weights where they are the best so far."""
-    training.model.eval()
-    began = time.monotonic()
-    validation = Validation(len(training.losses), processes.broadcast(validate))
-    training.validation_seconds = time.monotonic() - began
-    training.validations.append(validation)
-    if training.best is validation:
-        training.best_weights = {name: _copy(value) for name, value in training.model.state_dict().items()}
-    return validation
-
-
-def _finish(training: _Training, started: float, processes: ProcessGroup) -> Trained:
-    """Validates a last time, and gives the model its best weights."""
-    if training.validate is not None:
-        _validate(training, training.validate, processes)
-    if training.best_weights:
-        training.model.load_state_dict(training.best_weights)
-    training.model.eval()
-    return Trained(
-        steps=len(training.losses),
-        groups=training.groups,
-        seconds=time.monotonic() - started,
-        losses=tuple(training.losses),
-        validations=tuple(training.validations),
-        best=training.best,
-    )
-
-
 # checkpoints
 
 
-def _state(training: _Training, seconds: float, processes: ProcessGroup) -> State:
+def _state(training: _Training, seconds: float) -> State:
     """All that the next step depends on; complete in the main process, with the random states of all."""
+    processes = training.processes
+    # (world_size, bytes): each process draws its own random numbers
     tensors = {"random.cpu": processes.all_gather(torch.get_rng_state())}
     if torch.cuda.is_available():
         tensors["random.cuda"] = processes.all_gather(torch.cuda.get_rng_state())
@@ -443,7 +403,7 @@ def _state(training: _Training, seconds: float, processes: ProcessGroup) -> Stat
     return State(tensors, facts)
 
 
-def _restore(training: _Training, state: State, processes: ProcessGroup) -> None:
+def _restore(training: _Training, state: State) -> None:
     """Continues from a state; random numbers are others where another number of processes wrote it."""
     training.model.load_state_dict(_under("weights.", state))
     moments: dict[int, dict[str, Tensor]] = {}
@@ -454,7 +414,7 @@ def _restore(training: _Training, state: State, processes: ProcessGroup) -> None
     training.best_weights = _under("best.", state)
     training.validations = [Validation(*validation) for validation in state.facts["validations"]]
     training.losses, training.groups = list(state.facts["losses"]), int(state.facts["groups"])
-    random = _under("random.", state)
+    random, processes = _under("random.", state), training.processes
     if len(random["cpu"]) == processes.world_size:
         # torch crashes on a random state that is a view of another tensor
         torch.set_rng_state(random["cpu"][processes.rank].clone())

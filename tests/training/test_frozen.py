@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ranker.errors import ModelError, TrainingError
 from ranker.model.loading import create_model
+from ranker.model.reranker import Reranker
 from ranker.scoring.backend import PackedReader, PaddedReader
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.panel import panel_scores
@@ -150,3 +152,12 @@ def test_a_fine_tuned_model_shares_no_backbone(tiny):
 def test_a_frozen_dual_encoder_has_no_head_to_train(tiny):
     with pytest.raises(TrainingError, match="has nothing to learn"):
         learn([scorer_of(tiny(), "dual")])
+
+
+def test_the_projection_of_a_frozen_dual_encoder_learns_from_texts_read_apart(tiny):
+    frozen = create_model(RankerConfig("dual", query_length=12, length=40, frozen=True), str(tiny()), seed=3)
+    torch.manual_seed(1)
+    projected = Reranker(frozen.config, frozen.stock, frozen.tokenizer, "here", nn.Sequential(nn.Linear(32, 16)))
+    scorer = Scorer(projected, Compute("float32", "cpu"))
+    trained = learn([scorer], TrainingConfig(negatives=3, groups_per_step=4, epochs=30, validations=0))[0]
+    assert np.mean(trained.losses[-5:]) < np.mean(trained.losses[:5])

@@ -10,16 +10,20 @@ import pytest
 import torch
 
 from ranker.errors import ModelError, TrainingError
+from ranker.experiments import curves
 from ranker.model.backbone import BACKBONES, lowest_layers
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.settings import training as settings
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.training import loop
 from ranker.training.groups import Candidates, Group, TrainingSet
-from ranker.training.loop import Step, check_trainable, train, warm_up_then_decay
+from ranker.training.loop import Step, check_trainable, train
+from ranker.training.losses import LOSSES, Loss, loss_by_chance
+from ranker.training.optimizer import warm_up_then_decay
 
 COLOURS = ["red", "green", "blue", "large"]
 PASSAGES = [
@@ -74,6 +78,20 @@ def test_every_loss_teaches_its_mode(tiny, mode, loss):
     trained, _ = fit(scorer, TrainingConfig(**{**vars(FAST), "loss": loss, "epochs": 60, "seed": 3}))
     assert np.mean(trained.losses[-5:]) < np.mean(trained.losses[:5])
     assert best_passages(scorer) == [0] * len(COLOURS)
+
+
+def test_a_loss_that_is_added_from_outside_teaches_and_has_a_learning_curve(tiny, monkeypatch):
+    def hinge(scores):
+        return torch.relu(1.0 + scores[:, 1:] - scores[:, :1]).mean()
+
+    monkeypatch.setitem(settings.LOSSES, "hinge", "margin of the positive over each negative")
+    monkeypatch.setitem(LOSSES, "hinge", Loss(hinge))
+    scorer = scorer_of(tiny())
+    fit(scorer, replace(FAST, loss="hinge", epochs=60))
+    assert best_passages(scorer) == [0] * len(COLOURS)
+    assert loss_by_chance("hinge", 4, 8) == 1.0
+    monkeypatch.setitem(curves._LOSSES, "cross-hinge", "hinge")
+    assert curves.loss_of_chance("cross-hinge", {"negatives": 7, "groups_per_step": 4}) == 1.0
 
 
 def test_the_same_seed_gives_the_same_losses_and_weights(tiny):

@@ -17,8 +17,9 @@ from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.training.groups import Candidates, TrainingSet
-from ranker.training.loop import optimizer_of, train, warm_up_then_decay
+from ranker.training.loop import train
 from ranker.training.losses import LOSSES, Loss
+from ranker.training.optimizer import optimizer_of, warm_up_then_decay
 
 SHARES = st.floats(0.0, 1.0)
 RATE, HEAD_RATE, DECAY = 0.02, 0.05, 0.5
