@@ -131,7 +131,8 @@ class TrainingSet:
         size = len(groups[0].doc_ids)
         known = np.zeros((len(groups), len(texts)), dtype=np.bool_)
         for row, group in enumerate(groups):
-            known[row] = np.isin(texts, list(self.positives[group.query_id]))
+            positives = self.positives[group.query_id]
+            known[row] = [text in positives for text in texts]
             # the group's own positive, the first of its passages, is what the loss pulls up
             known[row, row * size] = False
         return known
