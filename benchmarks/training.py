@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,7 @@ from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.training.fit import training_split
-from ranker.training.fitting import training_set
-from ranker.training.groups import find_candidates
+from ranker.training.groups import find_candidates, training_set
 from ranker.training.loop import training_steps
 
 HERE = Path(__file__).parent
@@ -104,7 +104,7 @@ def write_pairs(folder: Path, scorer: Scorer, config: TrainingConfig) -> None:
     found = find_candidates(split.run, split.queries, split.qrels, data.collection, 1_000)
     groups = training_set(scorer, found, split.queries, data.collection)
     with (folder / "pairs.jsonl").open("w") as file:
-        for _, step in training_steps(groups, config):
+        for _, step in training_steps(groups, config, time.monotonic()):
             for group in step:
                 for place, doc_id in enumerate(group.doc_ids):
                     texts = {"query": split.queries[group.query_id].text, "passage": data.collection[doc_id].contents}

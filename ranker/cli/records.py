@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ranker.scoring.pairs import Truncation
     from ranker.scoring.scorer import Scorer
     from ranker.settings.training import TrainingConfig
-    from ranker.training.learner import Step, Trained
+    from ranker.training.loop import Step, Trained
 
 _TOLD_EVERY: Final = 60.0
 """Seconds between two lines of a training whose progress no terminal shows."""

@@ -105,7 +105,7 @@ class Study:
         """What is tested on, and trained on."""
         from ranker.experiments.run import StudyData
         from ranker.index.firststage import bm25_run
-        from ranker.training.fit import judged, training_split
+        from ranker.training.fit import judged_run, training_split
 
         test, train, split, config = self.test, self.train, self.request.split, self.config
         deepest = max(config.depth, config.negative_depth)
@@ -115,7 +115,10 @@ class Study:
         candidates = open_merged(runs, self._say) if runs else bm25_run(train, ["train"], deepest)
         found = open_run(Path(run), self._say) if run else bm25_run(test, [split], deepest)
         return StudyData(
-            training_split(train, "train", candidates), train.collection, judged(test, split, found), test.collection
+            training_split(train, "train", candidates),
+            train.collection,
+            judged_run(test, split, found),
+            test.collection,
         )
 
     def _asked(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from ranker.model.reranker import Reranker
     from ranker.scoring.scorer import Scorer
     from ranker.training.fit import JudgedRun, TrainingData
-    from ranker.training.learner import Trained
+    from ranker.training.loop import Trained
 
 
 _LOOKED_AT = 200
@@ -143,24 +143,24 @@ def train_command(
     from ranker.scoring.scorer import Scorer
     from ranker.training.checkpoint import Checkpoint
     from ranker.training.fit import fit
-    from ranker.training.processes import launched
+    from ranker.training.processes import launched_processes
     from ranker.training.watchdog import Watchdog
 
     config, compute = settings_of(context, TrainingConfig), checked_compute(context)
-    with launched(compute.device) as team:
-        tell = say if team.leads else _silently
-        if team.leads:
+    with launched_processes(compute.device) as processes:
+        tell = say if processes.is_main else _silently
+        if processes.is_main:
             claim(output, force)
         needs = settings_of(context, RankerConfig, {"mode": mode})
         check_backbone(needs, backbone, trust_remote_code)
-        with team.in_turn():
+        with processes.main_first():
             data = open_dataset(dataset, language or "")
             splits = [name for name in (split, dev) if name == split or name in data.splits]
             found = open_merged(runs, tell) if runs else bm25_run(data, splits, negative_depth)
         training_data = _lessons(data, splits, dev, found, negative_depth)
         if training_data.dev is None:
             tell(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
-        with team.in_turn():
+        with processes.main_first():
             training_data, leaked = _without_leaks(training_data, (data, split), tests, leaks, tell)
         chosen_on = {"dev": dev} if training_data.dev else {}
         model = create_model(needs, backbone, config.seed, trust_remote_code)
@@ -177,17 +177,19 @@ def train_command(
         if leaks == "drop":
             origin["dropped"] = leaked
         asked = {"dataset": dataset_facts, **origin, "training": asdict(config), "model": reading}
-        team.check_alike(asked)
+        processes.check_same(asked)
         checkpoint = Checkpoint(output.with_name(f".{output.name}.training"), asked, checkpoint_minutes, tell)
         watch = None if watchdog == "off" else Watchdog(tell, stops=watchdog == "stop")
-        with training_progress(mode) if team.leads else nullcontext(_silently) as on_step:
+        with training_progress(mode) if processes.is_main else nullcontext(_silently) as on_step:
             trained = fit(scorer, training_data, config, on_step, checkpoint, watch)
         data.check_unchanged()
-        if team.leads:
+        if processes.is_main:
             record = training_record(dataset_facts, origin, scorer, config, trained)
-            _write(scorer.model, {**record, "leaks": leaked, "processes": team.count}, output, force)
+            _write(scorer.model, {**record, "leaks": leaked, "processes": processes.world_size}, output, force)
             checkpoint.remove()
-        tell(f"{output}: {mode} after {_length(trained, team.count)}{_best(trained, dev, training_data.dev)}.")
+        tell(
+            f"{output}: {mode} after {_length(trained, processes.world_size)}{_best(trained, dev, training_data.dev)}."
+        )
 
 
 def _tell_of(data: Dataset, candidates: Run, tell: Callable[[str], None]) -> None:
@@ -214,11 +216,11 @@ def _lessons(data: Dataset, splits: list[str], dev: str, found: Run, depth: int)
     Raises: DataError for a run of something else, before a model is opened, which may take a minute.
     """
     from ranker.reranking.rerank import check_run
-    from ranker.training.fit import TrainingData, judged, training_split
+    from ranker.training.fit import TrainingData, judged_run, training_split
 
     training = training_split(data, splits[0], found)
     check_run(training.run, training.queries, data.collection, depth)
-    validation = judged(data, dev, found) if dev in splits else None
+    validation = judged_run(data, dev, found) if dev in splits else None
     return TrainingData(data.collection, training, validation if validation and validation.run else None, depth)
 
 

@@ -1,6 +1,5 @@
 """Learning curves that can be held against each other: losses as shares of chance's, means over seeds."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from ranker.experiments.arms import StudyConfig, arms_of
 from ranker.settings.training import TrainingConfig
+from ranker.training.losses import loss_by_chance
 
 SHARES: Final = np.linspace(0.0, 1.0, 101)
 """The shares of a training at which curves are read: seeds differ in how many steps they had time for."""
@@ -18,18 +18,8 @@ _SMOOTHED: Final = 0.05
 
 
 def loss_of_chance(name: str, training: Mapping[str, Any]) -> float:
-    """What the loss of an arm would be, were all its scores the same, the best one: ``training`` is the study's.
-
-    Losses that are no logarithm of how many passages compete (``pointwise``) have their best constant score's.
-    """
-    passages, groups = 1 + int(training["negatives"]), int(training["groups_per_step"])
-    part = 1 / passages
-    return {
-        "listwise": math.log(passages),
-        "contrastive": math.log(passages * groups),
-        "pairwise": math.log(2),
-        "pointwise": -part * math.log(part) - (1 - part) * math.log(1 - part),
-    }[_LOSSES[name]]
+    """The loss of an arm whose scores are all equal; ``training`` has the study's settings."""
+    return loss_by_chance(_LOSSES[name], int(training["groups_per_step"]), 1 + int(training["negatives"]))
 
 
 def mean_curve(trainings: Sequence[Sequence[float]]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from ranker.files.sealed import is_intact, sealed
 from ranker.model.loading import load_model
 from ranker.model.reranker import Reranker
 from ranker.training.checkpoint import Checkpoint
-from ranker.training.learner import Trained, Validation
+from ranker.training.loop import Trained, Validation
 from ranker.training.watchdog import Watchdog
 
 _RECORD: Final = "training.json"

@@ -15,9 +15,8 @@ from ranker.data.run import Ranking, Run
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
 from ranker.settings.training import TrainingConfig
-from ranker.training.fitting import training_set
-from ranker.training.groups import find_candidates
-from ranker.training.loop import TrainingSet, train
+from ranker.training.groups import TrainingSet, find_candidates, training_set
+from ranker.training.loop import train
 
 _PASSAGES: Final = 64
 """Passages of the probe: a step's worth of the main job's."""
@@ -45,7 +44,7 @@ def step_seconds(scorer: Scorer, dataset: Dataset, config: TrainingConfig) -> fl
     data, ends = _probe_set(scorer, dataset, 2 * config.groups_per_step), list[float]()
     # the first step pays for what is set up once
     twice = replace(config, max_steps=2, max_minutes=0.0, validations=0, epochs=2)
-    train(scorer, data, twice, None, lambda _: ends.append(time.monotonic()))
+    train([scorer], data, twice, [None], lambda _: ends.append(time.monotonic()))
     return ends[-1] - ends[0] if len(ends) > 1 else 0.0
 
 

@@ -30,8 +30,8 @@ from ranker.settings.fields import check, setting
 from ranker.settings.index import DenseConfig
 from ranker.settings.model import PlainConfig, RankerConfig
 from ranker.settings.training import TrainingConfig
-from ranker.training.fit import TrainingData, fit, judged, training_split
-from ranker.training.learner import Trained
+from ranker.training.fit import TrainingData, fit, judged_run, training_split
+from ranker.training.loop import Trained
 
 HEADLINE: Final = "RR@10"
 """The measure that the verdict is about: MS MARCO's own, for questions that one passage answers."""
@@ -210,7 +210,7 @@ class _Job:
         found = bm25_run(dataset, ("train", "test"), config.depth)
         self.first_stage_seconds = time.monotonic() - started
         self.train = training_split(dataset, "train", found)
-        self.test = judged(dataset, "test", found)
+        self.test = judged_run(dataset, "test", found)
         self.first_stage = self.test.run
         self.countdown = Countdown(expected_seconds(dataset, backbone, config, compute), on_moment)
 

@@ -23,7 +23,7 @@ from ranker.scoring.panel import panel_scores
 from ranker.scoring.scorer import Advance, Matrix, Scorer
 from ranker.settings.compute import Compute
 from ranker.training.fit import JudgedRun, TrainingData, fit, fit_heads
-from ranker.training.learner import Step, Trained
+from ranker.training.loop import Step, Trained
 from ranker.wording import counted
 
 _TIMED: Final = 20

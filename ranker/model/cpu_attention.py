@@ -1,4 +1,4 @@
-"""The attention that a CPU learns with."""
+"""Attention with a fast backward pass on CPUs, for training."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,20 +15,17 @@ from ranker.model.device import running_in
 
 @contextlib.contextmanager
 def learning_in(precision: str, device: torch.device) -> Iterator[None]:
-    """Backbones called inside compute in that precision, in a forward pass that gradients will follow.
-
-    On the CPU they use ``PlainAttention``.
-    """
+    """Runs backbones in a precision, in a forward pass that a backward pass follows; CPUs use ``PlainAttention``."""
     with PlainAttention() if device.type == "cpu" else contextlib.nullcontext(), running_in(precision, device):
         yield
 
 
 class PlainAttention(TorchFunctionMode):
-    """Inside, ``scaled_dot_product_attention`` is a product, a softmax and a product, with a backward pass of its own.
+    """Replaces ``scaled_dot_product_attention`` by a product, a softmax and a product, with its own backward pass.
 
-    torch's fused kernel is made for the GPU: its backward pass on a CPU takes longer than all the rest of a step.
-    torch's own plain one (``SDPBackend.MATH``) computes the softmax in float32, looks for rows without a token, and
-    passes over the scores eight times on the way back; this one stays in the precision of its inputs and passes twice.
+    The backward pass of torch's fused kernel takes longer on a CPU than all the rest of a step. That of torch's plain
+    one (``SDPBackend.MATH``) computes the softmax in float32, looks for rows without a token, and reads the scores
+    eight times; this one stays in the precision of its inputs and reads them twice.
     """
 
     def __torch_function__(
@@ -38,7 +35,7 @@ class PlainAttention(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
-        """Answers for torch."""
+        """Calls ``_attend`` for the attention that it can compute, and torch's own function for all else."""
         kwargs = kwargs or {}
         if func is not scaled_dot_product_attention or kwargs.get("is_causal") or kwargs.get("enable_gqa"):
             return func(*args, **kwargs)
@@ -55,7 +52,7 @@ def _attend(
 ) -> Tensor:
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if attn_mask is not None and attn_mask.dtype == torch.bool:
-        # finite, so that a row of padding without any token to look at stays a number
+        # finite, since the softmax of a row of -inf, a padded query without any key, would be NaN
         lowest = torch.finfo(query.dtype).min
         attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(~attn_mask, lowest)
     with torch.autocast(query.device.type, enabled=False):
@@ -64,7 +61,10 @@ def _attend(
 
 
 class _Attention(torch.autograd.Function):
-    """Shape: query (scaled), key, value and result (N, heads, L, width); mask, which is added, (N, heads, L, L)."""
+    """Attention of a scaled query, with a mask that is added to the scores.
+
+    Shape: query, key, value and result (N, heads, L, width); mask (N, heads, L, L).
+    """
 
     @staticmethod
     def forward(
@@ -79,28 +79,28 @@ class _Attention(torch.autograd.Function):
         scores = query @ key.transpose(-1, -2)
         if mask is not None:
             scores += mask
-        shares = torch.softmax(scores, dim=-1)
-        kept = _keep(shares, dropout) if dropout else None
-        result = (shares if kept is None else shares * kept) @ value
-        ctx.save_for_backward(query, key, value, shares, kept, result)
+        weights = torch.softmax(scores, dim=-1)  # (N, heads, L, L)
+        dropped = _dropout_mask(weights, dropout) if dropout else None
+        result = (weights if dropped is None else weights * dropped) @ value
+        ctx.save_for_backward(query, key, value, weights, dropped, result)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        query, key, value, shares, kept, result = ctx.saved_tensors
+        query, key, value, weights, dropped, result = ctx.saved_tensors
         gradient = gradients[0].contiguous()
-        used = shares if kept is None else shares * kept
+        used = weights if dropped is None else weights * dropped
         to_value = used.transpose(-1, -2) @ gradient
         to_scores = gradient @ value.transpose(-1, -2)
-        if kept is not None:
-            to_scores *= kept
-        # of the softmax: each share times how far its gradient lies above the mean, which is result · gradient
+        if dropped is not None:
+            to_scores *= dropped
+        # of the softmax: weight * (gradient - mean), where mean = sum(weight * gradient) = result · gradient
         mean = (gradient.float() * result.float()).sum(dim=-1, keepdim=True)
-        to_scores.sub_(mean.to(to_scores.dtype)).mul_(shares)
+        to_scores.sub_(mean.to(to_scores.dtype)).mul_(weights)
         return to_scores @ key, to_scores.transpose(-1, -2) @ query, to_value, None, None
 
 
-def _keep(shares: Tensor, dropout: float) -> Tensor:
-    """0 where dropout takes a share away, and elsewhere what makes up for it."""
-    return torch.empty_like(shares).bernoulli_(1.0 - dropout).div_(1.0 - dropout)
+def _dropout_mask(weights: Tensor, dropout: float) -> Tensor:
+    """0 where dropout removes a weight, and 1 / (1 - dropout) elsewhere, which keeps the mean."""
+    return torch.empty_like(weights).bernoulli_(1.0 - dropout).div_(1.0 - dropout)

@@ -1,1 +1,1 @@
-"""What learns: negatives, losses and the loop."""
+"""Training: groups and negatives, losses, the loop, and its checkpoints, processes and watchdog."""

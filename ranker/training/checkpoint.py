@@ -1,4 +1,4 @@
-"""A training as it was after some step, on disk, so that one that was stopped goes on from there."""
+"""The state of a training on disk, from which a training that was stopped continues."""
 
 import hashlib
 import json
@@ -21,43 +21,43 @@ from ranker.model.saving import failing_as_files_do
 _RECORD: Final = "state.json"
 _TENSORS: Final = "state.safetensors"
 
-_SHARE: Final = 0.1
-"""Of the time of a training that writing may take: large models are written less often."""
+_MAX_SHARE: Final = 0.1
+"""Of a training's time that writing may take: large models are written less often."""
 
 
 class State(NamedTuple):
-    """All that the next step depends on, beside the settings; ``facts`` are as JSON has them."""
+    """All that the next step depends on, beside the settings; ``facts`` can be written as JSON."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
 
 
 class Checkpoint:
-    """A folder that holds the last state of a training, of which ``asked`` is all that it was asked for."""
+    """A folder that holds the last state of a training; a state that was written for another request is ignored."""
 
     def __init__(
         self,
         folder: Path,
-        asked: Mapping[str, Any],
+        request: Mapping[str, Any],
         minutes: float,
         say: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """One that is written about every so many minutes; ``say`` is told of a state that is damaged."""
+        """The state is due to be written every so many minutes; ``say`` receives a warning where one is damaged."""
         self.folder = folder
         self._say = say
-        self._asked = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        self._request = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
         self._seconds = 60 * minutes
-        self._last = time.monotonic()
+        self._last_save = time.monotonic()
 
     def load(self) -> State | None:
-        """The state that was left; None where there is none, it is of another training, or damaged, which is said."""
+        """The state in the folder; None where there is none, it is of another request, or it is damaged."""
         if not self.folder.is_dir():
             return None
         try:
-            written = read_sealed_folder(self.folder, _RECORD, computed_digest)
-            if written["asked"] != self._asked:
+            record = read_sealed_folder(self.folder, _RECORD, computed_digest)
+            if record["asked"] != self._request:
                 return None
-            return State(load_file(self.folder / _TENSORS), dict(written["facts"]))
+            return State(load_file(self.folder / _TENSORS), dict(record["facts"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError):
             self._say(f"{self.folder}: the state of a training in it is damaged, so the training begins anew.")
             return None
@@ -65,17 +65,17 @@ class Checkpoint:
     @property
     def due(self) -> bool:
         """Whether it is time to save."""
-        return time.monotonic() - self._last >= self._seconds
+        return time.monotonic() - self._last_save >= self._seconds
 
     def save(self, state: State) -> None:
-        """Replaces what was left before; where it cannot be written, the training goes on without."""
+        """Replaces the state in the folder; a training continues where it cannot be written."""
         started = time.monotonic()
-        with suppress(OutputError), written_folder(self.folder, force=True) as beside, failing_as_files_do():
-            save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, beside / _TENSORS)
-            seal_folder(beside, _RECORD, {"asked": self._asked, "facts": state.facts})
-        self._last = time.monotonic()
-        self._seconds = max(self._seconds, (self._last - started) / _SHARE)
+        with suppress(OutputError), written_folder(self.folder, force=True) as folder, failing_as_files_do():
+            save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, folder / _TENSORS)
+            seal_folder(folder, _RECORD, {"asked": self._request, "facts": state.facts})
+        self._last_save = time.monotonic()
+        self._seconds = max(self._seconds, (self._last_save - started) / _MAX_SHARE)
 
     def remove(self) -> None:
-        """Takes it away: the training is over."""
+        """Deletes the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)

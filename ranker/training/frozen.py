@@ -1,67 +1,24 @@
-"""Heads trained on a frozen backbone: it reads each pair once, and all heads learn from what it saw."""
+"""Views of a frozen backbone, which stay the same throughout a training and are kept for all heads and epochs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ranker.errors import TrainingError
 from ranker.model.views import Views, joint_needs
-from ranker.scoring.batching import batches
+from ranker.scoring.batching import Order, batches
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.settings.training import TrainingConfig
-from ranker.training.learner import Learner, Step, Trained
-from ranker.training.loop import TrainingSet, check_trainable, training_steps
-from ranker.training.losses import GROUP_LOSSES, graded
-from ranker.training.processes import current_team
+from ranker.scoring.text import Texts
 
-_MOST_BYTES: Final = 2 * 2**30
-"""Of views that are kept; what does not fit is computed again in the next epoch."""
+_MAX_BYTES: Final = 2 * 2**30
+"""Of views that are kept; the views of other pairs are computed again in the next epoch."""
 
 
-def train_heads(
-    scorers: Sequence[Scorer],
-    data: TrainingSet,
-    config: TrainingConfig,
-    validates: Sequence[Callable[[], float] | None],
-    on_step: Callable[[Step], object],
-) -> list[Trained]:
-    """Trains heads on one frozen backbone, in place and side by side: the same groups for all, read once.
-
-    Raises: TrainingError where a backbone is not frozen, a head has nothing to learn, or a loss is no longer a number.
-    """
-    configs = [config.resolved(scorer.model.config) for scorer in scorers]
-    for scorer, own in zip(scorers, configs, strict=True):
-        if not scorer.model.config.frozen:
-            raise TrainingError(f"mode {scorer.model.config.mode!r} is fine-tuned, expected a frozen backbone.")
-        check_trainable(scorer, own)
-    team = current_team()
-    torch.manual_seed(config.seed + team.rank)
-    models = [scorer.model for scorer in scorers]
-    learners = [Learner(*one, team) for one in zip(models, configs, validates, strict=True)]
-    seen = FrozenViews(scorers, data)
-
-    def closing() -> float:
-        return sum(learner.closing() for learner in learners)
-
-    for progress, groups in training_steps(data, config, team=team, closing=closing):
-        share = team.share(groups)
-        views = seen.of([(group.query_id, doc_id) for group in share for doc_id in group.doc_ids]) if share else None
-        steps: list[Step] = []
-        for model, own, learner in zip(models, configs, learners, strict=True):
-            learner.begin(progress)
-            found = model.from_views(views).view(len(share), -1) if views else None
-            scores = team.joined(found) / own.temperature
-            steps.append(learner.learn(graded(scores, GROUP_LOSSES[own.loss]), progress, scores.numel()))
-        # of heads side by side the one is told that tells passages apart least
-        on_step(min(steps, key=lambda step: step.spread))
-    return [learner.finish() for learner in learners]
-
-
-class _Seen(NamedTuple):
+class _PairViews(NamedTuple):
     """The views of one pair, without padding.
 
     Shape: query (Lq, V, H), passage (Lp, V, H), cls (V, H).
@@ -73,56 +30,56 @@ class _Seen(NamedTuple):
 
 
 class FrozenViews:
-    """Views of pairs by their ids, computed once for each pair and kept while they fit into memory."""
+    """Views of pairs for heads on one frozen backbone, each computed once and kept while they fit into memory."""
 
-    def __init__(self, scorers: Sequence[Scorer], data: TrainingSet, most_bytes: int = _MOST_BYTES) -> None:
-        self._scorer = scorers[0]
-        self._reads = joint_needs(scorer.model.config.needs for scorer in scorers)
-        self._reader = scorers[0].reader(self._reads)
-        self._data = data
-        self._room = most_bytes
-        self._kept: dict[tuple[str, str], _Seen] = {}
+    def __init__(self, scorers: Sequence[Scorer], queries: Texts, passages: Texts, max_bytes: int = _MAX_BYTES) -> None:
+        self._scorer, self._queries, self._passages = scorers[0], queries, passages
+        self._needs = joint_needs(scorer.model.config.needs for scorer in scorers)
+        self._backend = scorers[0].reader(self._needs)
+        self._bytes_left = max_bytes
+        self._kept: dict[tuple[int, int], _PairViews] = {}
 
-    def of(self, pairs: Sequence[tuple[str, str]]) -> Views:
-        """The views of these pairs, in their order."""
+    def of(self, rows: Order) -> Views:
+        """The views of pairs of rows of queries and passages, in their order.
+
+        Shape: rows (P, 2).
+        """
+        pairs = [(query, passage) for query, passage in rows.tolist()]
         missing = list(dict.fromkeys(pair for pair in pairs if pair not in self._kept))
-        found = dict(zip(missing, self._computed(missing), strict=True)) if missing else {}
-        for pair, seen in found.items():
-            size = sum(tensor.nbytes for tensor in seen)
-            if size <= self._room:
-                self._room -= size
-                self._kept[pair] = seen
-        return _together([self._kept.get(pair) or found[pair] for pair in pairs])
+        computed = dict(zip(missing, self._compute(missing), strict=True)) if missing else {}
+        for pair, views in computed.items():
+            size = sum(tensor.nbytes for tensor in views)
+            if size <= self._bytes_left:
+                self._bytes_left -= size
+                self._kept[pair] = views
+        return _joined([self._kept.get(pair) or computed[pair] for pair in pairs])
 
-    def _computed(self, pairs: Sequence[tuple[str, str]]) -> list[_Seen]:
-        data, scorer = self._data, self._scorer
-        rows = torch.tensor([(data.query_rows[query], data.passage_rows[doc]) for query, doc in pairs]).numpy()
-        seen: dict[int, _Seen] = {}
+    def _compute(self, rows: Sequence[tuple[int, int]]) -> list[_PairViews]:
+        scorer, pairs = self._scorer, Pairs(self._queries, self._passages, np.array(rows, dtype=np.int64))
+        views: dict[int, _PairViews] = {}
         with torch.no_grad():
-            unread = Pairs(data.queries, data.passages, rows)
-            cuts = list(batches(scorer.pair_lengths(unread), scorer.tokens_per_batch))
-            for numbers, inputs in zip(cuts, scorer.pair_inputs(unread, cuts), strict=True):
-                views = self._reader.views(inputs, self._reads)
-                seen |= zip(numbers.tolist(), _apart(views), strict=True)
-        return [seen[number] for number in range(len(pairs))]
+            numbers = list(batches(scorer.pair_lengths(pairs), scorer.tokens_per_batch))
+            for batch, inputs in zip(numbers, scorer.pair_inputs(pairs, numbers), strict=True):
+                views |= zip(batch.tolist(), _split(self._backend.views(inputs, self._needs)), strict=True)
+        return [views[number] for number in range(len(rows))]
 
 
-def _apart(views: Views) -> list[_Seen]:
+def _split(views: Views) -> list[_PairViews]:
+    """The views of each pair of a batch, in memory of its own, so that the batch's can be freed."""
     query_lengths, passage_lengths = views.query_mask.sum(dim=1).tolist(), views.passage_mask.sum(dim=1).tolist()
-    return [
-        _Seen(
-            views.query[pair, :, :query].transpose(0, 1).clone(),
-            views.passage[pair, :, :passage].transpose(0, 1).clone(),
-            views.cls[pair].clone(),
-        )
-        for pair, (query, passage) in enumerate(zip(query_lengths, passage_lengths, strict=True))
-    ]
+    split = []
+    for pair, (query_length, passage_length) in enumerate(zip(query_lengths, passage_lengths, strict=True)):
+        # (V, L, H) to (L, V, H), as pad_sequence takes it
+        query = views.query[pair, :, :query_length].transpose(0, 1).clone()
+        passage = views.passage[pair, :, :passage_length].transpose(0, 1).clone()
+        split.append(_PairViews(query, passage, views.cls[pair].clone()))
+    return split
 
 
-def _together(seen: Sequence[_Seen]) -> Views:
-    query, query_mask = _padded([one.query for one in seen])
-    passage, passage_mask = _padded([one.passage for one in seen])
-    return Views(query, passage, query_mask, passage_mask, torch.stack([one.cls for one in seen]))
+def _joined(pairs: Sequence[_PairViews]) -> Views:
+    query, query_mask = _padded([pair.query for pair in pairs])
+    passage, passage_mask = _padded([pair.passage for pair in pairs])
+    return Views(query, passage, query_mask, passage_mask, torch.stack([pair.cls for pair in pairs]))
 
 
 def _padded(texts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

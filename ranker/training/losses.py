@@ -1,34 +1,31 @@
-"""Losses on the scores of groups; the first passage of a group is its positive."""
+"""Losses of the scores of questions' passages, and their values by chance."""
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-GroupLoss = Callable[[Tensor], Tensor]
 
+class Loss(NamedTuple):
+    """A function from scores to a loss, and the passages it compares: a group's own, or those of all groups of a step.
 
-class Graded(NamedTuple):
-    """What a loss says of the scores of groups, and what it would say of the best scores that are all equal.
-
-    Shape: scores (G, N), loss and chance ().
+    Shape: scores (G, 1 + N) with the positive first, or ``in_batch`` (G, G * (1 + N)), the groups one after another.
     """
 
-    scores: Tensor
-    loss: Tensor
-    chance: Tensor
+    function: Callable[[Tensor], Tensor]
+    in_batch: bool = False
 
+    def chance(self, scores: Tensor) -> Tensor:
+        """The loss of a model that tells no passages apart: the least over scores that are all equal.
 
-def graded(scores: Tensor, loss: GroupLoss) -> Graded:
-    """The loss of scores beside that of chance; only ``pointwise`` asks how high equal scores are.
-
-    Shape: scores (G, N).
-    """
-    equal = torch.full_like(scores, -math.log(max(scores.shape[1] - 1, 1)), requires_grad=False)
-    return Graded(scores.detach(), loss(scores), loss(equal))
+        Scores of -inf stay. Shape: (G, C) to ().
+        """
+        # pointwise alone depends on the height: its best is the logit of the positives' share, 1 of C
+        equal = torch.full_like(scores, -math.log(max(scores.shape[1] - 1, 1)), requires_grad=False)
+        return self.function(equal.masked_fill(scores.detach().isneginf(), float("-inf")))
 
 
 def pointwise(scores: Tensor) -> Tensor:
@@ -57,16 +54,28 @@ def listwise(scores: Tensor) -> Tensor:
     return functional.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
 
 
-GROUP_LOSSES: dict[str, GroupLoss] = {"pointwise": pointwise, "pairwise": pairwise, "listwise": listwise}
-"""Losses that look at each group by itself."""
+def contrastive(scores: Tensor) -> Tensor:
+    """Cross-entropy of each question's positive among the passages of all groups (Karpukhin et al. 2020).
 
-
-def contrastive(similarities: Tensor, group_size: int, known: Tensor) -> Tensor:
-    """Cross-entropy of each query's positive among all passages of the batch (Karpukhin et al. 2020).
-
-    ``known`` marks the passages that are positives of a query without being its target; they do not count as negatives.
-
-    Shape: similarities (G, G * (1 + N)), known the same, bool; the groups' passages follow each other.
+    A score of -inf leaves a passage out. Shape: scores (G, G * (1 + N)).
     """
-    targets = torch.arange(len(similarities), device=similarities.device) * group_size
-    return functional.cross_entropy(similarities.masked_fill(known, float("-inf")), targets)
+    GROUPS, PASSAGES = scores.shape  # noqa: N806  # axes are named in capitals
+    # the positive of group g is the first of its 1 + N passages: column g * (1 + N)
+    targets = torch.arange(GROUPS, device=scores.device) * (PASSAGES // GROUPS)
+    return functional.cross_entropy(scores, targets)
+
+
+LOSSES: Final[dict[str, Loss]] = {
+    "pointwise": Loss(pointwise),
+    "pairwise": Loss(pairwise),
+    "listwise": Loss(listwise),
+    "contrastive": Loss(contrastive, in_batch=True),
+}
+"""Every loss by its name; ``settings.training.LOSSES`` says what each is."""
+
+
+def loss_by_chance(name: str, groups: int, passages: int) -> float:
+    """The loss of a step of ``groups`` groups of so many ``passages`` each, were all scores equal."""
+    loss = LOSSES[name]
+    columns = groups * passages if loss.in_batch else passages
+    return loss.chance(torch.zeros(groups, columns, dtype=torch.float64)).item()

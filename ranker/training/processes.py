@@ -1,4 +1,4 @@
-"""The processes that train one model together; one alone, unless torchrun or accelerate launched several."""
+"""The processes that train one model together: a single one, unless torchrun or accelerate launched several."""
 
 import hashlib
 import json
@@ -21,233 +21,240 @@ from ranker.training.checkpoint import State
 
 T = TypeVar("T")
 
-_ANSWER: Final = timedelta(minutes=30)
-"""How long the others wait for a process in the middle of a step; the longest of that is a validation."""
+_COLLECTIVE_TIMEOUT: Final = timedelta(minutes=30)
+"""How long processes wait for another in the middle of a step; the longest of that is a validation."""
 
-_TURN: Final = timedelta(days=7)
-"""How long they wait for one that reads and indexes the dataset before them."""
+_DATASET_TIMEOUT: Final = timedelta(days=7)
+"""How long processes wait for the one that reads and indexes the dataset before them."""
 
-_LAST_WORDS: Final = 5.0
-"""Seconds until those end that did not fail first: a launcher ends all as soon as one has, and that one is to speak."""
+_EXIT_DELAY: Final = 5.0
+"""Seconds until a process ends that did not fail first: a launcher ends all as soon as one has, and the first one's
+error is to be seen."""
 
 
-class Team:
-    """One process that trains alone; ``_Launched`` says the same of several, each of which does the same steps.
+class ProcessGroup:
+    """A single process; ``_TorchProcessGroup`` has the same methods for several, which do the same steps.
 
-    All weights are the same in each: every one has the scores of the whole step, sends back through its own share of
-    them, and adds up its gradient with the others'.
+    The weights are equal in all processes: each has the scores of the whole step, sends gradients back through its own
+    shard of them, and adds its gradients to the others'.
     """
 
     rank = 0
-    count = 1
+    world_size = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the one that writes, speaks and validates."""
+    def is_main(self) -> bool:
+        """Whether this process writes, reports and validates."""
         return self.rank == 0
 
-    def share(self, groups: list[T]) -> list[T]:
-        """What of a step's groups this process reads: all shares together are the groups, in order, each once."""
-        cuts = [-(-len(groups) * rank // self.count) for rank in (self.rank, self.rank + 1)]
-        return groups[cuts[0] : cuts[1]]
+    def shard(self, groups: list[T]) -> list[T]:
+        """This process's part of a step's groups: all shards together are the groups, in order, each once."""
+        # both borders are rounded up, so that the main process has a group wherever there is one
+        start, end = (-(-len(groups) * rank // self.world_size) for rank in (self.rank, self.rank + 1))
+        return groups[start:end]
 
-    def joined(self, found: Tensor | None) -> Tensor:
-        """The rows that all processes found of their shares, in order; None is found of a share without groups.
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """Stacks the tensors of all processes, which have one shape.
 
-        Gradients flow into one's own rows alone. Shape: (rows, N) each to (all rows, N).
+        Shape: any, to (world_size, ...).
         """
-        if found is None:
-            raise ValueError("a process alone reads every group")
-        return found
+        return tensor.unsqueeze(0)
 
-    def all_of(self, groups: list[T], read: Callable[[list[T]], Tensor]) -> Tensor:
-        """What ``read`` finds of all groups, each of which one process reads."""
-        own = self.share(groups)
-        return self.joined(read(own) if own else None)
+    def all_gather_rows(self, rows: Tensor | None) -> Tensor:
+        """Concatenates the rows of all processes, by rank; a process with an empty shard gives None.
 
-    def add_up(self, weights: Iterable[nn.Parameter]) -> None:
-        """Makes each gradient the sum of all processes'."""
+        Gradients flow into this process's own rows alone. Shape: (rows, N) each to (all rows, N).
+        """
+        if rows is None:
+            raise ValueError("a single process computes every group")
+        return rows
 
-    def agreed(self, find: Callable[[], float]) -> float:
-        """What the first process finds, for all; the others do not look."""
-        return float(find())
+    def all_reduce_gradients(self, weights: Iterable[nn.Parameter]) -> None:
+        """Replaces each gradient by the sum over all processes."""
 
-    def stacked(self, own: Tensor) -> Tensor:
-        """Each process's tensor. Shape: any, to (count, ...)."""
-        return own.unsqueeze(0)
+    def broadcast(self, compute: Callable[[], float]) -> float:
+        """Computes a number in the main process alone, and gives it to all."""
+        return float(compute())
 
-    def handed(self, find: Callable[[], State | None]) -> State | None:
-        """The state that the first process finds, for all; the others do not look."""
-        return find()
+    def broadcast_state(self, load: Callable[[], State | None]) -> State | None:
+        """Loads a state in the main process alone, and gives it to all."""
+        return load()
 
-    def check_alike(self, asked: Mapping[str, Any]) -> None:
-        """Holds that every process was asked for the same.
+    def check_same(self, request: Mapping[str, Any]) -> None:
+        """Compares what the processes were asked for.
 
-        Raises: TrainingError with what is not.
+        Raises: TrainingError that names what differs.
         """
 
-    def in_turn(self) -> AbstractContextManager[None]:
-        """The first process goes before the others, and on each machine one before the rest; they find its caches."""
+    def main_first(self) -> AbstractContextManager[None]:
+        """Runs the main process first, then one process on each machine, then the rest, which find their caches."""
         return nullcontext()
 
 
-ALONE: Final = Team()
-_CURRENT: ContextVar[Team] = ContextVar("team", default=ALONE)
+SINGLE_PROCESS: Final = ProcessGroup()
+_CURRENT: ContextVar[ProcessGroup] = ContextVar("processes", default=SINGLE_PROCESS)
 
 
-def current_team() -> Team:
-    """The processes of the innermost ``launched``; outside, one alone."""
+def current_processes() -> ProcessGroup:
+    """The processes of the innermost ``launched_processes``; outside of it, a single one."""
     return _CURRENT.get()
 
 
 @contextmanager
-def launched(device: str, patience: timedelta = _ANSWER) -> Iterator[Team]:
-    """The processes that torchrun or accelerate launched train together inside; of a plain command it is one alone.
+def launched_processes(device: str, timeout: timedelta = _COLLECTIVE_TIMEOUT) -> Iterator[ProcessGroup]:
+    """Connects the processes that torchrun or accelerate launched; a plain command is a single one.
 
-    Where one fails, its exception is raised there alone, and the others end with status 1 and say nothing.
+    Where one fails, its exception is raised there alone, and the others end silently with status 1.
 
     Raises: SetupError where they cannot work together here.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "LOCAL_RANK" not in os.environ:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
-    team: _Launched | None = None
+    processes: _TorchProcessGroup | None = None
     try:
-        team = _Launched(choose_device(device), patience)
-        token = _CURRENT.set(team)
+        processes = _TorchProcessGroup(choose_device(device), timeout)
+        token = _CURRENT.set(processes)
         try:
-            yield team
+            yield processes
         finally:
             _CURRENT.reset(token)
-        team.leave()
+        processes.destroy()
     except BaseException as error:
-        # what fails before they know of each other fails in all of them
-        if team.fails_first() if team is not None else os.environ["LOCAL_RANK"] == "0":
+        # an error before the processes are connected is the same in all of them
+        if processes.fails_first() if processes is not None else os.environ["LOCAL_RANK"] == "0":
             raise
-        time.sleep(_LAST_WORDS)
+        time.sleep(_EXIT_DELAY)
         raise SystemExit(1) from error
 
 
-class _Launched(Team):
-    """One of several processes. Accelerate brings them together, and torch carries what they exchange."""
+class _TorchProcessGroup(ProcessGroup):
+    """One of several processes, which accelerate connects and torch.distributed lets exchange tensors."""
 
-    def __init__(self, device: torch.device, patience: timedelta) -> None:
+    def __init__(self, device: torch.device, timeout: timedelta) -> None:
         """Raises: SetupError where they do not reach each other, or one has no GPU of its own."""
         _check_gpus(device)
         accelerate = _accelerate()
         try:
-            self._state = accelerate.PartialState(cpu=device.type == "cpu", timeout=patience)
-            # where all of them can leave a word, even one whose collectives have failed
+            self._state = accelerate.PartialState(cpu=device.type == "cpu", timeout=timeout)
+            # a store of keys that works even for a process whose collectives have failed
             host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-            self._board = distributed.TCPStore(  # type: ignore[attr-defined]  # documented, and left out of __all__
-                host, port, is_master=False, timeout=patience
+            self._store = distributed.TCPStore(  # type: ignore[attr-defined]  # documented, and left out of __all__
+                host, port, is_master=False, timeout=timeout
             )
         except (RuntimeError, ValueError, KeyError) as error:
-            raise SetupError(f"the processes do not find each other: {_told(error)}; launch them again.") from error
+            raise SetupError(
+                f"the processes do not find each other: {_first_sentence(error)}; launch them again."
+            ) from error
         self._device = self._state.device
-        self.rank, self.count = self._state.process_index, self._state.num_processes
+        self.rank, self.world_size = self._state.process_index, self._state.num_processes
         self._prefix = f"ranker.{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
         self._turns = 0
 
-    def joined(self, found: Tensor | None) -> Tensor:
-        shape = torch.tensor([0, 0] if found is None else list(found.shape), device=self._device)
-        shapes = torch.stack(self._gathered(shape))
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        return torch.stack(self._all_gather(tensor.to(self._device))).cpu()
+
+    def all_gather_rows(self, rows: Tensor | None) -> Tensor:
+        shape = torch.tensor([0, 0] if rows is None else list(rows.shape), device=self._device)
+        shapes = torch.stack(self._all_gather(shape))  # (world_size, 2)
         lengths, width = shapes[:, 0].tolist(), int(shapes[:, 1].max())
-        # which asks for a gradient, so that there is a way back that leads nowhere
-        own = torch.zeros(0, width, device=self._device, requires_grad=True) if found is None else found
+        # no rows that require gradients, so that backward() works without a shard too
+        own = torch.zeros(0, width, device=self._device, requires_grad=True) if rows is None else rows
+        # all_gather takes tensors of one shape: each is padded to the longest, and cut again
         padded = torch.zeros(max(lengths), width, device=self._device, dtype=own.dtype)
         padded[: len(own)] = own.detach()
-        parts = [part[:length] for part, length in zip(self._gathered(padded), lengths, strict=True)]
+        parts = [part[:length] for part, length in zip(self._all_gather(padded), lengths, strict=True)]
         parts[self.rank] = own
         return torch.cat(parts)
 
-    def add_up(self, weights: Iterable[nn.Parameter]) -> None:
+    def all_reduce_gradients(self, weights: Iterable[nn.Parameter]) -> None:
         learning = [weight for weight in weights if weight.requires_grad]
         used = torch.tensor([float(weight.grad is not None) for weight in learning], device=self._device)
-        gradients = (torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in learning)
+        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in learning]
+        # one tensor for one all_reduce: which weights have a gradient, then all gradients end to end
         flat = torch.cat([used, *(gradient.flatten() for gradient in gradients)])
-        with self._waiting():
+        with self._collective():
             distributed.all_reduce(flat)
         used, *sums = torch.split(flat, [len(learning), *(weight.numel() for weight in learning)])
         for weight, gradient, users in zip(learning, sums, used.tolist(), strict=True):
-            # what nobody used stays without a gradient, or the optimiser would let it decay
+            # a weight that no process used stays without a gradient, or the optimizer would decay it
             weight.grad = gradient.view_as(weight) if users else None
 
-    def agreed(self, find: Callable[[], float]) -> float:
-        number = torch.tensor(find() if self.leads else 0.0, dtype=torch.float64, device=self._device)
-        with self._waiting():
-            distributed.broadcast(number, 0)
-        return number.item()
+    def broadcast(self, compute: Callable[[], float]) -> float:
+        value = torch.tensor(compute() if self.is_main else 0.0, dtype=torch.float64, device=self._device)
+        with self._collective():
+            distributed.broadcast(value, 0)
+        return value.item()
 
-    def stacked(self, own: Tensor) -> Tensor:
-        return torch.stack(self._gathered(own.to(self._device))).cpu()
-
-    def handed(self, find: Callable[[], State | None]) -> State | None:
-        found = find() if self.leads else None
-        empty = None
-        if found is not None:  # of the tensors only their shapes: they are too large to go as objects
-            empty = State({name: one.to("meta") for name, one in found.tensors.items()}, found.facts)
-        with self._waiting():
-            empty = _accelerate().utils.broadcast_object_list([empty])[0]
-            if empty is None:
+    def broadcast_state(self, load: Callable[[], State | None]) -> State | None:
+        state = load() if self.is_main else None
+        header = None
+        if state is not None:  # tensors are too large to be pickled: their shapes go first, and they follow one by one
+            header = State({name: tensor.to("meta") for name, tensor in state.tensors.items()}, state.facts)
+        with self._collective():
+            header = _accelerate().utils.broadcast_object_list([header])[0]
+            if header is None:
                 return None
-            tensors = found.tensors if found is not None else empty.tensors
-            return State({name: self._handed(tensors[name]) for name in empty.tensors}, empty.facts)
+            tensors = state.tensors if state is not None else header.tensors
+            return State({name: self._broadcast_tensor(tensors[name]) for name in header.tensors}, header.facts)
 
-    def _handed(self, tensor: Tensor) -> Tensor:
-        there = torch.empty_like(tensor, device=self._device) if tensor.is_meta else tensor.to(self._device)
-        distributed.broadcast(there, 0)
-        return there.cpu()
+    def _broadcast_tensor(self, tensor: Tensor) -> Tensor:
+        on_device = torch.empty_like(tensor, device=self._device) if tensor.is_meta else tensor.to(self._device)
+        distributed.broadcast(on_device, 0)
+        return on_device.cpu()
 
-    def check_alike(self, asked: Mapping[str, Any]) -> None:
-        own = {
-            key: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest() for key, value in asked.items()
+    def check_same(self, request: Mapping[str, Any]) -> None:
+        digests = {
+            key: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+            for key, value in request.items()
         }
-        with self._waiting():
-            every = _accelerate().utils.gather_object([own])
-        for rank, other in enumerate(every):
-            wrong = [key for key in {**every[0], **other} if other.get(key) != every[0].get(key)]
-            if wrong:
+        with self._collective():
+            of_all = _accelerate().utils.gather_object([digests])
+        for rank, other in enumerate(of_all):
+            different = [key for key in {**of_all[0], **other} if other.get(key) != of_all[0].get(key)]
+            if different:
                 raise TrainingError(
-                    f"process {rank}: differs from process 0 in {' and '.join(wrong)}; "
+                    f"process {rank}: differs from process 0 in {' and '.join(different)}; "
                     "expected the same command, data, models and kind of machine for all."
                 )
 
     @contextmanager
-    def in_turn(self) -> Iterator[None]:
+    def main_first(self) -> Iterator[None]:
         self._turns += 1
-        first_here = os.environ["LOCAL_RANK"] == "0"
-        ours, firsts = (f"{self._prefix}.turn{self._turns}.{of}" for of in (os.environ.get("GROUP_RANK", "0"), "first"))
-        if not self.leads:
-            with self._waiting():
-                self._board.wait([firsts if first_here else ours], _TURN)
+        turn = f"{self._prefix}.turn{self._turns}"
+        main_key, machine_key = f"{turn}.first", f"{turn}.{os.environ.get('GROUP_RANK', '0')}"
+        is_local_main = os.environ["LOCAL_RANK"] == "0"
+        if not self.is_main:
+            with self._collective():
+                self._store.wait([main_key if is_local_main else machine_key], _DATASET_TIMEOUT)
         try:
             yield
         finally:
-            for key in (firsts,) * self.leads + (ours,) * first_here:
-                self._board.set(key, "done")
+            if self.is_main:
+                self._store.set(main_key, "done")
+            if is_local_main:
+                self._store.set(machine_key, "done")
 
     def fails_first(self) -> bool:
-        """Whether none failed before; who cannot learn that speaks rather than that nobody does."""
+        """Whether no process failed before this one; True where that cannot be known, so that some error is shown."""
         try:
-            return int(self._board.add(f"{self._prefix}.failures", 1)) == 1
+            return int(self._store.add(f"{self._prefix}.failures", 1)) == 1
         except RuntimeError:
             return True
 
-    def leave(self) -> None:
-        """Ends what connects them, after which none waits for another."""
+    def destroy(self) -> None:
+        """Disconnects the processes."""
         self._state.destroy_process_group()
 
-    def _gathered(self, own: Tensor) -> list[Tensor]:
-        """Everybody's tensors, which have one shape."""
-        every = [torch.empty_like(own) for _ in range(self.count)]
-        with self._waiting():
-            distributed.all_gather(every, own.contiguous())
-        return every
+    def _all_gather(self, tensor: Tensor) -> list[Tensor]:
+        tensors = [torch.empty_like(tensor) for _ in range(self.world_size)]
+        with self._collective():
+            distributed.all_gather(tensors, tensor.contiguous())
+        return tensors
 
     @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        """For the others, inside.
+    def _collective(self) -> Iterator[None]:
+        """Names the cause where an exchange with the other processes fails.
 
         Raises: TrainingError where one ended, or does not answer.
         """
@@ -258,12 +265,13 @@ class _Launched(Team):
                 raise
             raise TrainingError(
                 f"process {self.rank}: another process of the training ended or does not answer "
-                f"({_told(error)}); see whether memory ran out, and launch again: it goes on from its last state."
+                f"({_first_sentence(error)}); see whether memory ran out, and launch again: it goes on from its last "
+                "state."
             ) from error
 
 
 def _accelerate() -> Any:  # noqa: ANN401  # it has no annotations
-    """Loaded where several processes were launched, and nowhere else."""
+    """Loads accelerate, which is needed only where several processes were launched."""
     try:
         import accelerate  # noqa: PLC0415  # it is an extra
     except ImportError as error:
@@ -275,14 +283,14 @@ def _accelerate() -> Any:  # noqa: ANN401  # it has no annotations
 
 
 def _check_gpus(device: torch.device) -> None:
-    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
-    if device.type == "cuda" and here > gpus:
+    local_size, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if device.type == "cuda" and local_size > gpus:
         raise SetupError(
-            f"{here} processes were launched on a machine of {gpus} GPUs, but each takes one; "
+            f"{local_size} processes were launched on a machine of {gpus} GPUs, but each takes one; "
             f"launch {gpus} there, or give --device cpu."
         )
 
 
-def _told(error: Exception) -> str:
-    """The first sentence, without the place in torch's own source that gloo puts before it."""
+def _first_sentence(error: Exception) -> str:
+    """The first sentence of a message, without the position in torch's own source that gloo puts before it."""
     return re.sub(r"^\[[^]]*\] ", "", " ".join(str(error).split())).partition(". ")[0]

@@ -1,11 +1,11 @@
-"""What watches a training: it stops one that learns nothing, and says what to change."""
+"""A watchdog that stops a training which learns nothing, and says what to change."""
 
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from ranker.errors import TrainingError
-from ranker.training.learner import Step, Validation
+from ranker.training.loop import Step, Validation
 
 _STEPS: Final = 20
 """Steps in a row that must agree before anything is said: single groups are easily odd."""
@@ -14,23 +14,23 @@ _FEW_STEPS: Final = 200
 """Below these a cross-encoder has seldom left the plateau that it begins on: the main job's do at 200 to 280."""
 
 _PATIENCE: Final = 100
-"""Steps whose losses together tell whether anything was learned."""
+"""Steps whose mean loss tells whether anything was learned."""
 
 _LEARNED: Final = 0.99
-"""Of the loss of chance: a mean above this share of it is no better than chance."""
+"""The share of the loss of chance above which a mean loss is no better than chance."""
 
-_ALIKE: Final = 1e-4
-"""Scores nearer to each other than this, as the loss sees them, leave it where chance would have it."""
+_MIN_SPREAD: Final = 1e-4
+"""The spread of scores, as the loss sees them, below which the loss is that of chance."""
 
 _COLLAPSED: Final = 0.02
-"""Of the widest spread before: a training that goes well widens it."""
+"""The share of the widest spread so far below which a model has collapsed: a training that goes well widens it."""
 
 
 class Watchdog:
-    """Looks at each step of one training; what it says goes to ``say`` and is kept in ``warnings``.
+    """Checks each step of one training; each warning is passed to ``say`` once and kept in ``warnings``.
 
-    With ``stops`` it ends a training whose scores are all alike; else it says so once and looks on. ``first_stage`` is
-    what dev says of the run that is reranked, where there is a dev.
+    With ``stops`` a training whose scores are all equal ends with an error instead of a warning. ``first_stage`` is the
+    value on dev of the run that is reranked, where there is a dev.
     """
 
     def __init__(self, say: Callable[[str], object], stops: bool = True) -> None:
@@ -39,34 +39,34 @@ class Watchdog:
         self._spreads: deque[float] = deque(maxlen=_STEPS)
         self._widest = 0.0
         self._losses: deque[float] = deque(maxlen=_PATIENCE)
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         self.warnings: list[str] = []
         self.first_stage: float | None = None
 
-    def look(self, step: Step) -> None:
-        """After a step.
+    def check(self, step: Step) -> None:
+        """Checks the spread of the scores and the loss after a step, and the validation before it.
 
-        Raises: TrainingError where the scores of each group have been alike for twenty steps, or have become so.
+        Raises: TrainingError where the scores of each group have been equal for twenty steps, or have become so.
         """
-        self._look_at_spread(step)
-        self._look_at_loss(step)
+        self._check_spread(step)
+        self._check_loss(step)
         if step.validated is not None:
-            self.compare(step.validated, step.progress)
+            self.check_validation(step.validated, step.progress)
 
-    def _look_at_spread(self, step: Step) -> None:
+    def _check_spread(self, step: Step) -> None:
         self._spreads.append(step.spread)
         if len(self._spreads) < _STEPS:
             return
         mean = sum(self._spreads) / _STEPS
-        if max(self._spreads) < _ALIKE:
-            self._alarm(
-                "alike",
+        if max(self._spreads) < _MIN_SPREAD:
+            self._fail(
+                "equal",
                 f"step {step.number}: for {_STEPS} steps the passages of a question have had scores within "
                 f"{max(self._spreads):.1e} of each other, so nothing is learned; "
                 "try a higher learning rate or another seed, and see that passages differ in the tokens read.",
             )
         elif mean < _COLLAPSED * self._widest:
-            self._alarm(
+            self._fail(
                 "collapsed",
                 f"step {step.number}: the scores of a question's passages lie {mean:.1e} apart, after "
                 f"{self._widest:.1e} before: the model has collapsed; "
@@ -74,8 +74,8 @@ class Watchdog:
             )
         self._widest = max(self._widest, mean)
 
-    def _look_at_loss(self, step: Step) -> None:
-        """Under dropout scores differ by chance too, so that a spread alone does not say that something is learned."""
+    def _check_loss(self, step: Step) -> None:
+        """Warns of a loss that is no better than chance; under dropout scores spread although nothing is learned."""
         self._losses.append(step.loss / step.chance)
         mean = sum(self._losses) / len(self._losses)
         if len(self._losses) == _PATIENCE and step.progress >= 0.5 and mean > _LEARNED:
@@ -85,8 +85,8 @@ class Watchdog:
                 "have, so passages are not told apart; try another learning rate, and see that judgments fit texts.",
             )
 
-    def compare(self, validation: Validation, progress: float) -> None:
-        """Warns of a model that in the second half of its training ranks dev worse than the first stage did."""
+    def check_validation(self, validation: Validation, progress: float) -> None:
+        """Warns of a model that ranks dev worse than the first stage in the second half of its training."""
         if self.first_stage is None or progress < 0.5 or validation.value >= self.first_stage:
             return
         few = "; so few steps seldom pass it, some hundred do" if validation.step < _FEW_STEPS else ""
@@ -97,13 +97,13 @@ class Watchdog:
             "negatives from nearer the top.",
         )
 
-    def _alarm(self, kind: str, sentence: str) -> None:
+    def _fail(self, kind: str, sentence: str) -> None:
         if self._stops:
             raise TrainingError(sentence)
         self._warn(kind, sentence)
 
     def _warn(self, kind: str, sentence: str) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
+        if kind not in self._warned:
+            self._warned.add(kind)
             self.warnings.append(sentence)
             self._say(sentence)

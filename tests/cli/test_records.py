@@ -1,7 +1,7 @@
 """What is said of a training while it goes on, where no terminal shows a bar."""
 
 from ranker.cli import records
-from ranker.training.learner import Step
+from ranker.training.loop import Step
 
 
 def steps(count):

@@ -167,12 +167,12 @@ def test_the_loss_of_chance_is_that_of_the_arms_own_loss(name, expected):
 def test_the_loss_of_chance_is_what_the_loss_says_of_equal_scores():
     import torch
 
-    from ranker.training.losses import contrastive, graded, listwise, pointwise
+    from ranker.training.losses import LOSSES
 
     scores = torch.zeros(16, 8)
-    assert graded(scores, listwise).chance.item() == pytest.approx(loss_of_chance("cross", TRAINING))
-    assert graded(scores, pointwise).chance.item() == pytest.approx(loss_of_chance("dual-classification", TRAINING))
-    among_all = contrastive(torch.zeros(16, 128), 8, torch.zeros(16, 128, dtype=torch.bool))
+    assert LOSSES["listwise"].chance(scores).item() == pytest.approx(loss_of_chance("cross", TRAINING))
+    assert LOSSES["pointwise"].chance(scores).item() == pytest.approx(loss_of_chance("dual-classification", TRAINING))
+    among_all = LOSSES["contrastive"].function(torch.zeros(16, 128))
     assert among_all.item() == pytest.approx(loss_of_chance("dual", TRAINING))
 
 

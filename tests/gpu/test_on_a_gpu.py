@@ -11,8 +11,8 @@ from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.training.checkpoint import Checkpoint
-from ranker.training.groups import Candidates
-from ranker.training.loop import TrainingSet, train
+from ranker.training.groups import Candidates, TrainingSet
+from ranker.training.loop import train
 
 pytestmark = pytest.mark.gpu
 
@@ -102,7 +102,8 @@ def trained(scorer, folder, stop_after=10):
         if step.number > stop_after:
             raise StoppedError
 
-    return train(scorer, data, config, None, on_step, Checkpoint(folder, {"asked": "this"}, minutes=0))
+    [done] = train([scorer], data, config, [None], on_step, Checkpoint(folder, {"asked": "this"}, minutes=0))
+    return done
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

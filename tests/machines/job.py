@@ -26,8 +26,8 @@ from ranker.settings.compute import PRECISIONS, Compute
 from ranker.settings.index import DenseConfig
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
-from ranker.training.groups import Candidates
-from ranker.training.loop import TrainingSet, train
+from ranker.training.groups import Candidates, TrainingSet
+from ranker.training.loop import train
 
 QUERIES = ["what is the capital of france", "the red stone", "which old river lies by the city of rome"]
 PASSAGES = [
@@ -69,7 +69,8 @@ def trained(folder: str) -> list[float]:
     settings = TrainingConfig(
         negatives=3, groups_per_step=3, learning_rate=1e-3, epochs=99, max_steps=STEPS, validations=0, dropout=False
     )
-    return list(train(scorer, data, settings, None, lambda _: None).losses)
+    [done] = train([scorer], data, settings, [None], lambda _: None)
+    return list(done.losses)
 
 
 def searched(folder: str) -> list[list[str]]:

@@ -21,10 +21,9 @@ from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.training import loop
 from ranker.training.checkpoint import Checkpoint
-from ranker.training.frozen import train_heads
-from ranker.training.groups import Candidates
-from ranker.training.loop import TrainingSet, train
-from ranker.training.processes import Team, launched
+from ranker.training.groups import Candidates, TrainingSet
+from ranker.training.loop import train
+from ranker.training.processes import ProcessGroup, launched_processes
 
 QUERIES = ["red", "green", "blue", "large", "small", "old", "stone"]
 PASSAGES = [f"{colour} {thing}" for colour in QUERIES for thing in ("water", "river in rome", "city of the old nile")]
@@ -99,13 +98,13 @@ def facts(scorer, trained, told):
 
 def plainly(folder, mode, **settings):
     scorer, told = scorer_of(folder, mode), Told()
-    trained = train(scorer, data_of(scorer), replace(STILL, **settings), validator(scorer), told)
+    [trained] = train([scorer], data_of(scorer), replace(STILL, **settings), [validator(scorer)], told)
     return facts(scorer, trained, told)
 
 
-def heads(folder, team: Team, output):
+def heads(folder, processes: ProcessGroup, output):
     scorers, told = [scorer_of(folder, mode, frozen=True) for mode in ("cross", "term-trans")], Told()
-    every = train_heads(scorers, data_of(scorers[0]), replace(STILL, groups_per_step=2), [None] * 2, told)
+    every = train(scorers, data_of(scorers[0]), replace(STILL, groups_per_step=2), [None] * 2, told)
     return [facts(scorer, trained, told) for scorer, trained in zip(scorers, every, strict=True)]
 
 
@@ -120,67 +119,68 @@ class Clock:
         return self._now
 
 
-def minutes(folder, team: Team, output):
+def minutes(folder, processes: ProcessGroup, output):
     """The clocks of the processes do not agree: by the second's, the time is over after its first look."""
-    loop.time = Clock(5.0 if team.rank else 0.1)
+    loop.time = Clock(5.0 if processes.rank else 0.1)
     return plainly(folder, "dual", max_minutes=0.02, epochs=10_000, validations=0)
 
 
-def stopped(folder, team: Team, output):
+def stopped(folder, processes: ProcessGroup, output):
     """With dropout; one training as a whole, and one that is stopped after its fourth step and goes on."""
     found = []
     for name, most in (("whole", 10_000), ("halves", 4), ("halves", 10_000)):
-        checkpoint = Checkpoint(output / f"{name}.{team.rank}", {}, minutes=0)
+        checkpoint = Checkpoint(output / f"{name}.{processes.rank}", {}, minutes=0)
         scorer, told = scorer_of(folder, "cross"), Told(most)
         torch.manual_seed(most)
         try:
             config = replace(STILL, dropout=True)
-            trained = train(scorer, data_of(scorer), config, validator(scorer), told, checkpoint)
+            [trained] = train([scorer], data_of(scorer), config, [validator(scorer)], told, checkpoint)
             found.append(facts(scorer, trained, told))
         except StoppedError:
             checkpoint._seconds = 0.0
     return found
 
 
-def begun(folder, team: Team, output):
+def begun(folder, processes: ProcessGroup, output):
     """Stopped at its fifth step."""
     scorer, checkpoint = scorer_of(folder, "cross"), Checkpoint(output / "state", {}, minutes=0)
     config = replace(STILL, dropout=True)
     with suppress(StoppedError):
-        train(scorer, data_of(scorer), config, validator(scorer), Told(5), checkpoint)
+        train([scorer], data_of(scorer), config, [validator(scorer)], Told(5), checkpoint)
 
 
-def ended(folder, team: Team, output):
+def ended(folder, processes: ProcessGroup, output):
     """What was ``begun``."""
     scorer, checkpoint, told = scorer_of(folder, "cross"), Checkpoint(output / "state", {}, minutes=0), Told()
-    trained = train(scorer, data_of(scorer), replace(STILL, dropout=True), validator(scorer), told, checkpoint)
+    config = replace(STILL, dropout=True)
+    [trained] = train([scorer], data_of(scorer), config, [validator(scorer)], told, checkpoint)
     return facts(scorer, trained, told)
 
 
-def fails(folder, team: Team, output):
+def fails(folder, processes: ProcessGroup, output):
     """The second process has an error while the first waits for it in a step."""
     scorer = scorer_of(folder, "cross")
 
     def on_step(step):
-        if team.rank == 1:
+        if processes.rank == 1:
             raise TrainingError("the second process has no more colours.")
 
-    train(scorer, data_of(scorer), STILL, None, on_step)
+    train([scorer], data_of(scorer), STILL, [None], on_step)
 
 
-def sleeps(folder, team: Team, output):
+def sleeps(folder, processes: ProcessGroup, output):
     """The second process is there, and does nothing."""
-    if team.rank == 1:
+    if processes.rank == 1:
         time.sleep(600)
-    team.agreed(lambda: 1.0)
+    processes.broadcast(lambda: 1.0)
 
 
 JOBS = {
-    "cross": lambda folder, team, output: plainly(folder, "cross", loss="listwise"),
-    "contrastive": lambda folder, team, output: plainly(folder, "dual", loss="contrastive"),
-    "pointwise": lambda folder, team, output: plainly(folder, "dual", loss="pointwise", frozen_layers=2),
-    "clipped": lambda folder, team, output: plainly(folder, "cross", loss="pairwise", clip=0.01),
-    "dropout": lambda folder, team, output: plainly(folder, "cross", dropout=True),
+    "cross": lambda folder, processes, output: plainly(folder, "cross", loss="listwise"),
+    "contrastive": lambda folder, processes, output: plainly(folder, "dual", loss="contrastive"),
+    "pointwise": lambda folder, processes, output: plainly(folder, "dual", loss="pointwise", frozen_layers=2),
+    "clipped": lambda folder, processes, output: plainly(folder, "cross", loss="pairwise", clip=0.01),
+    "dropout": lambda folder, processes, output: plainly(folder, "cross", dropout=True),
     "heads": heads,
     "minutes": minutes,
     "stopped": stopped,
@@ -193,10 +193,10 @@ JOBS = {
 
 def main():
     folder, output, *jobs = sys.argv[1:]
-    with launched("cpu", timedelta(seconds=15 if "sleeps" in jobs else 300)) as team:
+    with launched_processes("cpu", timedelta(seconds=15 if "sleeps" in jobs else 300)) as processes:
         for job in jobs:
-            found = JOBS[job](folder, team, Path(output))
-            (Path(output) / f"{job}.{team.rank}.of{team.count}.json").write_text(json.dumps(found))
+            found = JOBS[job](folder, processes, Path(output))
+            (Path(output) / f"{job}.{processes.rank}.of{processes.world_size}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

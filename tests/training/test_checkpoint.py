@@ -15,8 +15,8 @@ from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.training.checkpoint import Checkpoint, State
-from ranker.training.groups import Candidates
-from ranker.training.loop import TrainingSet, train
+from ranker.training.groups import Candidates, TrainingSet
+from ranker.training.loop import train
 
 QUERIES = ["red", "green", "blue", "large"]
 PASSAGES = [f"{colour} {thing}" for colour in QUERIES for thing in ("stone", "water", "river")]
@@ -64,7 +64,8 @@ def trained(scorer: Scorer, folder: Path, stop_after: int = STEPS, config: Train
 
     checkpoint = Checkpoint(folder, {"asked": asked}, minutes=0)
     checkpoint.save = every_time(checkpoint)  # type: ignore[method-assign]
-    return steps, train(scorer, data_of(scorer), config, validator(scorer), on_step, checkpoint)
+    [done] = train([scorer], data_of(scorer), config, [validator(scorer)], on_step, checkpoint)
+    return steps, done
 
 
 def every_time(checkpoint: Checkpoint):

@@ -13,7 +13,7 @@ from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
-from ranker.training.fit import DEV_QUERIES, judged, training_split, validator
+from ranker.training.fit import DEV_QUERIES, Validator, judged_run, training_split
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_passage_that_answers_another_split_alone_is_not_read_in_training(data
 
 
 def test_a_split_that_is_evaluated_keeps_all_its_candidates(dataset):
-    assert judged(dataset, "test", run_of("test", "train")).run["b"].doc_ids == ("test", "train")
+    assert judged_run(dataset, "test", run_of("test", "train")).run["b"].doc_ids == ("test", "train")
 
 
 def test_a_query_that_keeps_no_candidate_is_not_trained_on(dataset):
@@ -68,14 +68,16 @@ def test_validation_draws_queries_evenly_from_dev(tiny, tmp_path):
     (folder / "qrels" / "dev.tsv").write_text(
         "query-id\tcorpus-id\tscore\n" + "".join(f"{name}\td\t{int(name < 'q100')}\n" for name in names)
     )
-    dev = judged(Dataset("long", folder), "dev", Run("bm25", {name: Ranking.ordered(["d"], [1.0]) for name in names}))
+    dev = judged_run(
+        Dataset("long", folder), "dev", Run("bm25", {name: Ranking.ordered(["d"], [1.0]) for name in names})
+    )
     scorer = Scorer(create_model(RankerConfig("cross", query_length=12, length=40), str(tiny()), 1), Compute("float32"))
     # the first hundred queries are answered and the others are not, so the value is their share of those drawn
-    assert validator(scorer, Dataset("long", folder).collection, dev)() == pytest.approx(0.4)
+    assert Validator.of(scorer, Dataset("long", folder).collection, dev)() == pytest.approx(0.4)
     assert DEV_QUERIES == 100
 
 
 def test_a_run_that_answers_no_query_of_dev_is_refused(tiny, dataset):
     scorer = Scorer(create_model(RankerConfig("cross", query_length=12, length=40), str(tiny()), 1), Compute("float32"))
     with pytest.raises(TrainingError, match="answers no query of dev"):
-        validator(scorer, dataset.collection, judged(dataset, "test", Run("bm25", {})))
+        Validator.of(scorer, dataset.collection, judged_run(dataset, "test", Run("bm25", {})))

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ranker.errors import ModelError, TrainingError
 from ranker.model.loading import create_model
+from ranker.model.reranker import Reranker
 from ranker.scoring.backend import PackedReader, PaddedReader
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.panel import panel_scores
@@ -13,9 +15,9 @@ from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
 from ranker.settings.training import TrainingConfig
-from ranker.training.fitting import TrainingSet
-from ranker.training.frozen import FrozenViews, train_heads
-from ranker.training.groups import Candidates
+from ranker.training.frozen import FrozenViews
+from ranker.training.groups import Candidates, TrainingSet
+from ranker.training.loop import train
 
 PLACES = ["rome", "cairo", "paris", "london"]
 PASSAGES = [f"the {thing} of {place} is old" for place in PLACES for thing in ("stone", "water", "river")]
@@ -44,7 +46,7 @@ def data_of(scorer):
 
 
 def learn(scorers, config=SETTINGS):
-    return train_heads(scorers, data_of(scorers[0]), config, [None] * len(scorers), lambda _: None)
+    return train(scorers, data_of(scorers[0]), config, [None] * len(scorers), lambda _: None)
 
 
 def all_pairs(scorer):
@@ -110,8 +112,8 @@ def test_a_frozen_head_learns_and_its_backbone_does_not(tiny, mode):
 def test_views_kept_and_views_computed_anew_are_the_same(tiny):
     scorer = scorer_of(tiny(), "cedr-knrm")
     data = data_of(scorer)
-    kept, unkept = FrozenViews([scorer], data), FrozenViews([scorer], data, most_bytes=0)
-    pairs = [("rome", "p0"), ("paris", "p7"), ("rome", "p0"), ("cairo", "p11")]
+    kept, unkept = (FrozenViews([scorer], data.queries, data.passages, max_bytes=most) for most in (2**30, 0))
+    pairs = np.array([(0, 0), (2, 7), (0, 0), (1, 11)])
     kept.of(pairs[:2])
     first, second = kept.of(pairs), unkept.of(pairs)
     for one, other in zip(vars(first).values(), vars(second).values(), strict=True):
@@ -122,9 +124,9 @@ def test_views_taken_apart_and_put_together_score_as_the_model_does(tiny):
     for mode in READ_LAYERS:
         scorer = scorer_of(tiny(), mode)
         data, pairs = data_of(scorer), all_pairs(scorer)
-        ids = [(PLACES[query], f"p{passage}") for query, passage in pairs.rows]
+        views = FrozenViews([scorer], data.queries, data.passages).of(pairs.rows)
         with torch.inference_mode():
-            found = scorer.model.from_views(FrozenViews([scorer], data).of(ids)).numpy()
+            found = scorer.model.from_views(views).numpy()
         assert found == pytest.approx(scorer.scores(pairs, lambda _: None), abs=1e-5), mode
 
 
@@ -150,3 +152,12 @@ def test_a_fine_tuned_model_shares_no_backbone(tiny):
 def test_a_frozen_dual_encoder_has_no_head_to_train(tiny):
     with pytest.raises(TrainingError, match="has nothing to learn"):
         learn([scorer_of(tiny(), "dual")])
+
+
+def test_the_projection_of_a_frozen_dual_encoder_learns_from_texts_read_apart(tiny):
+    frozen = create_model(RankerConfig("dual", query_length=12, length=40, frozen=True), str(tiny()), seed=3)
+    torch.manual_seed(1)
+    projected = Reranker(frozen.config, frozen.stock, frozen.tokenizer, "here", nn.Sequential(nn.Linear(32, 16)))
+    scorer = Scorer(projected, Compute("float32", "cpu"))
+    trained = learn([scorer], TrainingConfig(negatives=3, groups_per_step=4, epochs=30, validations=0))[0]
+    assert np.mean(trained.losses[-5:]) < np.mean(trained.losses[:5])

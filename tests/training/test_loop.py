@@ -10,17 +10,20 @@ import pytest
 import torch
 
 from ranker.errors import ModelError, TrainingError
+from ranker.experiments import curves
 from ranker.model.backbone import BACKBONES, lowest_layers
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.settings import training as settings
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.training import loop
-from ranker.training.groups import Candidates, Group
-from ranker.training.learner import Step, warm_up_then_decay
-from ranker.training.loop import TrainingSet, _known_positives, check_trainable, train
+from ranker.training.groups import Candidates, Group, TrainingSet
+from ranker.training.loop import Step, check_trainable, train
+from ranker.training.losses import LOSSES, Loss, loss_by_chance
+from ranker.training.optimizer import warm_up_then_decay
 
 COLOURS = ["red", "green", "blue", "large"]
 PASSAGES = [
@@ -49,7 +52,8 @@ def data_of(scorer):
 
 def fit(scorer, config=FAST, validate=None):
     steps: list[Step] = []
-    return train(scorer, data_of(scorer), config, validate, steps.append), steps
+    [trained] = train([scorer], data_of(scorer), config, [validate], steps.append)
+    return trained, steps
 
 
 def best_passages(scorer):
@@ -74,6 +78,20 @@ def test_every_loss_teaches_its_mode(tiny, mode, loss):
     trained, _ = fit(scorer, TrainingConfig(**{**vars(FAST), "loss": loss, "epochs": 60, "seed": 3}))
     assert np.mean(trained.losses[-5:]) < np.mean(trained.losses[:5])
     assert best_passages(scorer) == [0] * len(COLOURS)
+
+
+def test_a_loss_that_is_added_from_outside_teaches_and_has_a_learning_curve(tiny, monkeypatch):
+    def hinge(scores):
+        return torch.relu(1.0 + scores[:, 1:] - scores[:, :1]).mean()
+
+    monkeypatch.setitem(settings.LOSSES, "hinge", "margin of the positive over each negative")
+    monkeypatch.setitem(LOSSES, "hinge", Loss(hinge))
+    scorer = scorer_of(tiny())
+    fit(scorer, replace(FAST, loss="hinge", epochs=60))
+    assert best_passages(scorer) == [0] * len(COLOURS)
+    assert loss_by_chance("hinge", 4, 8) == 1.0
+    monkeypatch.setitem(curves._LOSSES, "cross-hinge", "hinge")
+    assert curves.loss_of_chance("cross-hinge", {"negatives": 7, "groups_per_step": 4}) == 1.0
 
 
 def test_the_same_seed_gives_the_same_losses_and_weights(tiny):
@@ -243,7 +261,7 @@ def test_a_copy_of_a_positive_is_no_negative_of_any_group(tiny):
         {f"p{number}": number for number in range(4)},
     )
     groups = [Group("one", ("p0", "p1")), Group("other", ("p2", "p3"))]
-    assert _known_positives(data, groups).tolist() == [[False, False, True, False], [True, False, False, False]]
+    assert data.known_positives(groups).tolist() == [[False, False, True, False], [True, False, False, False]]
 
 
 @pytest.mark.computes("int8")

@@ -8,8 +8,10 @@ import torch
 from ranker.errors import TrainingError
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import LOSSES, TrainingConfig
-from ranker.training.losses import GROUP_LOSSES, contrastive, graded, listwise, pairwise, pointwise
+from ranker.training.losses import LOSSES as FUNCTIONS
+from ranker.training.losses import contrastive, listwise, loss_by_chance, pairwise, pointwise
 
+GROUP_LOSSES = {name: loss.function for name, loss in FUNCTIONS.items() if not loss.in_batch}
 SCORES = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
 
 
@@ -49,21 +51,19 @@ def test_contrastive_is_the_cross_entropy_of_the_positive_among_all_passages():
     similarities = torch.tensor([[1.0, 0.2, 0.4, 0.1], [0.3, 0.5, 0.9, 0.0]])
     rows = similarities.tolist()
     terms = [-math.log(math.exp(rows[g][2 * g]) / sum(map(math.exp, rows[g]))) for g in (0, 1)]
-    nothing = torch.zeros_like(similarities, dtype=torch.bool)
-    assert contrastive(similarities, 2, nothing).item() == pytest.approx(sum(terms) / 2)
+    assert contrastive(similarities).item() == pytest.approx(sum(terms) / 2)
 
 
 def test_another_positive_of_the_query_is_no_negative():
-    similarities = torch.tensor([[1.0, 0.2, 50.0, 0.1], [0.3, 0.5, 0.9, 0.0]])
-    known = torch.tensor([[False, False, True, False], [False] * 4])
+    similarities = torch.tensor([[1.0, 0.2, -math.inf, 0.1], [0.3, 0.5, 0.9, 0.0]])
     left = [1.0, 0.2, 0.1]
     first = -math.log(math.exp(1.0) / sum(map(math.exp, left)))
     second = -math.log(math.exp(0.9) / sum(map(math.exp, [0.3, 0.5, 0.9, 0.0])))
-    assert contrastive(similarities, 2, known).item() == pytest.approx((first + second) / 2)
+    assert contrastive(similarities).item() == pytest.approx((first + second) / 2)
 
 
 def test_every_loss_that_the_settings_name_is_there():
-    assert set(LOSSES) == {"auto", "contrastive", *GROUP_LOSSES}
+    assert list(LOSSES) == ["auto", *FUNCTIONS]
 
 
 def test_what_is_left_to_choose_follows_the_mode():
@@ -93,7 +93,14 @@ def test_settings_that_cannot_train_are_refused(values, sentence):
 
 @pytest.mark.parametrize("name", sorted(GROUP_LOSSES))
 def test_chance_is_the_least_loss_of_scores_that_are_all_equal(name):
-    found = graded(torch.randn(5, 4), GROUP_LOSSES[name])
+    chance = FUNCTIONS[name].chance(torch.randn(5, 4)).item()
     equal = [GROUP_LOSSES[name](torch.full((5, 4), height / 50)).item() for height in range(-200, 200)]
-    assert found.chance.item() == pytest.approx(min(equal), abs=1e-4)
-    assert found.loss.item() == pytest.approx(GROUP_LOSSES[name](found.scores).item())
+    assert chance == pytest.approx(min(equal), abs=1e-4)
+    assert loss_by_chance(name, 5, 4) == pytest.approx(chance)
+
+
+def test_chance_of_a_loss_over_all_groups_leaves_out_what_its_loss_leaves_out():
+    scores = torch.tensor([[3.0, 0.2, -math.inf, 0.1], [0.3, 0.5, 0.9, 0.0]])
+    chance = FUNCTIONS["contrastive"].chance(scores).item()
+    assert chance == pytest.approx((math.log(3) + math.log(4)) / 2)
+    assert loss_by_chance("contrastive", 2, 2) == pytest.approx(math.log(4))

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 
 from ranker.errors import SetupError
 from ranker.training import processes
-from ranker.training.processes import ALONE, Team, _check_gpus, current_team, launched
+from ranker.training.processes import (
+    SINGLE_PROCESS,
+    ProcessGroup,
+    _check_gpus,
+    current_processes,
+    launched_processes,
+)
 
 SHARING = Path(__file__).parent / "sharing.py"
 ALIKE = ("cross", "contrastive", "pointwise", "clipped", "heads")
@@ -91,9 +97,9 @@ def test_every_text_of_a_step_is_read_by_one_process(came_of, job):
 def test_shares_are_all_groups_in_order_and_nearly_of_one_size(groups, count):
     shares = []
     for rank in range(count):
-        team = Team()
-        team.rank, team.count = rank, count
-        shares.append(team.share(groups))
+        processes = ProcessGroup()
+        processes.rank, processes.world_size = rank, count
+        shares.append(processes.shard(groups))
     assert [group for one in shares for group in one] == groups
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     # the first learns with weights that somebody used, so it has a group where there is one
@@ -165,18 +171,20 @@ def test_a_plain_command_trains_alone(monkeypatch, environment):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with launched("cpu") as team:
-        assert team is ALONE
-        assert current_team() is ALONE
+    with launched_processes("cpu") as processes:
+        assert processes is SINGLE_PROCESS
+        assert current_processes() is SINGLE_PROCESS
 
 
 def test_who_trains_alone_has_all_of_it():
     rows, state = torch.ones(2, 3, requires_grad=True), object()
-    assert ALONE.all_of(["a", "b"], lambda groups: rows[: len(groups)]).requires_grad
-    assert (ALONE.rank, ALONE.count, ALONE.leads) == (0, 1, True)
-    assert ALONE.agreed(lambda: 0.25) == 0.25
-    assert ALONE.handed(lambda: state) is state
-    assert ALONE.stacked(torch.zeros(4)).shape == (1, 4)
+    assert SINGLE_PROCESS.shard(["a", "b"]) == ["a", "b"]
+    assert SINGLE_PROCESS.all_gather_rows(rows) is rows
+    assert SINGLE_PROCESS.all_gather_rows(rows).requires_grad
+    assert (SINGLE_PROCESS.rank, SINGLE_PROCESS.world_size, SINGLE_PROCESS.is_main) == (0, 1, True)
+    assert SINGLE_PROCESS.broadcast(lambda: 0.25) == 0.25
+    assert SINGLE_PROCESS.broadcast_state(lambda: state) is state
+    assert SINGLE_PROCESS.all_gather(torch.zeros(4)).shape == (1, 4)
 
 
 @pytest.fixture
@@ -184,13 +192,13 @@ def second_of_two(monkeypatch):
     """What torchrun tells the second of two processes."""
     for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(processes, "_LAST_WORDS", 0.0)
+    monkeypatch.setattr(processes, "_EXIT_DELAY", 0.0)
     monkeypatch.setitem(sys.modules, "accelerate", None)
 
 
 def test_without_accelerate_the_first_process_says_so(second_of_two, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")
-    with pytest.raises(SetupError) as error, launched("cpu"):
+    with pytest.raises(SetupError) as error, launched_processes("cpu"):
         pass
     assert str(error.value) == (
         "2 processes were launched, but accelerate, which brings them together, is not installed; "
@@ -199,7 +207,7 @@ def test_without_accelerate_the_first_process_says_so(second_of_two, monkeypatch
 
 
 def test_without_accelerate_the_others_end_without_a_word(second_of_two):
-    with pytest.raises(SystemExit) as ended, launched("cpu"):
+    with pytest.raises(SystemExit) as ended, launched_processes("cpu"):
         pass
     assert ended.value.code == 1
 

@@ -21,11 +21,9 @@ from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig
 from ranker.training import loop
-from ranker.training.fitting import training_set
-from ranker.training.frozen import train_heads
-from ranker.training.groups import Candidates, find_candidates
+from ranker.training.groups import Candidates, find_candidates, training_set
 from ranker.training.loop import train, training_steps
-from ranker.training.losses import GROUP_LOSSES, contrastive, listwise, pairwise, pointwise
+from ranker.training.losses import LOSSES, contrastive, listwise, pairwise, pointwise
 
 PLACES = ["rome", "cairo", "paris", "london"]
 TEXTS = {
@@ -98,14 +96,11 @@ def test_the_loss_of_a_step_is_that_of_its_pairs_one_by_one(tiny, collection, mo
     scorer = scorer_of(tiny(), mode, frozen)
     config = replace(STILL, loss=loss, temperature=0.5)
     data = data_of(scorer, collection)
-    (_, groups), *_ = training_steps(data, config)
+    (_, groups), *_ = training_steps(data, config, started=0.0)
     rows = [[x / 0.5 for x in slow_scores(scorer, collection, group.query_id, group.doc_ids)] for group in groups]
     expected = sum(map(SLOWLY[loss], rows)) / len(rows)
-    if frozen:
-        assert train_heads([scorer], data, config, [None], lambda _: None)[0].losses[0] == pytest.approx(
-            expected, abs=1e-4
-        )
-    assert train(scorer, data, config, None, lambda _: None).losses[0] == pytest.approx(expected, abs=1e-4)
+    [trained] = train([scorer], data, config, [None], lambda _: None)
+    assert trained.losses[0] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -113,7 +108,7 @@ def test_the_contrastive_loss_of_a_step_leaves_out_other_positives_and_their_cop
     scorer = scorer_of(tiny(), "dual")
     config = replace(STILL, loss="contrastive", temperature=0.05, seed=seed)
     data = data_of(scorer, collection)
-    (_, groups), *_ = training_steps(data, config)
+    (_, groups), *_ = training_steps(data, config, started=0.0)
     terms, left_out = [], 0
     words = {doc_id: collection[doc_id].contents.lower().split() for doc_id in IDS}
     for group in groups:
@@ -125,8 +120,8 @@ def test_the_contrastive_loss_of_a_step_leaves_out_other_positives_and_their_cop
         row = target + slow_scores(scorer, collection, group.query_id, negatives)
         terms.append(cross_entropy([x / 0.05 for x in row], 0))
     assert left_out > 0
-    found = train(scorer, data, config, None, lambda _: None).losses[0]
-    assert found == pytest.approx(sum(terms) / len(terms), abs=1e-3)
+    [trained] = train([scorer], data, config, [None], lambda _: None)
+    assert trained.losses[0] == pytest.approx(sum(terms) / len(terms), abs=1e-3)
 
 
 @pytest.mark.parametrize(("mode", "loss"), [("cross", "listwise"), ("dual", "contrastive"), ("cedr-knrm", "pairwise")])
@@ -136,7 +131,8 @@ def test_how_many_tokens_are_computed_at_once_is_nothing_to_what_is_learned(tiny
     for tokens in (1, 64, 100_000):
         monkeypatch.setitem(loop._TOKENS_PER_PASS, "cpu", tokens)
         scorer = scorer_of(tiny(), mode)
-        learned.append(train(scorer, data_of(scorer, collection), config, None, lambda _: None).losses)
+        [trained] = train([scorer], data_of(scorer, collection), config, [None], lambda _: None)
+        learned.append(trained.losses)
     assert learned[0] == pytest.approx(learned[2], abs=2e-3)
     assert learned[1] == pytest.approx(learned[2], abs=2e-3)
     assert len(set(learned[0])) == len(learned[0]) == 4
@@ -183,6 +179,7 @@ def test_candidates_are_what_they_are_by_hand(collection, judged, order, depth):
             find_candidates(run, QUERIES, {"rome": judged}, collection, depth)
 
 
+GROUP_LOSSES = [name for name, loss in LOSSES.items() if not loss.in_batch]
 SCORES = st.lists(st.lists(st.floats(-20, 20, width=32), min_size=4, max_size=4), min_size=1, max_size=4)
 
 
@@ -203,14 +200,14 @@ def test_against_one_negative_pairwise_and_listwise_are_one_loss(scores):
 @given(scores=SCORES)
 def test_contrastive_on_each_group_by_itself_is_listwise(scores):
     groups = torch.tensor(scores)
-    found = [contrastive(row.unsqueeze(0), 4, torch.zeros(1, 4, dtype=torch.bool)).item() for row in groups]
+    found = [contrastive(row.unsqueeze(0)).item() for row in groups]
     assert sum(found) / len(found) == pytest.approx(listwise(groups).item(), abs=1e-4)
 
 
 @pytest.mark.parametrize("loss", GROUP_LOSSES)
 def test_a_loss_pulls_the_positive_up_and_every_negative_down(loss):
     scores = torch.zeros(3, 5, requires_grad=True)
-    GROUP_LOSSES[loss](scores).backward()
+    LOSSES[loss].function(scores).backward()
     assert (scores.grad[:, 0] < 0).all()
     assert (scores.grad[:, 1:] > 0).all()
 
@@ -218,7 +215,7 @@ def test_a_loss_pulls_the_positive_up_and_every_negative_down(loss):
 @pytest.mark.parametrize("loss", GROUP_LOSSES)
 def test_scores_of_any_size_have_a_finite_loss_and_gradient(loss):
     scores = torch.tensor([[-1e4, 1e4, 0.0], [1e4, -1e4, 0.0]], requires_grad=True)
-    found = GROUP_LOSSES[loss](scores)
+    found = LOSSES[loss].function(scores)
     found.backward()
     assert torch.isfinite(found)
     assert torch.isfinite(scores.grad).all()

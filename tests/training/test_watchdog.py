@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranker.errors import TrainingError
-from ranker.training.learner import Step, Validation
+from ranker.training.loop import Step, Validation
 from ranker.training.watchdog import Watchdog
 
 
@@ -17,7 +17,7 @@ def looked(spreads, stops=False):
     said = []
     watchdog = Watchdog(said.append, stops)
     for step in steps(spreads):
-        watchdog.look(step)
+        watchdog.check(step)
     assert watchdog.warnings == said
     return said
 
@@ -76,7 +76,7 @@ def test_a_model_that_is_worse_than_the_first_stage_in_its_second_half_is_told_o
     watchdog = Watchdog(said.append)
     watchdog.first_stage = first_stage
     for step in steps([1.0] * 3, Validation(7, value), progress):
-        watchdog.look(step)
+        watchdog.check(step)
     assert said == watchdog.warnings
     assert len(said) == warns
     if warns:
@@ -97,5 +97,5 @@ def test_a_loss_that_is_that_of_chance_is_told_of(loss, progress, steps_taken, w
     said = []
     watchdog = Watchdog(said.append)
     for number in range(steps_taken):
-        watchdog.look(Step(number + 1, progress, loss, 8, 1.0, 1.4, None))
+        watchdog.check(Step(number + 1, progress, loss, 8, 1.0, 1.4, None))
     assert [sentence.split(" is ")[0] for sentence in said] == ["step 100: the loss of the last 100 steps"] * warns

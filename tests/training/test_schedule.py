@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ranker.scoring.text import Texts
 from ranker.settings.training import TrainingConfig
 from ranker.training import loop
-from ranker.training.groups import Candidates, draw_groups
-from ranker.training.loop import TrainingSet, training_steps
+from ranker.training.groups import Candidates, TrainingSet, draw_groups
+from ranker.training.loop import training_steps
 
 NOTHING = Texts(np.empty(0, np.int32), np.zeros(1, np.int64), np.empty(0, np.int64))
 
@@ -26,7 +26,7 @@ def data_of(queries, negatives=5):
 
 
 def walk(queries, **settings):
-    return list(training_steps(data_of(queries), TrainingConfig(negatives=2, **settings)))
+    return list(training_steps(data_of(queries), TrainingConfig(negatives=2, **settings), started=0.0))
 
 
 @given(
@@ -80,9 +80,8 @@ def clock(monkeypatch):
 def timed(clock, seconds, **settings):
     """The progress before each step, when the steps take so long."""
     found = []
-    for (progress, _), taken in zip(
-        training_steps(data_of(12), TrainingConfig(negatives=2, groups_per_step=4, **settings)), seconds, strict=False
-    ):
+    config = TrainingConfig(negatives=2, groups_per_step=4, **settings)
+    for (progress, _), taken in zip(training_steps(data_of(12), config, clock.seconds), seconds, strict=False):
         found.append(progress)
         clock.seconds += taken
     return found
@@ -117,7 +116,7 @@ def test_what_comes_after_the_last_step_is_within_the_minutes(clock):
     closing = iter([0.0] * 3 + [20.0] * 99)
     config = TrainingConfig(negatives=2, groups_per_step=4, epochs=1_000, max_minutes=1.0)
     found = []
-    for progress, _ in training_steps(data_of(12), config, closing=lambda: next(closing)):
+    for progress, _ in training_steps(data_of(12), config, clock.seconds, closing_seconds=lambda: next(closing)):
         found.append(progress)
         clock.seconds += 5.0
     assert found == pytest.approx([0, 5 / 60, 10 / 60, 15 / 40, 20 / 40, 25 / 40, 30 / 40, 35 / 40])
