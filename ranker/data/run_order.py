@@ -59,10 +59,10 @@ class RankCheck:
             self._last[query_id] = _Line(ranks[end - 1], scores[end - 1], doc_ids[end - 1])
 
     def _compare(self, query_id: str, first: _Line, second: _Line) -> None:
-        step = second.rank - first.rank
-        if step * (second.score - first.score) > 0:
+        step, rise = _sign(second.rank, first.rank), _sign(second.score, first.score)
+        if step * rise > 0:
             self._rising.add(query_id)
-        elif second.score == first.score and step * _sign(second.doc_id, first.doc_id) > 0:
+        elif not rise and step * _sign(second.doc_id, first.doc_id) > 0:
             self._tied.add(query_id)
 
     def notes(self) -> Iterator[str]:
@@ -79,7 +79,7 @@ class RankCheck:
             )
 
 
-def _sign(left: str, right: str) -> int:
+def _sign(left: Any, right: Any) -> int:  # noqa: ANN401
     return (left > right) - (left < right)
 
 
