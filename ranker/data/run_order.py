@@ -80,7 +80,7 @@ class RankCheck:
 
 
 def _sign(left: Any, right: Any) -> int:  # noqa: ANN401
-    return (left > right) - (left < right)
+    return int(left > right) - int(left < right)
 
 
 def _directions(values: NDArray[Any]) -> NDArray[np.int8]:
