@@ -34,6 +34,7 @@ LEVEL_OF = {folder: level for level, folders in enumerate(LEVELS) for folder in 
 
 HOMES = {
     "click": r"cli/.+",
+    "filelock": r"files/locks\.py",
     "ir_measures": r"evaluation/measures\.py",
     "faiss": r"index/dense\.py",
     "jnius": r"index/(jvm|bm25\w*)\.py",

@@ -129,7 +129,7 @@ def index_command(
     Its settings are remembered and used again by ranker retrieve.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.files.lines import check_output
+    from ranker.files.atomic import check_output
 
     if kind != "dense" and settings_of(context, Sharing).cluster:
         raise click.UsageError(f"--kind {kind} goes without --cluster, which shares the work of a model.")

@@ -227,11 +227,11 @@ def claim(output: Path, force: bool) -> None:
 
     Raises: OutputError where it is taken, or another process is writing it.
     """
-    from ranker.files.lines import check_output
-    from ranker.files.locks import claimed
+    from ranker.files.atomic import check_output
+    from ranker.files.locks import output_lock
 
     check_output(output, force)
-    click.get_current_context().with_resource(claimed(output))
+    click.get_current_context().with_resource(output_lock(output))
 
 
 def seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:

@@ -10,8 +10,9 @@ from ranker.data.languages import write_language
 from ranker.data.oddities import Note, Oddity, ignored
 from ranker.data.records import DatasetStreams, Judgment, Passage, Query, has_words
 from ranker.errors import DataError
+from ranker.files.atomic import atomic_folder
 from ranker.files.json_files import DECODER
-from ranker.files.lines import open_text_lines, written_folder
+from ranker.files.lines import read_text_lines
 from ranker.limits import MAX_ID_BYTES
 
 _QRELS_HEADER = "query-id\tcorpus-id\tscore\n"
@@ -65,7 +66,7 @@ def read_queries(path: Path, note: Note = ignored) -> Iterator[Query]:
     Raises: DataError as ``parse_query``, and for an id given twice.
     """
     lines: dict[str, int] = {}
-    for number, line in open_text_lines(path):
+    for number, line in read_text_lines(path):
         query = parse_query(line, path, number, note)
         if query is None:
             continue
@@ -85,7 +86,7 @@ def write_dataset(streams: DatasetStreams, folder: Path, force: bool = False, la
 
     Raises: OutputError where ``folder`` is taken or cannot be written; what the streams raise.
     """
-    with written_folder(folder, force) as beside:
+    with atomic_folder(folder, force) as beside:
         fill_folder(streams, beside)
         if language:
             write_language(language, beside)

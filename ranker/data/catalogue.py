@@ -18,11 +18,9 @@ from ranker.data.irds import irds
 from ranker.data.pydoc.dataset import PydocConfig, pydoc
 from ranker.data.records import DatasetStreams
 from ranker.errors import DataError
-from ranker.files.cache import cache_folder
-from ranker.files.intact import checked_digest
-from ranker.files.lines import written_folder
-from ranker.files.locks import locked
-from ranker.files.sealed import read_sealed_folder, seal_folder
+from ranker.files.atomic import atomic_folder, cache_folder
+from ranker.files.digests import read_sealed_folder, seal_folder
+from ranker.files.locks import build_lock
 
 EMBEDDED: dict[str, tuple[type[Any], Callable[[Any], DatasetStreams]]] = {
     "almanac": (AlmanacConfig, almanac),
@@ -66,10 +64,10 @@ def _materialised(kind: str, settings: dict[str, Any], make: Callable[[], Datase
     key = json.dumps([_FORMAT, kind, settings, sys.version, installed], sort_keys=True)
     folder = cache_folder() / "datasets" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if not _is_whole(folder):
-        with locked(folder):  # who waited for another to make it finds it made
+        with build_lock(folder):  # who waited for another to make it finds it made
             if not _is_whole(folder):
                 streams = make()
-                with written_folder(folder, force=True) as beside:
+                with atomic_folder(folder, force=True) as beside:
                     fill_folder(streams, beside)
                     seal_folder(beside, _SEALED, {"kind": kind, "settings": settings})
     return folder
@@ -78,7 +76,7 @@ def _materialised(kind: str, settings: dict[str, Any], make: Callable[[], Datase
 def _is_whole(folder: Path) -> bool:
     """Whether every file of a dataset in the cache is as it was written."""
     with suppress(OSError, ValueError, RecursionError):
-        read_sealed_folder(folder, _SEALED, checked_digest)
+        read_sealed_folder(folder, _SEALED)
         return True
     return False
 

@@ -17,12 +17,17 @@ from ranker.data.beir import parse_passage, repeated
 from ranker.data.oddities import Oddities, Oddity, in_words
 from ranker.data.records import Passage
 from ranker.errors import DataError
-from ranker.files.cache import cache_folder
-from ranker.files.intact import checked_digest
-from ranker.files.lines import decode_line, digest, open_text_lines, read_lines, reason, written_folder
-from ranker.files.locks import locked
-from ranker.files.sealed import FILES, read_sealed_folder, seal_folder
-from ranker.files.unchanged import Unchanged, stamp
+from ranker.files.atomic import atomic_folder, cache_folder
+from ranker.files.digests import (
+    FILES,
+    ChangeGuard,
+    content_digest,
+    file_state,
+    read_sealed_folder,
+    seal_folder,
+)
+from ranker.files.lines import decode_line, read_lines, read_text_lines, reason
+from ranker.files.locks import build_lock
 from ranker.limits import MAX_LINE_BYTES
 
 _BUCKETS = 64
@@ -65,9 +70,9 @@ class Collection:
     words are none: they have no number, and are counted in ``oddities`` with what else is not as it should be.
     """
 
-    def __init__(self, path: Path, folder: Path, table: _Table, unchanged: Unchanged) -> None:
+    def __init__(self, path: Path, folder: Path, table: _Table, guard: ChangeGuard) -> None:
         """Use ``Collection.open``."""
-        self._unchanged = unchanged
+        self._guard = guard
         self.path = path
         self.digest = table.digest
         self.oddities = table.oddities
@@ -81,22 +86,22 @@ class Collection:
 
         Raises: DataError with file and line for what no collection may hold.
         """
-        unchanged = Unchanged()
-        folder = cache_folder() / "collections" / _stamp(unchanged.note(path))
+        guard = ChangeGuard()
+        folder = cache_folder() / "collections" / _index_name(guard.watch(path))
         table = _table(folder)
         if table is None:
-            with locked(folder):  # who waited for another to build it finds it built
+            with build_lock(folder):  # who waited for another to build it finds it built
                 table = _table(folder) or _built(path, folder)
         if table is None:
             raise DataError(f"{folder}: is changed by somebody else; give the command again.")
-        return cls(path, folder, table, unchanged)
+        return cls(path, folder, table, guard)
 
     def check_unchanged(self) -> None:
         """Holds that the file is what it was when it was opened.
 
         Raises: DataError where it is not, for whoever is about to say what a result was made of.
         """
-        self._unchanged.check()
+        self._guard.check()
 
     def digest_now(self) -> str:
         """SHA-256 of the (decompressed) file, of its bytes as they are, for whoever writes it down.
@@ -105,7 +110,7 @@ class Collection:
         of the file is removed then.
         """
         self.check_unchanged()
-        found = digest(self.path)
+        found = content_digest(self.path)
         if found != self.digest:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise DataError(
@@ -120,7 +125,7 @@ class Collection:
 
     def __iter__(self) -> Iterator[Passage]:
         """Every passage, in file order."""
-        for number, line in open_text_lines(self._plain):
+        for number, line in read_text_lines(self._plain):
             passage = parse_passage(line, self.path, number)
             if passage is not None:
                 yield passage
@@ -187,7 +192,7 @@ class Collection:
 def _table(folder: Path) -> _Table | None:
     """What was written before; None where there is nothing, or it is not as it was written."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        meta = read_sealed_folder(folder, _META, checked_digest)
+        meta = read_sealed_folder(folder, _META)
         columns = [np.asarray(np.memmap(folder / name, np.uint64, mode="r")) for name in _COLUMNS]
         # passages that were unpacked are the collection
         whole = meta[FILES].get(_PLAIN, meta["digest"]) == meta["digest"]
@@ -198,7 +203,7 @@ def _table(folder: Path) -> _Table | None:
 
 
 def _built(path: Path, folder: Path) -> _Table | None:
-    with written_folder(folder, force=True) as beside:
+    with atomic_folder(folder, force=True) as beside:
         _build(path, beside)
     return _table(folder)
 
@@ -233,9 +238,9 @@ def _hash(doc_id: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "little"))
 
 
-def _stamp(path: Path) -> str:
+def _index_name(path: Path) -> str:
     """Names the offset index of a file as it is now: another size or time of change is another index."""
-    key = f"{_FORMAT}|{path.resolve()}|{stamp(path)}"
+    key = f"{_FORMAT}|{path.resolve()}|{file_state(path)}"
     return hashlib.sha256(key.encode()).hexdigest()[:24]
 
 
@@ -279,7 +284,7 @@ def _scan(path: Path, plain: Path, buckets: list[Path]) -> tuple[str, int, Oddit
 
 
 def _text(line: bytes, path: Path, number: int) -> str:
-    """A line as ``open_text_lines`` gives it."""
+    """A line as ``read_text_lines`` gives it."""
     text = decode_line(path, number, line.rstrip(b"\r\n"))
     return text.removeprefix("\ufeff") if number == 1 else text
 

@@ -14,8 +14,8 @@ from ranker.data.oddities import Oddities, Oddity
 from ranker.data.records import Qrels, Query
 from ranker.data.trec import read_qrels
 from ranker.errors import DataError
-from ranker.files.lines import digest, reason
-from ranker.files.unchanged import Unchanged
+from ranker.files.digests import ChangeGuard, content_digest
+from ranker.files.lines import reason
 
 ALL: Final = ""
 """Every query there is, judged or not: the split of a dataset without judgments."""
@@ -36,7 +36,7 @@ class Dataset:
         self._corpus = existing(folder, "corpus.jsonl")
         self._queries = existing(folder, "queries.jsonl")
         self.language = language or read_language(folder) or "en"
-        self._unchanged = Unchanged()
+        self._guard = ChangeGuard()
         self._oddities: dict[str, Oddities] = {}
 
     @cached_property
@@ -74,7 +74,7 @@ class Dataset:
         Raises: DataError where there is no such split, or its file is malformed.
         """
         with self._mendable():
-            return read_qrels(self._unchanged.note(self.qrels_path(split)))
+            return read_qrels(self._guard.watch(self.qrels_path(split)))
 
     def queries(self, split: str) -> dict[str, Query]:
         """The queries with judgments in a split, by query_id, in file order; of ``ALL``, every query.
@@ -93,7 +93,7 @@ class Dataset:
         with self._mendable():
             queries = {
                 query.query_id: query
-                for query in read_queries(self._unchanged.note(self._queries), note)
+                for query in read_queries(self._guard.watch(self._queries), note)
                 if judged is None or query.query_id in judged
             }
         self._oddities[ALL] = oddities
@@ -137,15 +137,15 @@ class Dataset:
         Raises: DataError as ``check_unchanged`` and ``Collection.digest_now``.
         """
         self.check_unchanged()
-        judged = {} if split == ALL else {"qrels": digest(self.qrels_path(split))}
-        return {"collection": self.collection.digest_now(), "queries": digest(self._queries), **judged}
+        judged = {} if split == ALL else {"qrels": content_digest(self.qrels_path(split))}
+        return {"collection": self.collection.digest_now(), "queries": content_digest(self._queries), **judged}
 
     def check_unchanged(self) -> None:
         """Holds that all files read so far are what they were when they were read first.
 
         Raises: DataError where one is not, so that no result names texts and judgments that it was not made of.
         """
-        self._unchanged.check()
+        self._guard.check()
         if "collection" in self.__dict__:
             self.collection.check_unchanged()
 

@@ -14,8 +14,9 @@ from ranker.data.records import Qrels
 from ranker.data.run import Ranking, Run, Scores, to_float32
 from ranker.data.run_order import RankCheck
 from ranker.errors import DataError
+from ranker.files.atomic import atomic_file
 from ranker.files.columns import Block, first_words, read_blocks
-from ranker.files.lines import read_chunks, written
+from ranker.files.lines import read_chunks
 from ranker.limits import MAX_DEPTH, MAX_ID_BYTES, MAX_RELEVANCE
 
 RUN_COLUMNS: Final = ("query_id", "Q0", "doc_id", "rank", "score", "name")
@@ -318,7 +319,7 @@ def _run_lines(query_id: str, ranking: Ranking, name: str) -> str:
 @contextmanager
 def _opened(path: Path, force: bool) -> Iterator[IO[bytes]]:
     """A file to write at ``path``, compressed where its name ends in ``.gz``, the same bytes each time."""
-    with written(path, force) as beside, beside.open("wb") as plain:
+    with atomic_file(path, force) as beside, beside.open("wb") as plain:
         if path.suffix != ".gz":
             yield plain
             return

@@ -17,7 +17,7 @@ from ranker.data.imports.sources import Imported
 from ranker.data.imports.topics import read_topics
 from ranker.data.records import Passage, Query
 from ranker.errors import DataError
-from ranker.files.lines import open_text_lines
+from ranker.files.lines import read_text_lines
 
 AP = """<DOC>
 <DOCNO> AP880212-0001 </DOCNO>
@@ -71,7 +71,7 @@ def passages(name: str, folder: Path, collection: Path) -> list[Passage]:
 
 def passages_in(folder: Path) -> dict[str, Passage]:
     path = folder / "corpus.jsonl"
-    found = [parse_passage(line, path, number) for number, line in open_text_lines(path)]
+    found = [parse_passage(line, path, number) for number, line in read_text_lines(path)]
     assert len({passage.doc_id for passage in found}) == len(found)
     return {passage.doc_id: passage for passage in found}
 

@@ -80,7 +80,7 @@ def bomb(path: Path, line: bytes, size: int) -> Path:
 
 def test_a_file_that_unpacks_to_more_than_text_does_is_refused(tmp_path: Path, answer: Answer) -> None:
     path = bomb(tmp_path / "queries.tsv.gz", b"1\tx\n", SMALL_UNPACKED_BYTES)
-    said = answer("from ranker.files.lines import digest", "digest(path)", path)
+    said = answer("from ranker.files.digests import content_digest", "content_digest(path)", path)
     assert said == (
         f"{path}: unpacks to more than 200 times its size and {SMALL_UNPACKED_BYTES} bytes, as no text does; "
         "unpack it yourself if you trust it."

@@ -8,7 +8,7 @@ from ranker.data.imports.questions import Questions
 from ranker.data.imports.sources import Imported, Sources, checked_id
 from ranker.data.records import Passage, Query, has_words
 from ranker.errors import DataError
-from ranker.files.lines import open_text_lines
+from ranker.files.lines import read_text_lines
 
 
 def import_msmarco(sources: Sources) -> Imported:
@@ -43,7 +43,7 @@ def two_columns(path: Path) -> Iterator[tuple[str, str, str]]:
 
     Raises: DataError with file and line where there is no tab.
     """
-    for number, line in open_text_lines(path):
+    for number, line in read_text_lines(path):
         if not line.strip(" \t"):
             continue
         identifier, tab, text = line.partition("\t")

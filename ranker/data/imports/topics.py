@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ranker.data.imports.msmarco import two_columns
 from ranker.errors import DataError
-from ranker.files.lines import open_text_lines
+from ranker.files.lines import read_text_lines
 from ranker.limits import MAX_DOCUMENT_BYTES
 
 _TOP_ID = re.compile(r"<num>\s*+(?:Number:\s*+)?+([^\s<]++)", re.IGNORECASE)
@@ -35,7 +35,7 @@ def read_topics(path: Path) -> Iterator[Topic]:
     A file whose first line with words starts a block is read as blocks, any other as lines of id, tab and text.
     Raises: DataError with file and line for a block that does not end or lacks its id or question.
     """
-    first = next((line.strip().lower() for _, line in open_text_lines(path) if line.strip()), "")
+    first = next((line.strip().lower() for _, line in read_text_lines(path) if line.strip()), "")
     start = next((start for start in _BLOCKS if first.startswith(start)), None)
     if not first:
         raise DataError(f"{path}: is empty, expected topics.")
@@ -50,7 +50,7 @@ def _blocks(path: Path, start: str) -> Iterator[tuple[int, str]]:
     """Each block with the number of its first line; lines between blocks say nothing."""
     end = _BLOCKS[start][0]
     began, block = 0, StringIO()
-    for number, line in open_text_lines(path):
+    for number, line in read_text_lines(path):
         if not began and line.strip().lower().startswith(start):
             began, block = number, StringIO()
         if not began:
