@@ -43,7 +43,7 @@ HOMES = {
     "scipy": r"(evaluation/significance|experiments/nemenyi)\.py",
     "matplotlib": r"experiments/(figures|plots)\.py",
     "babel": r"data/almanac/\w+\.py",
-    "ir_datasets": r"data/irds\.py",
+    "ir_datasets": r"data/catalogue\.py",
     "torch": r"(?!(settings|files|data|evaluation|report|experiments|cli/main)\b).+",
     "transformers": r"(model|scoring|training)/.+",
     "huggingface_hub": r"model/hub\.py",
