@@ -119,6 +119,7 @@ class Dataset:
     @property
     def oddities(self) -> Oddities:
         """Counts of the irregular records in everything that has been read so far."""
+        # a cached_property is in __dict__ once it has been used; asking for it would open the collection
         collection = self.collection.oddities if "collection" in self.__dict__ else Oddities()
         return sum(self._oddities.values(), collection)
 

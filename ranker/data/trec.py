@@ -296,6 +296,7 @@ def _qrels_blocks(path: Path, chunks: Iterator[bytes], first: Sequence[bytes]) -
     check_is_qrels(path, first)
     if list(first) == BEIR_HEADER:
         chunk = next(chunks)
+        # the header ends at the first line end behind its first word; only blank lines are before it
         end = chunk.find(b"\n", chunk.index(BEIR_HEADER[0])) + 1 or len(chunk)
         lines = chunk.count(b"\n", 0, end)
         return read_blocks(path, chain([chunk[end:]], chunks), BEIR_QRELS_COLUMNS, first=max(1, lines) + 1)

@@ -74,7 +74,7 @@ class Block:
         """
         cells, lengths = self._windows(column, MAX_ID_BYTES + 1)
         width = cells.shape[1]
-        if lengths.min() == lengths.max():
+        if lengths.min() == lengths.max():  # then only the last byte of each cell is behind its word
             cells[:, -1] = fill
             return cells
         return np.where(np.arange(width, dtype=np.int16) < lengths[:, None], cells, np.uint8(fill))
@@ -112,6 +112,7 @@ def read_blocks(path: Path, chunks: Iterable[bytes], columns: tuple[str, ...], f
             yield block
             first += len(block)
             continue
+        # irregular blanks, or an error, which line by line can be named
         lines = text.removesuffix(b"\n").split(b"\n")
         yield from _blocks_of_lines(path, lines, first, columns)
         first += len(lines)
@@ -122,10 +123,11 @@ def _block(text: bytes, first: int, columns: int) -> Block | None:
     raw = np.frombuffer(text, dtype=np.uint8)
     blank = raw <= ord(" ")
     offsets = np.flatnonzero(blank)
+    # as many blanks as words, none at the start, and no two together
     if len(offsets) % columns or blank[0] or (blank[1:] & blank[:-1]).any() or not _is_utf8(text):
         return None
     block = Block(text, first, offsets.reshape(-1, columns))
-    line_ends = block.blanks[:, -1]
+    line_ends = block.blanks[:, -1]  # and no line may end anywhere else
     controls = np.count_nonzero(raw < ord(" ")) - len(block)  # besides the line ends
     if (raw[line_ends] != ord("\n")).any() or (controls and controls != text.count(b"\t")):
         return None

@@ -127,7 +127,7 @@ def read_chunks(path: Path) -> Iterator[bytes]:
             if newline:
                 yield b"".join([*rest, head, newline])
                 rest = []
-            rest.append(tail)
+            rest.append(tail)  # the start of a line that goes on in the next block
             if sum(map(len, rest)) > MAX_LINE_BYTES:
                 raise DataError(f"{path}: has a line longer than the {MAX_LINE_BYTES} bytes allowed.")
     if any(rest):

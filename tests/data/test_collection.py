@@ -246,12 +246,12 @@ def test_who_waited_for_another_to_build_the_index_finds_it_built(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = corpus(tmp_path, line("a"), line("b"))
-    needs: list[Path] = []
+    builds: list[Path] = []
     build = collection_module._build_index
-    monkeypatch.setattr(collection_module, "_build_index", lambda *paths: (needs.append(paths[0]), build(*paths)))
+    monkeypatch.setattr(collection_module, "_build_index", lambda *paths: (builds.append(paths[0]), build(*paths)))
     with ThreadPoolExecutor(8) as pool:
         assert [len(one) for one in pool.map(Collection.open, [path] * 8)] == [2] * 8
-    assert needs == [path]
+    assert builds == [path]
     assert len(built(cache)) == 1
 
 

@@ -84,7 +84,7 @@ def test_a_topic_with_a_number_of_thousands_of_digits_is_refused(tmp_path: Path,
     (topic,) = read_topics(path)
     assert match_numbers([topic.query_id], ["7"]) == ({number: "7"} if number.endswith("7") else {})
     with pytest.raises(DataError, match=r"topics:1: the query id is '.+[79]', expected at most 1024 bytes\.$"):
-        QueryFilter(Counter()).query(topic.query_id, topic.text, topic.place)
+        QueryFilter(Counter()).query(topic.query_id, topic.text, topic.location)
 
 
 @pytest.mark.parametrize("read", [lambda text: page_words(text)[1], tagged_words])

@@ -112,7 +112,7 @@ def _latin_square(config: AlmanacConfig, split: str, random: Random) -> Iterator
     """Yields the facts of passages that share their words: a Latin square of territories and properties."""
     side = config.facts_per_passage
     territories, names = _sample_square(config, split, random)
-    for shift in range(side):
+    for shift in range(side):  # over all shifts, each territory meets each property once
         facts = [Fact(territory, names[(row + shift) % side]) for row, territory in enumerate(territories)]
         random.shuffle(facts)
         yield facts
@@ -121,7 +121,7 @@ def _latin_square(config: AlmanacConfig, split: str, random: Random) -> Iterator
 def _sample_square(config: AlmanacConfig, split: str, random: Random) -> tuple[list[str], list[str]]:
     """Samples territories of a split, and properties that all of them have."""
     side, facts = config.facts_per_passage, worded_facts(config.locale)
-    while True:
+    while True:  # until a sample shares enough properties
         territories = random.sample(split_territories(split), side)
         shared = [name for name in facts[territories[0]] if all(name in facts[other] for other in territories)]
         if len(shared) >= side:
@@ -134,6 +134,7 @@ def _interleaved_splits() -> Iterator[str]:
     counts = dict.fromkeys(shares, 0)
     total = sum(shares.values())
     for number in count(1):
+        # the split that is farthest behind its share of the first ``number``
         split = max(shares, key=lambda name: shares[name] * number - counts[name] * total)
         counts[split] += 1
         yield split

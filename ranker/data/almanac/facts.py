@@ -118,6 +118,7 @@ def _main_language(territory: str) -> Value:
 
 def _second_language(territory: str) -> Value:
     (first_share, first, _), (share, code, _), (next_share, _, _) = _leading_languages(territory)
+    # two scripts of one language are no second language
     same = first.partition("_")[0] == code.partition("_")[0]
     return (code,) if first_share > share > next_share and share >= _MIN_SHARE and not same else ()
 
@@ -187,6 +188,7 @@ def _hour_cycle(territory: str) -> Value:
     locale = _locale(territory)
     if locale is None:
         return ()
+    # in a CLDR pattern, what stands in quotes is text, and h and K are hours of a 12-hour clock
     pattern = re.sub(r"'[^']*'", "", locale.time_formats["short"].pattern)
     return ("12",) if re.search("[hK]", pattern) else ("24",)
 
@@ -195,6 +197,7 @@ def _date_order(territory: str) -> Value:
     locale = _locale(territory)
     if locale is None:
         return ()
+    # the order of day, month (M or L) and year in the pattern
     letters = re.sub(r"'[^']*'|[^dMLy]", "", locale.date_formats["short"].pattern).replace("L", "M")
     order = "".join(dict.fromkeys(letters))
     return (order,) if len(order) == 3 else ()

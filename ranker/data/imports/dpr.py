@@ -57,7 +57,7 @@ class _Reader:
     def _add_question(self, split: str, record: dict[str, Any], positives: dict[str, None], location: str) -> None:
         question, answers = text_field(record, "question", location), record.get("answers", [])
         query_id = f"{split}-{self._questions[split]}"
-        self._questions[split] += 1
+        self._questions[split] += 1  # also of a question that is left out
         if not has_words(question):
             self.skipped[NO_TEXT] += 1
             return

@@ -15,6 +15,7 @@ DEFAULT_SPLIT = "test"
 """The split of a source that names none; the one that ``--split`` has by default."""
 
 _PREFIX = re.compile(r"([A-Za-z0-9][\w.-]*)(?::([A-Za-z0-9][\w.-]*))?=(.+)", re.DOTALL | re.ASCII)
+"""Matches ROLE=PATH, ROLE:SPLIT=PATH and SPLIT=PATH."""
 
 
 @dataclass(frozen=True)

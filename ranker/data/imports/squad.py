@@ -42,7 +42,7 @@ class _Reader:
             stem = "_".join(title.split()) or "untitled"
             for where, paragraph in objects(article, "paragraphs", location):
                 doc_id = checked_id(f"{stem}/{self._paragraphs[stem]}", where, "passage id")
-                self._paragraphs[stem] += 1
+                self._paragraphs[stem] += 1  # also of a paragraph that is left out, so that ids stay what they are
                 context = text_field(paragraph, "context", where)
                 if not has_words(context):
                     self.skipped["paragraphs without text"] += 1

@@ -128,7 +128,7 @@ def _roots() -> Iterator[tuple[str, Path]]:
             yield name, library / name if (library / name).is_dir() else library / f"{name}.py"
     for name in PACKAGES:
         top, *inner = name.split(".")
-        spec = importlib.util.find_spec(top)
+        spec = importlib.util.find_spec(top)  # of the top package alone: finding one inside would import it
         if spec is not None and spec.submodule_search_locations:
             yield name, Path(spec.submodule_search_locations[0], *inner)
 
