@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker import Query
-from ranker.files.intact import file_digest
+from ranker.files.digests import file_digest
 from ranker.index.dense import build_faiss, open_faiss
 from ranker.settings.index import FAISS_KINDS, DenseConfig
 

@@ -14,7 +14,7 @@ from typing import Final
 from packaging.requirements import Requirement
 
 from ranker.errors import RankerError, SetupError
-from ranker.files.cache import cache_folder
+from ranker.files.atomic import cache_folder
 from ranker.index.java import anserini_jar, find_java
 from ranker.limits import MIN_FREE_BYTES
 from ranker.wording import counted

@@ -34,6 +34,7 @@ LEVEL_OF = {folder: level for level, folders in enumerate(LEVELS) for folder in 
 
 HOMES = {
     "click": r"cli/.+",
+    "filelock": r"files/locks\.py",
     "ir_measures": r"evaluation/measures\.py",
     "faiss": r"index/dense\.py",
     "jnius": r"index/(jvm|bm25\w*)\.py",
@@ -42,7 +43,7 @@ HOMES = {
     "scipy": r"(evaluation/significance|experiments/nemenyi)\.py",
     "matplotlib": r"experiments/(figures|plots)\.py",
     "babel": r"data/almanac/\w+\.py",
-    "ir_datasets": r"data/irds\.py",
+    "ir_datasets": r"data/catalogue\.py",
     "torch": r"(?!(settings|files|data|evaluation|report|experiments|cli/main)\b).+",
     "transformers": r"(model|scoring|training)/.+",
     "huggingface_hub": r"model/hub\.py",

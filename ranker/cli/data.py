@@ -45,26 +45,28 @@ if TYPE_CHECKING:
     from ranker.scoring.scorer import Advance, Scorer
 
 
-@click.command("import")
+class _ImportCommand(click.Command):
+    """Adds the formats to the help."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from ranker.data.imports.formats import FORMATS, SOURCES_HELP
+
+        super().format_help_text(ctx, formatter)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(SOURCES_HELP)
+        with formatter.section("Formats and their sources"):
+            formatter.write_dl([(f"{name} {form.usage}", form.summary) for name, form in FORMATS.items()])
+
+
+@click.command("import", cls=_ImportCommand)
 @click.argument("format_name", metavar="FORMAT")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @language_option("The language of the data, by its code, which is remembered with the DATASET and used by BM25.")
 @output_option("DATASET")
 @force_option
 def import_command(format_name: str, sources: tuple[str, ...], language: str | None, output: Path, force: bool) -> None:
-    """Turn data of another FORMAT into a DATASET folder in BEIR layout.
-
-    \b
-    squad      [SPLIT=]PATH...         SQuAD 1.1 or 2.0 JSON
-    msmarco    collection=PATH queries=PATH [qrels[:SPLIT]=PATH]
-    dpr        [SPLIT=]PATH...         Dense Passage Retrieval JSON
-    trec       collection=PATH topics=PATH [qrels[:SPLIT]=PATH]
-    trec-html  collection=PATH topics=PATH [qrels[:SPLIT]=PATH]
-
-    A SOURCE is ROLE=PATH, or ROLE:SPLIT=PATH where a role goes by split; without a SPLIT it is test. A role may be
-    given several times, any file may be .gz, and a TREC collection a file, a folder or a tar archive. Numbers of topics
-    are matched with the qrels as they are written, then without zeros before them.
-    """  # noqa: D301  # click keeps lines as they are behind a real backspace
+    """Turn data of another FORMAT into a DATASET folder in BEIR layout."""
     from ranker.data.beir import write_dataset
     from ranker.data.imports.formats import FORMATS
 
@@ -115,7 +117,7 @@ def index_command(
     Its settings are remembered and used again by ranker retrieve.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.files.lines import check_output
+    from ranker.files.atomic import check_output
 
     if kind != "dense" and settings_of(context, Sharing).cluster:
         raise click.UsageError(f"--kind {kind} goes without --cluster, which shares the work of a model.")

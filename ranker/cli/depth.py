@@ -47,7 +47,7 @@ def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str
 def _source(run: Path, manifest: dict[str, Any]) -> Path:
     """The run that a manifest names, if it is still what it was."""
     from ranker.errors import DataError
-    from ranker.files.lines import digest
+    from ranker.files.digests import content_digest
 
     source = manifest.get("run")
     named = source.get("path") if isinstance(source, dict) else None
@@ -56,6 +56,6 @@ def _source(run: Path, manifest: dict[str, Any]) -> Path:
     path = Path(named)
     if not path.is_file():
         raise DataError(f"{run}: was made from {path}, which is not there; name that run with --first.")
-    if digest(path) != source.get("sha256"):
+    if content_digest(path) != source.get("sha256"):
         raise DataError(f"{run}: was made from {path}, which has changed since; name that run with --first.")
     return path

@@ -87,7 +87,7 @@ def explain_command(
     """
     from ranker.explanation.document import page
     from ranker.explanation.result import explain, record
-    from ranker.files.lines import check_output, written
+    from ranker.files.atomic import atomic_file, check_output
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
 
@@ -104,7 +104,7 @@ def explain_command(
     explanation = explain(scorer, pair, lambda total: progress("explain", total, "pair"))
     say_unknown(scorer)
     if output:
-        with written(output, force) as beside:
+        with atomic_file(output, force) as beside:
             beside.write_text(page(explanation), encoding="utf-8")
         say(f"{output}: {counted(len(explanation.occlusion.words), 'word')} explained.")
     show(_json(record(explanation)) if form == "json" else _table(explanation))

@@ -121,7 +121,7 @@ def fuse_command(
     The value that is told of them is out of fold: each query's by weights chosen on the other folds.
     """  # noqa: D301  # click keeps lines as they are behind a real backspace
     from ranker.evaluation.fusion import Fusion, fuse, unanswered
-    from ranker.files.lines import check_output
+    from ranker.files.atomic import check_output
 
     asked = None if tune is None else _Tune(tune, split, tune_runs, measure, folds, seed)
     _check_use(context, runs, weights, asked)
@@ -178,7 +178,7 @@ def _open(paths: tuple[Path, ...]) -> tuple[list[Source], list[dict[str, Any]]]:
     """
     from ranker.errors import DataError
     from ranker.evaluation.fusion import Source
-    from ranker.files.lines import digest
+    from ranker.files.digests import content_digest
 
     sources, records, seen = list[Source](), list[dict[str, Any]](), dict[str, Path]()
     for run, path in zip(open_runs(paths), paths, strict=True):
@@ -187,7 +187,7 @@ def _open(paths: tuple[Path, ...]) -> tuple[list[Source], list[dict[str, Any]]]:
             raise DataError(
                 f"{path}: is the run {other} again; expected each once, and a --weight where it counts more."
             )
-        sha256 = digest(path)
+        sha256 = content_digest(path)
         scored = _scored(path, sha256)
         told = {"name": run.name, "path": str(path), "sha256": sha256}
         records.append(told if scored == MAX_DEPTH else {**told, "scored": scored})
@@ -215,7 +215,7 @@ def _tuned(asked: _Tune, fusion: Fusion) -> tuple[Tuned, dict[str, Any]]:
     """The weights that are worth most, and what the manifest says of how they were chosen."""
     from ranker.evaluation.measures import parse_measures
     from ranker.evaluation.tuning import Tuning, tune, weights_grid
-    from ranker.files.lines import digest
+    from ranker.files.digests import content_digest
 
     (measure,) = parse_measures([asked.measure])
     judgments = open_qrels(asked.qrels, asked.split, [measure])
@@ -224,7 +224,7 @@ def _tuned(asked: _Tune, fusion: Fusion) -> tuple[Tuned, dict[str, Any]]:
     with progress("tune", len(weights_grid(len(sources))), "fusion") as advance:
         tuned = tune(sources, judgments, fusion, Tuning(measure, asked.folds, asked.seed), advance)
     told = {
-        "qrels": {"path": str(path), "sha256": digest(path)},
+        "qrels": {"path": str(path), "sha256": content_digest(path)},
         "runs": records,
         "measure": str(measure),
         "queries": len(judgments),

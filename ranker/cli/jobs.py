@@ -127,10 +127,10 @@ def _facts(arm: Arm, dataset: Dataset, config: ReproductionConfig) -> dict[str, 
 def _write_rest(result: Reproduction, qrels: Path, models: Path, force: bool) -> None:
     """The judgments that the runs are for, and the models behind them."""
     from ranker.data.trec import write_qrels
-    from ranker.files.lines import written_folder
+    from ranker.files.atomic import atomic_folder
 
     write_qrels(result.qrels, qrels, force)
     for name, arm in result.arms.items():
         if arm.trained is not None and arm.scorer is not None:
-            with written_folder(models / name, force) as beside:
+            with atomic_folder(models / name, force) as beside:
                 arm.scorer.model.save(beside)

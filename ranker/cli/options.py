@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
     from ranker.data.records import Qrels
     from ranker.data.run import Ranking, Run
-    from ranker.data.trec import Tell
+    from ranker.data.trec import Warn
     from ranker.evaluation.measures import Measure
     from ranker.model.reranker import Reranker
     from ranker.scoring.scorer import Advance
@@ -135,14 +135,14 @@ def open_runs(paths: tuple[Path, ...]) -> list[Run]:
     return [Run(name, open_run(path).rankings) for name, path in zip(names, paths, strict=True)]
 
 
-def open_run(path: Path, tell: Tell | None = None) -> Run:
+def open_run(path: Path, tell: Warn | None = None) -> Run:
     """The run of a file; what is odd about its ranks is said, or given to ``tell``."""
     from ranker.data.trec import read_run
 
     return read_run(path, tell or say)
 
 
-def open_merged(paths: tuple[Path, ...], tell: Tell | None = None) -> Run:
+def open_merged(paths: tuple[Path, ...], tell: Warn | None = None) -> Run:
     """Runs as one, each opened by ``open_run``; a query of two splits stands in the runs of both.
 
     Raises: DataError where two answer a query differently.
@@ -182,9 +182,9 @@ def say(sentence: str) -> None:
 
 def say_oddities(data: Dataset, tell: Callable[[str], None] = say) -> None:
     """Says in a line what of a dataset was left out, or read otherwise than written, if anything was."""
-    from ranker.data.oddities import in_words
+    from ranker.data.records import describe_oddities
 
-    said = in_words(data.oddities)
+    said = describe_oddities(data.oddities)
     if said:
         tell(f"{data.source}: {said}; ranker validate lists them.")
 
@@ -227,11 +227,11 @@ def claim(output: Path, force: bool) -> None:
 
     Raises: OutputError where it is taken, or another process is writing it.
     """
-    from ranker.files.lines import check_output
-    from ranker.files.locks import claimed
+    from ranker.files.atomic import check_output
+    from ranker.files.locks import output_lock
 
     check_output(output, force)
-    click.get_current_context().with_resource(claimed(output))
+    click.get_current_context().with_resource(output_lock(output))
 
 
 def seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:

@@ -72,12 +72,12 @@ def windows_path(output: Path) -> Path:
 
 def _write_windows(reranked: Reranked, path: Path) -> None:
     """A line for each passage read in windows; what an earlier run that was replaced has left is taken away."""
-    from ranker.files.lines import written
+    from ranker.files.atomic import atomic_file
 
     if not reranked.windows:
         path.unlink(missing_ok=True)
         return
-    with written(path, force=True) as beside, beside.open("w", encoding="utf-8") as file:
+    with atomic_file(path, force=True) as beside, beside.open("w", encoding="utf-8") as file:
         rows = (reranked.windows[0]._fields, *reranked.windows)
         file.writelines("\t".join(map(str, row)) + "\n" for row in rows)
 

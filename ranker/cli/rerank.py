@@ -159,7 +159,7 @@ def rerank_command(
     given again.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.files.lines import digest
+    from ranker.files.digests import content_digest
 
     stages = _stages(context, mode, depth, cascade)
     sources = _sources(stages, models, bool(cascade))
@@ -170,7 +170,7 @@ def rerank_command(
         claim(output, force)
     data = open_dataset(dataset)
     [run] = open_runs((run_path,))
-    source = {"name": run.name, "path": str(run_path), "sha256": digest(run_path)}
+    source = {"name": run.name, "path": str(run_path), "sha256": content_digest(run_path)}
     split = asked_split(split, data)
     work = _Work(data, split, data.queries(split), leave_out_queries(run, leave_out_query), leave_out_query, source)
     say_oddities(data)

@@ -241,9 +241,9 @@ def _begin(output: Path, settings: dict[str, Any]) -> None:
 
     Raises: DataError where the folder holds a study of something else.
     """
+    from ranker.files.atomic import atomic_file
+    from ranker.files.digests import is_intact, sealed
     from ranker.files.json_files import first_difference, read_object
-    from ranker.files.lines import written
-    from ranker.files.sealed import is_intact, sealed
 
     path = output / _SETTINGS
     if path.is_file():
@@ -257,5 +257,5 @@ def _begin(output: Path, settings: dict[str, Any]) -> None:
                 f"{output}: holds a study whose {name} is {before}, but now it is {now}; name another --output."
             )
         return
-    with written(path) as beside:
+    with atomic_file(path) as beside:
         beside.write_text(json.dumps(sealed(settings), indent=2) + "\n", encoding="utf-8")

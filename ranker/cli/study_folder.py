@@ -68,7 +68,7 @@ def write_report(jobs: Sequence[Job], data: StudyData, frame: ReportHeader, outp
     """Evaluates all runs of the folder and writes the report beside them; its tables go to stdout too."""
     from ranker.experiments.report import markdown, page
     from ranker.experiments.results import record, study_result
-    from ranker.files.lines import written
+    from ranker.files.atomic import atomic_file
 
     result = study_result(data.test.run, _arms(jobs, output), data.test.qrels, frame)
     texts = {
@@ -77,7 +77,7 @@ def write_report(jobs: Sequence[Job], data: StudyData, frame: ReportHeader, outp
         "report.html": page(result),
     }
     for name, text in texts.items():
-        with written(output / name, force=True) as beside:
+        with atomic_file(output / name, force=True) as beside:
             beside.write_text(text, encoding="utf-8")
     show(markdown(result), newline=False)
 
@@ -109,8 +109,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises: DataError where it does not, or is of another run.
     """
     from ranker.data.manifest import OWN_KEYS, read_manifest
-    from ranker.files.lines import digest
-    from ranker.files.sealed import is_intact
+    from ranker.files.digests import content_digest, is_intact
 
     facts = read_manifest(path)
     if not is_intact({name: value for name, value in facts.items() if name not in OWN_KEYS}):
@@ -120,7 +119,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     numbers = [*times, *_numbers_of(training)]
     if not isinstance(halves, dict) or not all(type(one) in (int, float) for one in (*numbers, *halves.values())):
         raise DataError(f"{path}: its manifest does not say what the arm cost; remove both, and give the study again.")
-    if facts.get("sha256") != digest(path):
+    if facts.get("sha256") != content_digest(path):
         raise DataError(f"{path}: is not the run that its manifest tells of; remove both, and give the study again.")
     return facts
 

@@ -78,7 +78,7 @@ class Study:
     def do(self, job: Job) -> None:
         """Trains the arms of a job, scores with them, and writes their runs."""
         from ranker.experiments.run import Display, do
-        from ranker.files.sealed import sealed
+        from ranker.files.digests import sealed
 
         display = Display(training_progress, progress, self._say)
         done = do(job, self.data, self.config, self.request.compute, display, self._model_folder)

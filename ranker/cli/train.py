@@ -137,7 +137,7 @@ def train_command(
     again. Launched by torchrun or accelerate (-m ranker train ...), several processes share each step.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.files.lines import digest
+    from ranker.files.digests import content_digest
     from ranker.index.firststage import bm25_run
     from ranker.model.loading import check_backbone, create_model
     from ranker.scoring.scorer import Scorer
@@ -167,7 +167,7 @@ def train_command(
         scorer = Scorer(say_notes(model, tell), compute)
         origin: dict[str, Any] = {
             "backbone": {"source": backbone, "sha256": model.digest()},
-            "runs": {str(path): digest(path) for path in runs},
+            "runs": {str(path): content_digest(path) for path in runs},
             "negative_depth": negative_depth,
         }
         _tell_of(data, found, tell)
@@ -225,9 +225,9 @@ def _lessons(data: Dataset, splits: list[str], dev: str, found: Run, depth: int)
 
 
 def _write(model: Reranker, record: dict[str, Any], output: Path, force: bool) -> None:
-    from ranker.files.lines import written_folder
+    from ranker.files.atomic import atomic_folder
 
-    with written_folder(output, force) as beside:
+    with atomic_folder(output, force) as beside:
         model.save(beside)
         (beside / "training.json").write_text(json.dumps(record, indent=2) + "\n")
 

@@ -35,9 +35,9 @@ def validate_command(sources: tuple[str, ...], strict: bool) -> None:
         found = grave = 0
         kind, problems = _kind(source)
         for found, problem in enumerate(problems, start=1):
-            grave += problem.grave
+            grave += problem.is_error
             if found <= _TOLD:
-                show(problem.sentence if problem.grave else f"mind: {problem.sentence}")
+                show(problem.sentence if problem.is_error else f"mind: {problem.sentence}")
         if found > _TOLD:
             show(f"{source}: {counted(found - _TOLD, 'problem')} more.")
         say(f"{source}: {kind}: {counted(grave, 'error')}, {found - grave} to mind.")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ranker.cluster.arrays import Arrays, packed, unpacked
 from ranker.errors import ModelError
-from ranker.files.lines import said_as_output_error
+from ranker.files.atomic import as_output_error
 from ranker.model.device import choose_device, choose_precision, name_of_device
 from ranker.model.kernels import kernels
 from ranker.model.loading import load_model
@@ -58,7 +58,7 @@ def sent_model(model: Reranker, compute: Compute, trust_remote_code: bool) -> by
 
     Raises: OutputError where there is no room for its files on the way.
     """
-    with said_as_output_error(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as name:
+    with as_output_error(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model.save(folder)
         files = {

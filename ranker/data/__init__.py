@@ -1,1 +1,1 @@
-"""What flows through the toolkit: passages, queries, judgments and runs."""
+"""Queries, passages, judgments and runs, and the files that hold them."""

@@ -1,4 +1,4 @@
-"""A collection of passages on disk, read by id through an offset index that lies beside it in the cache."""
+"""A collection of passages on disk, read by doc_id through an offset index that lies in the cache."""
 
 import hashlib
 import os
@@ -9,46 +9,42 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.data.beir import parse_passage, repeated
-from ranker.data.oddities import Oddities, Oddity, in_words
-from ranker.data.records import Passage
+from ranker.data.beir import parse_passage, repeated_id
+from ranker.data.records import Oddities, Oddity, Passage, describe_oddities
 from ranker.errors import DataError
-from ranker.files.cache import cache_folder
-from ranker.files.intact import checked_digest
-from ranker.files.lines import decode_line, digest, open_text_lines, read_lines, reason, written_folder
-from ranker.files.locks import locked
-from ranker.files.sealed import FILES, read_sealed_folder, seal_folder
-from ranker.files.unchanged import Unchanged, stamp
+from ranker.files.atomic import atomic_folder, cache_folder
+from ranker.files.digests import FILES, ChangeGuard, content_digest, file_state, read_sealed_folder, seal_folder
+from ranker.files.lines import line_text, read_lines, read_text_lines, reason
+from ranker.files.locks import build_lock
 from ranker.limits import MAX_LINE_BYTES
 
-_BUCKETS = 64
-"""Parts of the offset index sorted one at a time, so that sorting 8.8 M ids takes a few MB."""
+_BUCKETS: Final = 64
+"""Parts of the offset index that are sorted one at a time, so that sorting 8.8 M ids takes a few MB."""
 
-_BATCH = 65_536
-"""Passages whose places are held before they go to their buckets on disk."""
+_BATCH: Final = 65_536
+"""Rows of the offset index that are held before they are written to their buckets."""
 
-_READ_BYTES = 8_192
-"""What is read of a passage at once; most are shorter."""
+_READ_BYTES: Final = 8_192
+"""Bytes read of a passage at once; most passages are shorter."""
 
-_FORMAT = 5
+_FORMAT: Final = 5
+_COLUMNS: Final = ("hashes", "offsets", "numbers")
+_META: Final = "meta.json"
 
-_COLUMNS = ("hashes", "offsets", "numbers")
-
-_META = "meta.json"
-
-_PLAIN = "corpus.jsonl"
-"""What a ``.gz`` is unpacked to, beside its table."""
+_UNPACKED: Final = "corpus.jsonl"
+"""The file in the cache that a ``.gz`` is decompressed to."""
 
 
 @dataclass(frozen=True)
-class _Table:
-    """Each passage's place in the file, by the hash of its doc_id: where its line starts, and which number it has.
+class _OffsetIndex:
+    """Where each passage is in the file, sorted by the hash of its doc_id; the arrays are memory-mapped.
 
-    The arrays are memory-mapped, sorted by hash.
+    Shape: hashes, offsets (bytes from the start of the file) and numbers (passages before it) (PASSAGES,).
     """
 
     hashes: NDArray[np.uint64]
@@ -59,124 +55,127 @@ class _Table:
 
 
 class Collection:
-    """Passages in a ``corpus.jsonl`` of BEIR layout: by doc_id, in file order, and by number.
+    """The passages of a ``corpus.jsonl`` in BEIR layout, by doc_id, by number and in file order.
 
-    ``digest`` is the SHA-256 of the (decompressed) file as it was when the offset index was built. Passages without
-    words are none: they have no number, and are counted in ``oddities`` with what else is not as it should be.
+    ``digest`` is the SHA-256 of the (decompressed) file when its offset index was built. Passages without words are
+    left out: they have no number, and ``oddities`` counts them with everything else that is irregular.
     """
 
-    def __init__(self, path: Path, folder: Path, table: _Table, unchanged: Unchanged) -> None:
+    def __init__(self, path: Path, folder: Path, index: _OffsetIndex, guard: ChangeGuard) -> None:
         """Use ``Collection.open``."""
-        self._unchanged = unchanged
         self.path = path
-        self.digest = table.digest
-        self.oddities = table.oddities
+        self.digest = index.digest
+        self.oddities = index.oddities
+        self._guard = guard
         self._folder = folder
-        self._plain = folder / _PLAIN if path.suffix == ".gz" else path
-        self._table = table
+        self._unpacked = folder / _UNPACKED if path.suffix == ".gz" else path
+        self._index = index
 
     @classmethod
     def open(cls, path: Path) -> "Collection":
         """Opens the file, after building its offset index on first use.
 
-        Raises: DataError with file and line for what no collection may hold.
+        Raises: DataError with file and line for a malformed passage and a doc_id that stands twice.
         """
-        unchanged = Unchanged()
-        folder = cache_folder() / "collections" / _stamp(unchanged.note(path))
-        table = _table(folder)
-        if table is None:
-            with locked(folder):  # who waited for another to build it finds it built
-                table = _table(folder) or _built(path, folder)
-        if table is None:
+        guard = ChangeGuard()
+        folder = cache_folder() / "collections" / _index_name(guard.watch(path))
+        index = _read_index(folder)
+        if index is None:
+            with build_lock(folder):
+                index = _read_index(folder)  # another process may have built it meanwhile
+                if index is None:
+                    with atomic_folder(folder, force=True) as temporary:
+                        _build_index(path, temporary)
+                    index = _read_index(folder)
+        if index is None:
             raise DataError(f"{folder}: is changed by somebody else; give the command again.")
-        return cls(path, folder, table, unchanged)
+        return cls(path, folder, index, guard)
 
     def check_unchanged(self) -> None:
-        """Holds that the file is what it was when it was opened.
+        """Checks that the file has not changed since it was opened.
 
-        Raises: DataError where it is not, for whoever is about to say what a result was made of.
+        Raises: DataError where it has.
         """
-        self._unchanged.check()
+        self._guard.check()
 
     def digest_now(self) -> str:
-        """SHA-256 of the (decompressed) file, of its bytes as they are, for whoever writes it down.
+        """Computes the SHA-256 of the (decompressed) file anew, for a manifest.
 
-        Raises: DataError where it is not what was opened, though nothing else tells of a change; what was remembered
-        of the file is removed then.
+        Raises: DataError where it is not ``digest``, though size and times are the same; the offset index is removed.
         """
         self.check_unchanged()
-        found = digest(self.path)
-        if found != self.digest:
+        digest = content_digest(self.path)
+        if digest != self.digest:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise DataError(
-                f"{self.path}: has digest {found}, but what is remembered under its name, size and times is of "
+                f"{self.path}: has digest {digest}, but what is remembered under its name, size and times is of "
                 f"{self.digest}, which is removed now; give the command again."
             )
-        return found
+        return digest
 
     def __len__(self) -> int:
-        """How many passages there are."""
-        return len(self._table.offsets)
+        """Returns the number of passages."""
+        return len(self._index.offsets)
 
     def __iter__(self) -> Iterator[Passage]:
-        """Every passage, in file order."""
-        for number, line in open_text_lines(self._plain):
+        """Yields every passage, in file order."""
+        for number, line in read_text_lines(self._unpacked):
             passage = parse_passage(line, self.path, number)
             if passage is not None:
                 yield passage
 
     def __contains__(self, doc_id: object) -> bool:
-        """Whether a passage has this doc_id."""
-        return isinstance(doc_id, str) and self._place(doc_id) is not None
+        """Returns whether a passage has this doc_id."""
+        return isinstance(doc_id, str) and self._find_row(doc_id) is not None
 
     def __getitem__(self, doc_id: str) -> Passage:
-        """The passage of this doc_id.
+        """Returns the passage of a doc_id.
 
         Raises: KeyError where there is none.
         """
-        place = self._place(doc_id)
-        if place is None:
-            raise KeyError(doc_id)
-        passage = self._passage_at(int(self._table.offsets[place]))
+        passage = self._passage_at(self._row(doc_id))
         if passage.doc_id != doc_id:
             raise DataError(_changed(self.path))
         return passage
 
-    def lacking(self, doc_ids: Iterable[str]) -> list[str]:
-        """Those of many doc_ids that no passage has."""
-        wanted = list(doc_ids)
-        hashes = np.fromiter(map(_hash, wanted), np.uint64, len(wanted))
-        places = np.searchsorted(self._table.hashes, hashes)
-        places[places == len(self)] = 0
-        return [wanted[i] for i in np.flatnonzero(self._table.hashes[places] != hashes)]
-
     def number(self, doc_id: str) -> int:
-        """The passage's place in file order, from 0.
+        """Returns the position of a passage in file order, from 0.
 
         Raises: KeyError where there is none.
         """
-        place = self._place(doc_id)
-        if place is None:
+        return int(self._index.numbers[self._row(doc_id)])
+
+    def missing(self, doc_ids: Iterable[str]) -> list[str]:
+        """Returns those of the doc_ids that no passage has, all looked up at once."""
+        wanted = list(doc_ids)
+        hashes = np.fromiter(map(_hash, wanted), np.uint64, len(wanted))
+        rows = np.searchsorted(self._index.hashes, hashes)
+        rows[rows == len(self)] = 0  # beyond the last hash; any row differs from it
+        return [wanted[i] for i in np.flatnonzero(self._index.hashes[rows] != hashes)]
+
+    def _row(self, doc_id: str) -> int:
+        row = self._find_row(doc_id)
+        if row is None:
             raise KeyError(doc_id)
-        return int(self._table.numbers[place])
+        return row
 
-    def _place(self, doc_id: str) -> int | None:
-        """The row of the table.
+    def _find_row(self, doc_id: str) -> int | None:
+        """Returns the row of a doc_id in the offset index.
 
-        A hash that one passage has is taken for its id: that another of 64 bits is the same by chance happens once in
-        10^12 lookups even of 8.8 M passages. Where two passages share one, their lines are read.
+        A hash that stands there once is taken for the doc_id: of 8.8 M passages, another doc_id has one of the same 64
+        bits by chance once in 10^12 look-ups. Where two passages share a hash, their lines are read.
         """
         wanted = _hash(doc_id)
-        first, end = (int(np.searchsorted(self._table.hashes, wanted, side)) for side in ("left", "right"))
-        if end - first == 1:
-            return first
-        places = range(first, end)
-        return next((at for at in places if self._passage_at(int(self._table.offsets[at])).doc_id == doc_id), None)
+        start, end = (int(np.searchsorted(self._index.hashes, wanted, side)) for side in ("left", "right"))
+        if end - start == 1:
+            return start
+        return next((row for row in range(start, end) if self._passage_at(row).doc_id == doc_id), None)
 
-    def _passage_at(self, offset: int) -> Passage:
-        line = _line_at(self._plain, offset)
+    def _passage_at(self, row: int) -> Passage:
+        offset = int(self._index.offsets[row])
+        line = _read_line_at(self._unpacked, offset)
         try:
-            passage = parse_passage(_text(line, self.path, 1 if offset == 0 else 0), self.path, 0)
+            passage = parse_passage(line_text(self.path, 1 if offset == 0 else 0, line), self.path, 0)
         except DataError as error:
             raise DataError(_changed(self.path)) from error
         if passage is None:
@@ -184,31 +183,39 @@ class Collection:
         return passage
 
 
-def _table(folder: Path) -> _Table | None:
-    """What was written before; None where there is nothing, or it is not as it was written."""
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        meta = read_sealed_folder(folder, _META, checked_digest)
-        columns = [np.asarray(np.memmap(folder / name, np.uint64, mode="r")) for name in _COLUMNS]
-        # passages that were unpacked are the collection
-        whole = meta[FILES].get(_PLAIN, meta["digest"]) == meta["digest"]
-        if whole and all(len(column) == meta["passages"] for column in columns):
-            oddities = Counter({kind: int(meta["oddities"].get(kind.name, 0)) for kind in Oddity})
-            return _Table(columns[0], columns[1], columns[2], str(meta["digest"]), +oddities)
-    return None
-
-
-def _built(path: Path, folder: Path) -> _Table | None:
-    with written_folder(folder, force=True) as beside:
-        _build(path, beside)
-    return _table(folder)
-
-
 def _changed(path: Path) -> str:
     return f"{path}: has changed since it was opened; open it again."
 
 
-def _line_at(path: Path, offset: int) -> bytes:
-    """Opens and closes, and seeks nothing, so that threads and forked processes may look up at once."""
+def _hash(doc_id: str) -> np.uint64:
+    # an id from a command line may hold surrogates, which UTF-8 cannot encode and no passage has
+    encoded = doc_id.encode(errors="surrogatepass")
+    return np.uint64(int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "little"))
+
+
+def _index_name(path: Path) -> str:
+    """Returns the name of the offset index of a file in its present state."""
+    key = f"{_FORMAT}|{path.resolve()}|{file_state(path)}"
+    return hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+def _read_index(folder: Path) -> _OffsetIndex | None:
+    """Reads an offset index; returns None where there is none, or it is damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        meta = read_sealed_folder(folder, _META)
+        columns = [np.asarray(np.memmap(folder / name, np.uint64, mode="r")) for name in _COLUMNS]
+        unpacked = meta[FILES].get(_UNPACKED, meta["digest"])  # only of a .gz, and then the digest of its content
+        if unpacked == meta["digest"] and all(len(column) == meta["passages"] for column in columns):
+            oddities = Counter({kind: int(meta["oddities"].get(kind.name, 0)) for kind in Oddity})
+            return _OffsetIndex(columns[0], columns[1], columns[2], str(meta["digest"]), +oddities)
+    return None
+
+
+def _read_line_at(path: Path, offset: int) -> bytes:
+    """Reads the line that starts at an offset, without its end.
+
+    The file is opened for each line and never seeked, so that threads and forked processes may read at once.
+    """
     parts: list[bytes] = []
     size = 0
     try:
@@ -227,41 +234,32 @@ def _line_at(path: Path, offset: int) -> bytes:
     return b"".join(parts)
 
 
-def _hash(doc_id: str) -> np.uint64:
-    """Ids from a command line may hold what UTF-8 cannot; no passage has such an id."""
-    encoded = doc_id.encode(errors="surrogatepass")
-    return np.uint64(int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "little"))
+# building the offset index
 
 
-def _stamp(path: Path) -> str:
-    """Names the offset index of a file as it is now: another size or time of change is another index."""
-    key = f"{_FORMAT}|{path.resolve()}|{stamp(path)}"
-    return hashlib.sha256(key.encode()).hexdigest()[:24]
-
-
-def _build(path: Path, folder: Path) -> None:
-    """Reads the collection once: checks every line, and writes the columns of the table, and the digest."""
-    plain = path
+def _build_index(path: Path, folder: Path) -> None:
+    """Checks every line of a collection, and writes its offset index into a folder, sealed with the digests."""
+    unpacked = path
     if path.suffix == ".gz":
-        plain = folder / _PLAIN
-        with plain.open("wb") as unpacked:
-            unpacked.writelines(line for _, line in read_lines(path))
+        unpacked = folder / _UNPACKED
+        with unpacked.open("wb") as file:
+            file.writelines(line for _, line in read_lines(path))
     buckets = [folder / f"bucket{number}" for number in range(_BUCKETS)]
-    total, count, oddities = _scan(path, plain, buckets)
-    _sort(path, plain, buckets, folder)
-    told = {kind.name: number for kind, number in oddities.items()}
-    seal_folder(folder, _META, {"digest": total, "passages": count, "source": str(path), "oddities": told})
+    digest, count, oddities = _scan(path, unpacked, buckets)
+    _sort_buckets(path, unpacked, buckets, folder)
+    counts = {kind.name: times for kind, times in oddities.items()}
+    seal_folder(folder, _META, {"digest": digest, "passages": count, "source": str(path), "oddities": counts})
 
 
-def _scan(path: Path, plain: Path, buckets: list[Path]) -> tuple[str, int, Oddities]:
-    """Every line checked; the hash and offset of each passage in the bucket of the hash.
+def _scan(path: Path, unpacked: Path, buckets: list[Path]) -> tuple[str, int, Oddities]:
+    """Checks every line, and writes the row of each passage to the bucket of its hash.
 
-    The digest, how many passages there are, and what was odd.
+    Returns the digest of the file, the number of passages, and the oddities.
     """
     total, offset, count, oddities = hashlib.sha256(), 0, 0, Oddities()
     hashes, offsets = array("Q"), array("Q")
-    for number, line in read_lines(plain):
-        passage = parse_passage(_text(line, path, number), path, number, lambda kind, _: oddities.update([kind]))
+    for number, line in read_lines(unpacked):
+        passage = parse_passage(line_text(path, number, line), path, number, lambda kind, _: oddities.update([kind]))
         total.update(line)
         if passage is not None:
             hashes.append(int(_hash(passage.doc_id)))
@@ -269,55 +267,55 @@ def _scan(path: Path, plain: Path, buckets: list[Path]) -> tuple[str, int, Oddit
             count += 1
         offset += len(line)
         if len(hashes) == _BATCH:
-            _distribute(hashes, offsets, count, buckets)
+            _write_rows(hashes, offsets, count, buckets)
             del hashes[:], offsets[:]
     if not count:
-        left_out = f" ({in_words(oddities)})" if oddities else ""
+        left_out = f" ({describe_oddities(oddities)})" if oddities else ""
         raise DataError(f"{path}: has no passages{left_out}, expected one JSON object a line.")
-    _distribute(hashes, offsets, count, buckets)
+    _write_rows(hashes, offsets, count, buckets)
     return total.hexdigest(), count, oddities
 
 
-def _text(line: bytes, path: Path, number: int) -> str:
-    """A line as ``open_text_lines`` gives it."""
-    text = decode_line(path, number, line.rstrip(b"\r\n"))
-    return text.removeprefix("\ufeff") if number == 1 else text
-
-
-def _distribute(hashes: "array[int]", offsets: "array[int]", end: int, buckets: list[Path]) -> None:
-    """Passages up to the one numbered ``end - 1``, each to the bucket of its hash."""
+def _write_rows(hashes: "array[int]", offsets: "array[int]", end: int, buckets: list[Path]) -> None:
+    """Appends the rows of the passages before number ``end`` to the buckets of their hashes."""
     columns = [np.frombuffer(column, dtype=np.uint64) for column in (hashes, offsets)]
     rows = np.stack([*columns, np.arange(end - len(hashes), end, dtype=np.uint64)], axis=1)
-    owner = rows[:, 0] >> np.uint64(64 - (_BUCKETS - 1).bit_length())
+    # the top bits of a hash choose its bucket, so that sorted buckets, one behind another, are sorted as a whole
+    owners = rows[:, 0] >> np.uint64(64 - (_BUCKETS - 1).bit_length())
     for number, bucket in enumerate(buckets):
         with bucket.open("ab") as file:
-            file.write(rows[owner == number].tobytes())  # unlike tofile, it notices a full disk
+            file.write(rows[owners == number].tobytes())  # unlike tofile, it notices a full disk
 
 
-def _sort(path: Path, plain: Path, buckets: list[Path], folder: Path) -> None:
+def _sort_buckets(path: Path, unpacked: Path, buckets: list[Path], folder: Path) -> None:
+    """Sorts the rows of each bucket by hash, appends them to the files of the columns, and removes the buckets."""
     with ExitStack() as stack:
         files = [stack.enter_context((folder / name).open("wb")) for name in _COLUMNS]
         for bucket in buckets:
             rows = np.fromfile(bucket, dtype=np.uint64).reshape(-1, len(_COLUMNS))
             rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
-            _refuse_repeats(path, plain, rows)
+            _refuse_repeated_ids(path, unpacked, rows)
             for file, column in zip(files, rows.T, strict=True):
                 file.write(column.tobytes())
             bucket.unlink()
 
 
-def _refuse_repeats(path: Path, plain: Path, rows: NDArray[np.uint64]) -> None:
-    """Equal hashes are looked up, since two ids may share one."""
-    suspects = np.flatnonzero(rows[1:, 0] == rows[:-1, 0])
-    if not len(suspects):
+def _refuse_repeated_ids(path: Path, unpacked: Path, rows: NDArray[np.uint64]) -> None:
+    """Refuses a doc_id that stands twice; lines of equal hashes are read, since two doc_ids may share a hash.
+
+    Shape: rows (PASSAGES, 3), sorted by hash.
+    Raises: DataError that names the line.
+    """
+    repeats = np.flatnonzero(rows[1:, 0] == rows[:-1, 0])
+    if not len(repeats):
         return
-    suspicious = {int(rows[i, 1]) for place in suspects for i in (place, place + 1)}
+    offsets = {int(rows[row, 1]) for repeat in repeats for row in (repeat, repeat + 1)}
     lines: dict[str, int] = {}
     offset = 0
-    for number, line in read_lines(plain):
-        if offset in suspicious:
-            passage = parse_passage(_text(line, path, number), path, number)
+    for number, line in read_lines(unpacked):
+        if offset in offsets:
+            passage = parse_passage(line_text(path, number, line), path, number)
             first = number if passage is None else lines.setdefault(passage.doc_id, number)
             if passage is not None and first != number:
-                raise DataError(f"{path}:{number}: {repeated(passage.doc_id, first)}")
+                raise DataError(f"{path}:{number}: {repeated_id(passage.doc_id, first)}")
         offset += len(line)

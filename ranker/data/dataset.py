@@ -7,47 +7,45 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from ranker.data.beir import read_queries
+from ranker.data.beir import read_language, read_queries
 from ranker.data.collection import Collection
-from ranker.data.languages import read_language
-from ranker.data.oddities import Oddities, Oddity
-from ranker.data.records import Qrels, Query
+from ranker.data.records import Oddities, Oddity, Qrels, Query
 from ranker.data.trec import read_qrels
 from ranker.errors import DataError
-from ranker.files.lines import digest, reason
-from ranker.files.unchanged import Unchanged
+from ranker.files.digests import ChangeGuard, content_digest
+from ranker.files.lines import reason
 
 ALL: Final = ""
-"""Every query there is, judged or not: the split of a dataset without judgments."""
+"""The split of all queries, judged or not, for a dataset without judgments."""
 
 
 class Dataset:
     """A collection, its queries, and the judgments of each split."""
 
     def __init__(self, name: str, folder: Path, language: str = "", source: str = "") -> None:
-        """``open_dataset`` finds the folder of a name; ``language`` is what BM25 analyses it as where none is given.
+        """Use ``open_dataset``, which finds the folder of a name.
 
-        Without, it is what the folder says, or English.
-        ``source`` opens it again; without, it is the folder.
+        ``language`` is the code of the analyser of BM25; by default it is what the folder says, or English.
+        ``source`` is the name that opens the dataset again; by default it is the folder.
         """
         self.name = name
         self.source = source or str(folder)
         self.folder = folder
-        self._corpus = existing(folder, "corpus.jsonl")
-        self._queries = existing(folder, "queries.jsonl")
+        self._corpus = find_file(folder, "corpus.jsonl")
+        self._queries = find_file(folder, "queries.jsonl")
         self.language = language or read_language(folder) or "en"
-        self._unchanged = Unchanged()
+        self._guard = ChangeGuard()
         self._oddities: dict[str, Oddities] = {}
 
     @cached_property
     def collection(self) -> Collection:
-        """The passages; opened on first use."""
-        with self._mendable():
+        """The passages, opened on first use."""
+        with self._errors_by_name():
             return Collection.open(self._corpus)
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have judgments.
+        """The splits that have judgments, in alphabetical order.
 
         Raises: DataError where their folder cannot be read.
         """
@@ -59,62 +57,60 @@ class Dataset:
         return tuple(sorted({name.removesuffix(".tsv") for name in names if name.endswith(".tsv")}))
 
     def qrels_path(self, split: str) -> Path:
-        """The file of a split's judgments.
+        """Returns the file of a split's judgments.
 
         Raises: DataError where there is no such split.
         """
         if split not in self.splits:
-            given = f"expected one of {', '.join(self.splits)}" if self.splits else "nor any other in qrels/"
-            raise DataError(f"{self.folder}: has no split {split!r}, {given}.")
-        return existing(self.folder / "qrels", f"{split}.tsv")
+            expected = f"expected one of {', '.join(self.splits)}" if self.splits else "nor any other in qrels/"
+            raise DataError(f"{self.folder}: has no split {split!r}, {expected}.")
+        return find_file(self.folder / "qrels", f"{split}.tsv")
 
     def qrels(self, split: str) -> Qrels:
-        """The judgments of a split.
+        """Reads the judgments of a split.
 
         Raises: DataError where there is no such split, or its file is malformed.
         """
-        with self._mendable():
-            return read_qrels(self._unchanged.note(self.qrels_path(split)))
+        with self._errors_by_name():
+            return read_qrels(self._guard.watch(self.qrels_path(split)))
 
     def queries(self, split: str) -> dict[str, Query]:
-        """The queries with judgments in a split, by query_id, in file order; of ``ALL``, every query.
+        """Reads the queries that have judgments in a split, or all queries for ``ALL``, by query_id, in file order.
 
-        A query without words is left out, and so is a judged one without a text; ``oddities`` counts them.
+        Queries without words, and judged ones without a text, are left out; ``oddities`` counts them.
         Raises: DataError where there is no such split, and where none of its queries has a text.
         """
         oddities, wordless = Oddities(), set[str]()
 
-        def note(kind: Oddity, query_id: str) -> None:
+        def count_oddity(kind: Oddity, query_id: str) -> None:
             oddities[kind] += 1
             if kind is Oddity.EMPTY_QUERY:
                 wordless.add(query_id)
 
-        judged = None if split == ALL else self.qrels(split)
-        with self._mendable():
-            queries = {
-                query.query_id: query
-                for query in read_queries(self._unchanged.note(self._queries), note)
-                if judged is None or query.query_id in judged
-            }
+        qrels = None if split == ALL else self.qrels(split)
+        queries: dict[str, Query] = {}
+        with self._errors_by_name():
+            for query in read_queries(self._guard.watch(self._queries), count_oddity):
+                if qrels is None or query.query_id in qrels:
+                    queries[query.query_id] = query
         self._oddities[ALL] = oddities
-        if judged is not None:
-            self._oddities[split] = self._lost(judged, queries.keys() | wordless)
+        if qrels is not None:
+            self._oddities[split] = self._unknown_ids(qrels, queries.keys() | wordless)
         if not queries:
-            raise DataError(self._none_asked(split))
+            raise DataError(self._no_queries(split))
         return queries
 
-    def _lost(self, judged: Qrels, known: Set[str]) -> Oddities:
-        """Of a split's judgments, the queries that are not ``known``, and positives that are not in the collection."""
-        positives = dict.fromkeys(doc_id for grades in judged.values() for doc_id in grades if grades[doc_id] > 0)
+    def _unknown_ids(self, qrels: Qrels, query_ids: Set[str]) -> Oddities:
+        """Counts judged queries that are not in ``query_ids``, and positives that are not in the collection."""
+        positives = dict.fromkeys(doc_id for judged in qrels.values() for doc_id in judged if judged[doc_id] > 0)
         return Oddities(
             {
-                Oddity.UNKNOWN_QUERY: sum(query_id not in known for query_id in judged),
-                Oddity.LOST_POSITIVE: len(self.collection.lacking(positives)),
+                Oddity.UNKNOWN_QUERY: sum(query_id not in query_ids for query_id in qrels),
+                Oddity.LOST_POSITIVE: len(self.collection.missing(positives)),
             }
         )
 
-    def _none_asked(self, split: str) -> str:
-        """Why there are no queries."""
+    def _no_queries(self, split: str) -> str:
         if split == ALL:
             return f"{self.source}: has no query with words in queries.jsonl, expected at least one."
         judged = f"none of the queries that split {split!r} judges has a text in queries.jsonl"
@@ -122,61 +118,61 @@ class Dataset:
 
     @property
     def oddities(self) -> Oddities:
-        """What was left out, or read otherwise than written, of all that has been read so far."""
+        """Counts of the irregular records in everything that has been read so far."""
+        # a cached_property is in __dict__ once it has been used; asking for it would open the collection
         collection = self.collection.oddities if "collection" in self.__dict__ else Oddities()
         return sum(self._oddities.values(), collection)
 
     def record(self, split: str) -> dict[str, str]:
-        """What the manifest of a result says of it."""
+        """Returns the entry of the dataset in a manifest: its name, source, split and digests."""
         return {"name": self.name, "source": self.source, "split": split, **self.digests(split)}
 
     def digests(self, split: str) -> dict[str, str]:
-        """SHA-256 of the collection, the queries and a split's judgments, for the manifests of results.
+        """Computes the SHA-256 of the collection, the queries and the judgments of a split, for a manifest.
 
-        ``ALL`` has no judgments. All are of the bytes as they are now, none is remembered.
-        Raises: DataError as ``check_unchanged`` and ``Collection.digest_now``.
+        All files are read again, and none of a cache is trusted. ``ALL`` has no judgments.
+        Raises: DataError where a file has changed since it was first read.
         """
         self.check_unchanged()
-        judged = {} if split == ALL else {"qrels": digest(self.qrels_path(split))}
-        return {"collection": self.collection.digest_now(), "queries": digest(self._queries), **judged}
+        qrels = {} if split == ALL else {"qrels": content_digest(self.qrels_path(split))}
+        return {"collection": self.collection.digest_now(), "queries": content_digest(self._queries), **qrels}
 
     def check_unchanged(self) -> None:
-        """Holds that all files read so far are what they were when they were read first.
+        """Checks that no file has changed since it was first read, so that a result names the data it was made from.
 
-        Raises: DataError where one is not, so that no result names texts and judgments that it was not made of.
+        Raises: DataError where one has.
         """
-        self._unchanged.check()
+        self._guard.check()
         if "collection" in self.__dict__:
             self.collection.check_unchanged()
 
     @contextmanager
-    def _mendable(self) -> Iterator[None]:
-        """Turns the refusal of a file in the cache, which nobody should mend there, into one of the dataset by name."""
+    def _errors_by_name(self) -> Iterator[None]:
+        """Puts the dataset's name before an error about a file in the cache, which the reader should not edit there."""
         try:
             yield
         except DataError as error:
-            place = f"{self.folder}{os.sep}"
+            prefix = f"{self.folder}{os.sep}"
             sentence = str(error)
-            if self.source == str(self.folder) or not sentence.startswith(place):
+            if self.source == str(self.folder) or not sentence.startswith(prefix):
                 raise
             raise DataError(
-                f"{self.source}: {sentence.removeprefix(place).removesuffix('.')}; "
+                f"{self.source}: {sentence.removeprefix(prefix).removesuffix('.')}; "
                 f"mend a copy of its folder, {self.folder}, and give that as the DATASET."
             ) from error
 
 
-def existing(folder: Path, name: str) -> Path:
-    """The file of that name, plain or ``.gz``.
+def find_file(folder: Path, name: str) -> Path:
+    """Returns the file of that name in a folder, plain or ``.gz``.
 
     Raises: DataError where there is neither, and where there are both.
     """
-    plain, packed = folder / name, folder / f"{name}.gz"
-    found = [path for path in (plain, packed) if _is_file(path)]
-    if not found:
+    paths = [path for path in (folder / name, folder / f"{name}.gz") if _is_file(path)]
+    if not paths:
         raise DataError(f"{folder}: has no {name} or {name}.gz, which a folder in BEIR layout must have.")
-    if len(found) > 1:
+    if len(paths) > 1:
         raise DataError(f"{folder}: has {name} and {name}.gz, of which one would not be read; take one away.")
-    return found[0]
+    return paths[0]
 
 
 def _is_file(path: Path) -> bool:

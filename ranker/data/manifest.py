@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ranker.errors import DataError
+from ranker.files.atomic import atomic_file
+from ranker.files.digests import content_digest
 from ranker.files.json_files import read_object
-from ranker.files.lines import digest, written
 from ranker.version import __version__
 from ranker.wording import shortened
 
@@ -41,8 +42,14 @@ def write_manifest(run_path: Path, facts: dict[str, Any]) -> None:
 
     It replaces an older one: the caller has been allowed to replace the run.
     """
-    record = {"ranker": __version__, "command": command(), "sha256": digest(run_path), **facts, "versions": versions()}
-    with written(manifest_path(run_path), force=True) as beside:
+    record = {
+        "ranker": __version__,
+        "command": command(),
+        "sha256": content_digest(run_path),
+        **facts,
+        "versions": versions(),
+    }
+    with atomic_file(manifest_path(run_path), force=True) as beside:
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         # bytes of a file's name that are not UTF-8 become escapes, as JSON writes them
         beside.write_text(text, encoding="utf-8", errors="backslashreplace")

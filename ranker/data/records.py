@@ -1,16 +1,18 @@
-"""The nouns of the field: what a file holds, one record at a time."""
+"""The records that files hold: queries, passages and judgments; and what is irregular about them."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 from unicodedata import category
 
-_UNSEEN = ("Cc", "Cf")
-"""Unicode's categories of control and format characters, as the space of no width."""
+_INVISIBLE = ("Cc", "Cf")
+"""Unicode's categories of control and format characters, such as the zero-width space."""
 
 
 class Query(NamedTuple):
-    """A question; ``answers`` are strings that answer it, where they are known."""
+    """A question, and the strings that answer it where they are known."""
 
     query_id: str
     text: str
@@ -18,7 +20,7 @@ class Query(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """A passage of a collection; ``title`` or ``text`` may be empty, never both."""
+    """A passage of a collection; ``title`` or ``text`` may be empty, but not both."""
 
     doc_id: str
     title: str
@@ -26,12 +28,12 @@ class Passage(NamedTuple):
 
     @property
     def contents(self) -> str:
-        """Title and text as one string: what is indexed and what a model reads."""
+        """Title and text as one string, which is what indexes and models read."""
         return f"{self.title} {self.text}" if self.title and self.text else self.title or self.text
 
 
 class Judgment(NamedTuple):
-    """How relevant a passage is to a query, in one split; 0 is judged and not relevant."""
+    """The relevance of a passage to a query, in one split; 0 means judged and not relevant."""
 
     split: str
     query_id: str
@@ -39,29 +41,57 @@ class Judgment(NamedTuple):
     relevance: int
 
 
-def has_words(text: str) -> bool:
-    """Whether a text holds more than blanks and characters that nobody sees: else it can be neither indexed nor read.
-
-    This alone decides what a collection leaves out, so that its length, its indexes and its tokens agree. Control
-    characters are no words, since Anserini turns away what Java's trim leaves empty.
-    """
-    return any(
-        character > " " and not character.isspace() and (character < "\x7f" or category(character) not in _UNSEEN)
-        for character in text
-    )
-
-
 Qrels = dict[str, dict[str, int]]
-"""Relevance by query_id and doc_id. An absent passage is unjudged."""
+"""Relevance by query_id and doc_id; a passage that is absent is unjudged."""
 
 
 @dataclass(frozen=True)
 class DatasetStreams:
-    """What a dataset is made of, as streams, before it lies on disk.
+    """The records of a dataset before it is written to disk.
 
-    The three are read once each, in this order, so a source may fill in judgments while it yields passages.
+    Each stream is read once, in this order, so a source may collect judgments while it yields passages.
     """
 
     passages: Iterable[Passage]
     queries: Iterable[Query]
     judgments: Iterable[Judgment]
+
+
+def has_words(text: str) -> bool:
+    """Returns whether a text has any visible character, without which it can be neither indexed nor scored.
+
+    Only this decides which passages a collection leaves out, so that its length, indexes and token files agree.
+    Control characters do not count, since Anserini leaves out what Java's ``trim`` makes empty.
+    """
+    return any(
+        character > " " and not character.isspace() and (character < "\x7f" or category(character) not in _INVISIBLE)
+        for character in text
+    )
+
+
+class Oddity(Enum):
+    """A kind of irregular record that many datasets hold, with its description for one and for several."""
+
+    EMPTY_PASSAGE = ("passage without words left out", "passages without words left out")
+    EMPTY_QUERY = ("query without words left out", "queries without words left out")
+    UNKNOWN_QUERY = ("judged query without a text left out", "judged queries without a text left out")
+    LOST_POSITIVE = ("positive that is not in the collection", "positives that are not in the collection")
+    NULL = ("null read as an empty text", "nulls read as empty texts")
+    NUMBER = ("number read as an id", "numbers read as ids")
+    BLANK_LINE = ("blank line passed over", "blank lines passed over")
+
+
+Oddities = Counter[Oddity]
+"""How often each kind occurs."""
+
+OnOddity = Callable[[Oddity, str], object]
+"""Is called with each oddity and the id or key that it concerns."""
+
+
+def ignore_oddity(_: Oddity, __: str) -> None:
+    """Does nothing, for readers whose caller counts no oddities."""
+
+
+def describe_oddities(oddities: Oddities) -> str:
+    """Returns the number of each kind in words, or an empty string where there are none."""
+    return ", ".join(f"{count} {kind.value[count > 1]}" for kind in Oddity if (count := oddities[kind]))

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from ranker.errors import ModelError
 from ranker.experiments.arms import Arm, name_of
+from ranker.files.atomic import atomic_folder
+from ranker.files.digests import is_intact, sealed
 from ranker.files.json_files import first_difference, read_object
-from ranker.files.lines import written_folder
-from ranker.files.sealed import is_intact, sealed
 from ranker.model.loading import load_model
 from ranker.model.reranker import Reranker
 from ranker.training.checkpoint import Checkpoint
@@ -85,7 +85,7 @@ class ModelFolder:
         folder = self._folder(arm, seed)
         if folder is not None:
             told = {"asked": self._asked_of(arm, seed), "sha256": model.digest(), "trained": asdict(trained)}
-            with written_folder(folder, force=True) as beside:
+            with atomic_folder(folder, force=True) as beside:
                 model.save(beside)
                 (beside / _RECORD).write_text(json.dumps(sealed(told), indent=1) + "\n", encoding="utf-8")
         self.checkpoint(arm, seed).remove()

@@ -1,1 +1,1 @@
-"""Files: read in lines, written whole or not at all, known by their digests."""
+"""Reading, writing and verifying files of every format."""

@@ -1,4 +1,4 @@
-"""JSON as everything here reads it: each key of an object once, and files of settings within a bound."""
+"""Reads JSON in which no key of an object stands twice, and files of settings within a bound of size."""
 
 import json
 from collections.abc import Mapping
@@ -11,60 +11,60 @@ from ranker.limits import MAX_SETTINGS_BYTES
 from ranker.wording import shortened
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {shortened(twice)} stands twice in one object")
-    return found
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {shortened(repeated)} stands twice in one object")
+    return record
 
 
-DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique)
-"""Raises ValueError for what is not JSON, and RecursionError for what is nested too deep.
+DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique_keys)
+"""Decodes JSON; refuses a key that stands twice in an object, since readers differ in which of the two they take.
 
-JSON leaves open which of two equal keys counts, so readers differ in what they see.
+Raises: ValueError for text that is not JSON, RecursionError for values that are nested too deep.
 """
 
 
-def read_object(path: Path, refusal: type[RankerError]) -> dict[str, Any]:
-    """The one object of a file of settings or a manifest.
+def read_object(path: Path, error_class: type[RankerError]) -> dict[str, Any]:
+    """Reads a file that holds one JSON object, such as settings or a manifest.
 
-    Raises: ``refusal`` where there is none, or it is larger than ``MAX_SETTINGS_BYTES``.
+    Raises: ``error_class`` where it holds none, or is larger than ``MAX_SETTINGS_BYTES``.
     """
-    found = read_json(path, refusal)
-    if not isinstance(found, dict):
-        raise refusal(f"{path}: is a JSON {type(found).__name__}, expected an object.")
-    return found
+    value = read_json(path, error_class)
+    if not isinstance(value, dict):
+        raise error_class(f"{path}: is a JSON {type(value).__name__}, expected an object.")
+    return value
 
 
-def read_json(path: Path, refusal: type[RankerError]) -> object:
-    """The one value of a file of settings.
+def read_json(path: Path, error_class: type[RankerError]) -> object:
+    """Reads a file that holds one JSON value.
 
-    Raises: ``refusal`` where there is none, or the file is larger than ``MAX_SETTINGS_BYTES``.
+    Raises: ``error_class`` where it holds none, or is larger than ``MAX_SETTINGS_BYTES``.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_SETTINGS_BYTES + 1)
         if len(data) > MAX_SETTINGS_BYTES:
-            raise refusal(f"{path}: is larger than the {MAX_SETTINGS_BYTES} bytes allowed.")
-        found: object = DECODER.decode(data.decode())
+            raise error_class(f"{path}: is larger than the {MAX_SETTINGS_BYTES} bytes allowed.")
+        value: object = DECODER.decode(data.decode())
     except (OSError, ValueError, RecursionError) as error:
-        raise refusal(f"{path}: cannot be read as JSON: {reason(error)}.") from error
-    return found
+        raise error_class(f"{path}: cannot be read as JSON: {reason(error)}.") from error
+    return value
 
 
-def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """Of two records, the first key of the second that the first has otherwise: its name, and both values as shown.
+def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Returns the first key of ``new`` that ``old`` lacks or has another value for, with both values as messages show.
 
-    Keys of an object within are named as ``training.learning_rate``.
+    A key of an object within is named as ``training.learning_rate``.
     """
-    for name, value in now.items():
-        old = before.get(name)
-        if old == value:
+    for key, value in new.items():
+        before = old.get(key)
+        if before == value:
             continue
-        inner = first_difference(old, value) if isinstance(old, dict) and isinstance(value, dict) else None
+        inner = first_difference(before, value) if isinstance(before, dict) and isinstance(value, dict) else None
         if inner is None:
-            return name, shortened(old), shortened(value)
-        return f"{name}.{inner[0]}", *inner[1:]
+            return key, shortened(before), shortened(value)
+        return f"{key}.{inner[0]}", *inner[1:]
     return None

@@ -1,6 +1,8 @@
-"""One process at a time: a lock is released by the system when its process ends, however it ends."""
+"""Locks between processes, which the system releases when their holder ends, however it ends.
 
-import fcntl
+A module of its own, since importing filelock takes 40 ms.
+"""
+
 import glob
 import hashlib
 import os
@@ -9,65 +11,72 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock
+
 from ranker.errors import OutputError
-from ranker.files.cache import cache_folder
-from ranker.files.lines import said_as_output_error
+from ranker.files.atomic import as_output_error, cache_folder
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """What is made at ``path`` is made by one process at a time; others wait. What a killed one left is removed.
+def build_lock(path: Path) -> Iterator[None]:
+    """Lets one process at a time build what will lie at ``path``; the others wait.
 
+    Temporary folders that a killed process left there are removed.
     Raises: OutputError where nothing can be written there.
     """
-    lock = path.with_name(f".{path.name}.lock")
-    with said_as_output_error(path):
+    with as_output_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        while (file := take(lock, wait=True)) is None:
-            pass
+        lock = acquire(path.with_name(f".{path.name}.lock"), wait=True)
     try:
         for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
         yield
     finally:
-        lock.unlink(missing_ok=True)
-        os.close(file)
+        release(lock)
 
 
 @contextmanager
-def claimed(output: Path) -> Iterator[None]:
-    """What is written to ``output`` in the end is one process's from the beginning.
+def output_lock(output: Path) -> Iterator[None]:
+    """Lets one process at a time work on an output, from the start of a command to its end.
 
-    The lock lies in the cache, so that who is killed leaves nothing beside the output; without a cache there is none.
+    The lock lies in the cache, so that a killed process leaves nothing at the output; without a cache there is none.
     Raises: OutputError where another process has it.
     """
     name = hashlib.sha256(os.fsencode(os.path.realpath(output))).hexdigest()[:24]
-    lock = cache_folder() / "locks" / name
+    path = cache_folder() / "locks" / name
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = take(lock, wait=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = acquire(path, wait=False)
+    except TimeoutError as error:
+        message = f"{output}: another process is writing it; wait for it, or give another --output."
+        raise OutputError(message) from error
     except OSError:
         yield
         return
-    if file is None:
-        raise OutputError(f"{output}: another process is writing it; wait for it, or give another --output.")
     try:
         yield
     finally:
         with suppress(OSError):
-            lock.unlink(missing_ok=True)
-        os.close(file)
+            release(lock)
 
 
-def take(lock: Path, wait: bool) -> int | None:
-    """The lock's file, open; None where another has it, or has removed it since.
+def acquire(path: Path, wait: bool) -> FileLock:
+    """Creates and locks the file at ``path``.
 
-    Raises: OSError where it cannot be written.
+    Raises: TimeoutError where another process has the lock and ``wait`` is false; OSError where it cannot be written.
     """
-    file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    with suppress(BlockingIOError, FileNotFoundError):
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        if os.path.samestat(os.fstat(file), lock.stat()):
-            return file
-    os.close(file)
-    return None
+    lock = FileLock(path, blocking=wait, fallback_to_soft=False)
+    lock.acquire()
+    return lock
+
+
+def release(lock: FileLock) -> None:
+    """Removes and unlocks the file of a lock.
+
+    Removed first, while it is locked: a process that waits for it finds that the file it opened has no name any more,
+    and creates a new one.
+    """
+    try:
+        Path(lock.lock_file).unlink(missing_ok=True)
+    finally:
+        lock.release()

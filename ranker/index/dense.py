@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from ranker.data.records import Query
-from ranker.data.run import Run, rankings_of
+from ranker.data.run import Run, rankings_from_rows
 from ranker.errors import SearchIndexError, SetupError
 from ranker.index.encoding import DOC_IDS, PASSAGES_AT_ONCE, VECTORS
 from ranker.index.recall import Found, evenly
@@ -53,7 +53,7 @@ class DenseIndex:
         rankings = []
         for start in range(0, len(vectors), _QUERIES_AT_ONCE):
             scores, rows = self.find(vectors[start : start + _QUERIES_AT_ONCE], depth)
-            rankings += rankings_of(self._doc_ids, rows, scores)
+            rankings += rankings_from_rows(self._doc_ids, rows, scores)
         found = zip(queries, rankings, strict=True)
         return Run("dense", {query_id: ranking for query_id, ranking in found if ranking.doc_ids})
 

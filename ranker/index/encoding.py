@@ -14,9 +14,8 @@ import numpy as np
 from ranker.data.collection import Collection
 from ranker.data.records import Passage
 from ranker.errors import OutputError
-from ranker.files.intact import file_digest
-from ranker.files.lines import written
-from ranker.files.sealed import read_sealed, write_sealed
+from ranker.files.atomic import atomic_file
+from ranker.files.digests import file_digest, read_sealed, write_sealed
 from ranker.scoring.cache import fingerprint
 from ranker.scoring.pairs import Truncation
 from ranker.scoring.scorer import Advance, Scorer
@@ -60,7 +59,7 @@ class Parts:
         """Writes a part; one that comes before those that it follows waits for them in a file of its own."""
         if number != self.done:
             path = self._folder / f"{self._asked}.{number}.{hashlib.sha256(vectors).hexdigest()}{_EARLY}"
-            with written(path, force=True) as beside:
+            with atomic_file(path, force=True) as beside:
                 beside.write_bytes(vectors)
             self._early[number] = path
             return

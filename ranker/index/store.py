@@ -1,7 +1,6 @@
 """The folder of an index: built beside its place under a lock, with a manifest that says what it was built from."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -12,11 +11,11 @@ from typing import Any, Final, TypeVar
 
 from ranker.data.collection import Collection
 from ranker.errors import OutputError, SearchIndexError
-from ranker.files.intact import checked_digest, file_digest
+from ranker.files.atomic import atomic_folder, check_output
+from ranker.files.digests import SEAL, checked_digest, file_digest, is_intact, sealed
 from ranker.files.json_files import read_object
-from ranker.files.lines import check_output, reason, written_folder
-from ranker.files.locks import take
-from ranker.files.sealed import SEAL, is_intact, sealed
+from ranker.files.lines import reason
+from ranker.files.locks import acquire, release
 from ranker.wording import shortened
 
 MANIFEST: Final = "manifest.json"
@@ -78,7 +77,7 @@ def building(folder: Path, force: bool = False) -> Iterator[Path]:
     with _locked(folder):
         for leftover in _leftovers(folder):
             shutil.rmtree(leftover, ignore_errors=True)
-        with written_folder(folder, force) as beside:
+        with atomic_folder(folder, force) as beside:
             yield beside
 
 
@@ -240,7 +239,7 @@ def _why_missing(folder: Path) -> str:
 
 
 def _leftovers(folder: Path) -> list[Path]:
-    """Folders that builders of this one fill or have left, named as ``written_folder`` names them."""
+    """Folders that builders of this one fill or have left, named as ``atomic_folder`` names them."""
     if not folder.parent.is_dir():
         return []
     named = re.compile(rf"\.{re.escape(folder.name)}\.\d+\.tmp")
@@ -250,16 +249,17 @@ def _leftovers(folder: Path) -> list[Path]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """The lock of a folder's builder; the system releases it when the process ends, however it ends."""
-    lock = folder.with_name(f".{folder.name}.lock")
+    path = folder.with_name(f".{folder.name}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        file = take(lock, wait=False)
+        lock = acquire(path, wait=False)
+    except TimeoutError as error:
+        raise OutputError(
+            f"{folder}: another process is building this index; wait for it, or give another --output."
+        ) from error
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {reason(error)}; nothing was written.") from error
-    if file is None:
-        raise OutputError(f"{folder}: another process is building this index; wait for it, or give another --output.")
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-        os.close(file)
+        release(lock)

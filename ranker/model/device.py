@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from ranker.errors import SetupError
-from ranker.files.measured import measured
+from ranker.files.digests import measure_once
 from ranker.model.kernels import has_bf16_instructions, instruction_set, kernels
 
 _WIDE = 1_024
@@ -80,7 +80,7 @@ def _bf16_is_faster(device: torch.device) -> bool:
     if not has_bf16_instructions():
         return False
     facts = (instruction_set(), platform.processor(), torch.get_num_threads(), torch.__version__)
-    return bool(measured("bf16", facts, lambda: int(_ratio(device) > CLEARLY), (0, 1)))
+    return bool(measure_once("bf16", facts, lambda: int(_ratio(device) > CLEARLY), (0, 1)))
 
 
 def _ratio(device: torch.device) -> float:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ranker.errors import ModelError
-from ranker.files.lines import give_usual_modes
+from ranker.files.atomic import set_default_modes
 from ranker.model.backbone import freeze, layers_of, summary_pooling, traits
 from ranker.model.batch import TokenBatch
 from ranker.model.encoder import Encoder, pair_views
@@ -134,7 +134,7 @@ class Reranker(nn.Module):
             elif self.head.state_dict():
                 save_file(self.head.state_dict(), folder / HEAD_NAME)
         write_config(self.config, folder)
-        give_usual_modes(folder)
+        set_default_modes(folder)
 
     def _write_pipeline(self, folder: Path, projection: nn.Sequential) -> None:
         if len(projection) or (self.config.markers and self.config.stopwords == "keep"):

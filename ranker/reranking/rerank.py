@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ranker.data.collection import Collection
-from ranker.data.oddities import Oddity
-from ranker.data.records import Query
+from ranker.data.records import Oddity, Query
 from ranker.data.run import Ranking, Run, Scores, check_finite, strictly_falling, to_float32
 from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH, MAX_WINDOWS

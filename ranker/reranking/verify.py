@@ -11,7 +11,7 @@ from ranker.data.dataset import Dataset
 from ranker.data.manifest import manifest_path, read_manifest, scored_depth
 from ranker.data.run import Run
 from ranker.errors import DataError
-from ranker.files.lines import digest
+from ranker.files.digests import content_digest
 from ranker.reranking.rerank import candidates, check_run, reordered
 from ranker.scoring.cache import computed
 from ranker.scoring.scorer import Scorer
@@ -92,7 +92,7 @@ def check_digests(run_path: Path, manifest: Mapping[str, Any], dataset: Dataset,
     now = dataset.digests(told(run_path, manifest, "dataset", "split"))
     data = {name: told(run_path, manifest, "dataset", name) for name in now}
     expected = {"run": told(run_path, manifest, "sha256"), **data, "model": told(run_path, manifest, "model", "sha256")}
-    found = {"run": digest(run_path), **now, "model": scorer.model.digest()}
+    found = {"run": content_digest(run_path), **now, "model": scorer.model.digest()}
     return [Check(name, expected[name], found[name]) for name in found]
 
 
@@ -104,7 +104,7 @@ def check_first_stage(run_path: Path, manifest: Mapping[str, Any]) -> Check | No
     if not isinstance(manifest.get("run"), Mapping):
         return None
     path, expected = Path(told(run_path, manifest, "run", "path")), told(run_path, manifest, "run", "sha256")
-    return Check("first stage", expected, digest(path)) if path.is_file() else None
+    return Check("first stage", expected, content_digest(path)) if path.is_file() else None
 
 
 def check_settings(manifest: Mapping[str, Any], scorer: Scorer) -> list[Check]:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
-from ranker.files.measured import measured
+from ranker.files.digests import measure_once
 from ranker.model.batch import Packed
 from ranker.scoring.backend import Reader
 from ranker.settings.model import Needs
@@ -55,7 +55,7 @@ def learned_budget(probe: Probe) -> int:
     )
     facts = (machine, device.type, torch.get_num_threads(), torch.__version__, probe.kind)
     sizes = (*_TRIED[device.type], DEFAULT[device.type])
-    return measured("batch", facts, lambda: fastest(lambda tokens: _seconds(probe, tokens), device), sizes)
+    return measure_once("batch", facts, lambda: fastest(lambda tokens: _seconds(probe, tokens), device), sizes)
 
 
 def fastest(seconds: Callable[[int], float], device: torch.device) -> int:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ranker.errors import OutputError
-from ranker.files.cache import cache_folder
-from ranker.files.lines import written
-from ranker.files.sealed import read_sealed, write_sealed
+from ranker.files.atomic import atomic_file, cache_folder
+from ranker.files.digests import read_sealed, write_sealed
 from ranker.scoring.store import Keys, Rows, Store, Values, pair_keys, text_keys
 from ranker.version import __version__
 
@@ -150,6 +149,6 @@ def _known_before(journal: Path, count: int) -> int:
         return min(int(read_sealed(journal)["records"]), count)
     with suppress(OSError, OutputError):
         journal.parent.mkdir(parents=True, exist_ok=True)
-        with written(journal, force=True) as beside:
+        with atomic_file(journal, force=True) as beside:
             write_sealed(beside, {"records": count})
     return count

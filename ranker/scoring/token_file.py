@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from ranker.data.collection import Collection
 from ranker.errors import DataError
-from ranker.files.cache import cache_folder
-from ranker.files.intact import checked_digest
-from ranker.files.lines import written_folder
-from ranker.files.locks import locked
-from ranker.files.sealed import read_sealed_folder, seal_folder
+from ranker.files.atomic import atomic_folder, cache_folder
+from ranker.files.digests import read_sealed_folder, seal_folder
+from ranker.files.locks import build_lock
 from ranker.scoring.text import TEXTS_AT_ONCE, Texts, backend_of
 
 _FORMAT: Final = 2
@@ -58,7 +56,7 @@ class TokenFile:
 
         Raises: OSError, ValueError, KeyError or TypeError for a folder that is not as it was written.
         """
-        meta = read_sealed_folder(folder, _META, checked_digest)
+        meta = read_sealed_folder(folder, _META)
         self._ids = _mapped(folder / "ids", meta["dtype"], meta["tokens"])
         self._offsets = _mapped(folder / "offsets", "int64", meta["passages"] + 1)
         if self._offsets[-1] != meta["tokens"]:
@@ -100,10 +98,10 @@ def build_token_file(reading: TextEncoding, collection: Collection, advance: Cal
     Raises: OutputError where the cache cannot be written; DataError where the collection changes meanwhile.
     """
     folder = token_folder(reading, collection)
-    with locked(folder):  # who waited for another to make them finds them made
+    with build_lock(folder):  # who waited for another to make them finds them made
         found = _opened(folder, collection)
         if found is None:
-            with written_folder(folder, force=True) as beside:
+            with atomic_folder(folder, force=True) as beside:
                 _write(reading, collection, beside, advance)
                 collection.check_unchanged()  # what is kept is found by the digest of what was read
             found = TokenFile(folder)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ranker.errors import OutputError
-from ranker.files.lines import written_folder
-from ranker.files.sealed import computed_digest, read_sealed_folder, seal_folder
+from ranker.files.atomic import atomic_folder
+from ranker.files.digests import read_sealed_folder, seal_folder
 from ranker.model.saving import failing_as_files_do
 
 _RECORD: Final = "state.json"
@@ -54,7 +54,7 @@ class Checkpoint:
         if not self.folder.is_dir():
             return None
         try:
-            record = read_sealed_folder(self.folder, _RECORD, computed_digest)
+            record = read_sealed_folder(self.folder, _RECORD, rehash=True)
             if record["asked"] != self._request:
                 return None
             return State(load_file(self.folder / _TENSORS), dict(record["facts"]))
@@ -70,7 +70,7 @@ class Checkpoint:
     def save(self, state: State) -> None:
         """Replaces the state in the folder; a training continues where it cannot be written."""
         started = time.monotonic()
-        with suppress(OutputError), written_folder(self.folder, force=True) as folder, failing_as_files_do():
+        with suppress(OutputError), atomic_folder(self.folder, force=True) as folder, failing_as_files_do():
             save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, folder / _TENSORS)
             seal_folder(folder, _RECORD, {"asked": self._request, "facts": state.facts})
         self._last_save = time.monotonic()

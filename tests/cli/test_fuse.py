@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ranker.data.trec import read_run
-from ranker.files.lines import digest
+from ranker.files.digests import content_digest
 
 FIRST = "q1 Q0 b 1 2.0 x\nq1 Q0 a 2 1.0 x\nq2 Q0 c 1 5.0 x\nq2 Q0 d 2 4.0 x\n"
 SECOND = "q1 Q0 a 1 9.0 y\nq1 Q0 c 2 8.0 y\nq2 Q0 c 1 5.0 y\n"
@@ -72,8 +72,10 @@ def test_the_manifest_tells_what_was_fused_and_how(ranker, files):
     assert ranker("fuse", *runs(files), "--k", "10", "--weight", "1", "--weight", "2", "-o", output).status == 0
     manifest = manifest_of(output)
     assert manifest["fusion"] == {"method": "rrf", "weights": [1.0, 2.0], "k": 10, "depth": 100_000}
-    assert manifest["runs"] == [{"name": path.stem, "path": str(path), "sha256": digest(path)} for path in runs(files)]
-    assert manifest["sha256"] == digest(output)
+    assert manifest["runs"] == [
+        {"name": path.stem, "path": str(path), "sha256": content_digest(path)} for path in runs(files)
+    ]
+    assert manifest["sha256"] == content_digest(output)
     assert manifest["command"].startswith("ranker fuse ")
     assert "tuned" not in manifest
 
@@ -166,7 +168,7 @@ def test_weights_are_chosen_on_other_queries_and_told_with_their_value(ranker, t
     )
     tuned = manifest_of(output)["tuned"]
     assert manifest_of(output)["fusion"]["weights"] == tuned["weights"]
-    assert tuned["qrels"] == {"path": str(tunable / "dev.qrels"), "sha256": digest(tunable / "dev.qrels")}
+    assert tuned["qrels"] == {"path": str(tunable / "dev.qrels"), "sha256": content_digest(tunable / "dev.qrels")}
     assert [run["name"] for run in tuned["runs"]] == ["dev.first", "dev.second"]
     assert (tuned["measure"], tuned["queries"], tuned["folds"], tuned["seed"]) == ("RR@10", 12, 4, 2)
     assert (len(tuned["fold_weights"]), tuned["tried"], tuned["fused_too"]) == (4, 21, 0)

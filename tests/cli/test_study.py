@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from ranker.cli.study_folder import read_facts
 from ranker.data.trec import read_run
 from ranker.errors import DataError
-from ranker.files.sealed import SEAL, sealed
+from ranker.files.digests import SEAL, sealed
 from ranker.settings.model import MODES
 
 PANEL = ("cross", "mult-int", "term-trans", "token-pool", "layer-mean", "layer-attention", "cedr-knrm")

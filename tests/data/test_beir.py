@@ -8,8 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ranker.data.beir import parse_passage, parse_query, read_queries, write_dataset
-from ranker.data.oddities import Oddities, Oddity, in_words
-from ranker.data.records import DatasetStreams, Judgment, Passage, Query, has_words
+from ranker.data.records import DatasetStreams, Judgment, Oddities, Oddity, Passage, Query, describe_oddities, has_words
 from ranker.errors import DataError, OutputError, RankerError
 from ranker.limits import MAX_ID_BYTES
 
@@ -126,7 +125,7 @@ def test_a_whole_number_is_an_id(number: int, word: str) -> None:
     ],
 )
 def test_oddities_are_told_with_their_numbers(counts: dict[Oddity, int], said: str) -> None:
-    assert in_words(Oddities(counts)) == said
+    assert describe_oddities(Oddities(counts)) == said
 
 
 def test_queries_without_words_are_left_out_and_noted(tmp_path: Path) -> None:

@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 
 from ranker.data import collection as collection_module
 from ranker.data.collection import Collection
-from ranker.data.oddities import Oddity
-from ranker.data.records import Passage, has_words
+from ranker.data.records import Oddity, Passage, has_words
 from ranker.errors import DataError, OutputError, RankerError
-from ranker.files import unchanged
+from ranker.files import digests
 
 MEASURED = """
 import json, random, re, sys
@@ -225,8 +224,8 @@ def test_a_collection_of_nothing_but_empty_passages_is_refused(tmp_path: Path) -
 def test_many_ids_are_looked_up_at_once(tmp_path: Path) -> None:
     collection = Collection.open(corpus(tmp_path, *(line(f"d{number}") for number in range(50))))
     asked = ["d3", "gone", "d49", "", "d0", "\ud800", "d50"]
-    assert collection.lacking(asked) == [doc_id for doc_id in asked if doc_id not in collection]
-    assert collection.lacking([]) == []
+    assert collection.missing(asked) == [doc_id for doc_id in asked if doc_id not in collection]
+    assert collection.missing([]) == []
 
 
 # the offset index
@@ -247,12 +246,12 @@ def test_who_waited_for_another_to_build_the_index_finds_it_built(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = corpus(tmp_path, line("a"), line("b"))
-    needs: list[Path] = []
-    build = collection_module._build
-    monkeypatch.setattr(collection_module, "_build", lambda *paths: (needs.append(paths[0]), build(*paths)))
+    builds: list[Path] = []
+    build = collection_module._build_index
+    monkeypatch.setattr(collection_module, "_build_index", lambda *paths: (builds.append(paths[0]), build(*paths)))
     with ThreadPoolExecutor(8) as pool:
         assert [len(one) for one in pool.map(Collection.open, [path] * 8)] == [2] * 8
-    assert needs == [path]
+    assert builds == [path]
     assert len(built(cache)) == 1
 
 
@@ -293,8 +292,8 @@ def test_a_digest_that_is_written_down_is_of_the_bytes_whatever_a_file_system_sa
 ) -> None:
     """A clock that was set back, or a file system without a time of its own, leaves nothing else to see."""
     path = corpus(tmp_path, line("a", "old"), line("b", "old"), name=name)
-    for module in (collection_module, unchanged):
-        monkeypatch.setattr(module, "stamp", str)
+    for module in (collection_module, digests):
+        monkeypatch.setattr(module, "file_state", str)
     before = Collection.open(path)
     assert before.digest_now() == before.digest
     corpus(tmp_path, line("b", "new"), line("a", "new"), name=name)
@@ -339,7 +338,7 @@ def test_ctrl_c_while_building_leaves_no_index(tmp_path: Path, cache: Path, monk
 
     path = corpus(tmp_path, line("a"))
     with monkeypatch.context() as patch:
-        patch.setattr(collection_module, "_sort", interrupted)
+        patch.setattr(collection_module, "_sort_buckets", interrupted)
         with pytest.raises(KeyboardInterrupt):
             Collection.open(path)
     assert built(cache) == []

@@ -11,8 +11,7 @@ import pytest
 
 from ranker.data.beir import write_dataset
 from ranker.data.dataset import ALL, Dataset
-from ranker.data.oddities import Oddity
-from ranker.data.records import DatasetStreams, Judgment, Passage, Query
+from ranker.data.records import DatasetStreams, Judgment, Oddity, Passage, Query
 from ranker.errors import DataError
 
 NOBODY = 65_534

@@ -10,11 +10,9 @@ from ir_datasets.datasets.beir import BeirTitleDoc
 from ir_datasets.formats import TrecQrels, TsvDocs, TsvQueries
 from ir_datasets.util import Download, LocalDownload, RequestsDownload
 
-from ranker.data.catalogue import open_dataset
+from ranker.data.catalogue import irds, open_dataset
 from ranker.data.dataset import ALL
-from ranker.data.irds import irds
-from ranker.data.oddities import in_words
-from ranker.data.records import Judgment, Passage, Query
+from ranker.data.records import Judgment, Passage, Query, describe_oddities
 from ranker.errors import DataError
 
 
@@ -106,7 +104,7 @@ def test_passages_and_queries_of_an_id_that_have_no_words_are_left_out(tmp_path:
     dataset = open_dataset(f"irds:{registered('ranker-gaps', docs, queries, qrels)}")
     assert [passage.doc_id for passage in dataset.collection] == ["d1"]
     assert list(dataset.queries("test")) == ["q1"]
-    assert in_words(dataset.oddities) == (
+    assert describe_oddities(dataset.oddities) == (
         "1 passage without words left out, 1 query without words left out, "
         "1 judged query without a text left out, 1 positive that is not in the collection"
     )
@@ -142,7 +140,7 @@ def test_a_download_that_fails_is_refused_and_nothing_kept(
 def test_without_ir_datasets_one_sentence_says_what_to_install() -> None:
     script = (
         "import sys\nsys.modules['ir_datasets'] = None\n"
-        "from ranker.data.irds import irds\nfrom ranker.errors import SetupError\n"
+        "from ranker.data.catalogue import irds\nfrom ranker.errors import SetupError\n"
         "try: irds('vaswani')\nexcept SetupError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ranker.data.pydoc.dataset import PydocConfig, described, question_id, split_docstring, split_of
+from ranker.data.pydoc.dataset import PydocConfig, dataset_of, question_id, split_docstring, split_of
+from ranker.data.pydoc.docstrings import INSPECTED, PACKAGES, Docstring, docstrings, inspected, parsed
 from ranker.data.pydoc.questions import QUESTIONS
-from ranker.data.pydoc.sources import INSPECTED, PACKAGES, Docstring, docstrings, inspected, parsed
 from ranker.data.records import DatasetStreams, Judgment, Passage, Qrels, Query
 from ranker.data.trec import read_qrels
 from ranker.errors import DataError
@@ -59,7 +59,7 @@ def found() -> list[Docstring]:
 
 @pytest.fixture(scope="module")
 def made(found: list[Docstring]) -> Contents:
-    return contents(described(found, PydocConfig()))
+    return contents(dataset_of(found, PydocConfig()))
 
 
 def test_the_answer_about_extensions_is_os_path_splitext(made: Contents) -> None:
@@ -103,7 +103,7 @@ def test_no_passage_contains_its_query(made: Contents) -> None:
 
 
 def test_passages_have_at_most_the_words_asked_for(made: Contents, found: list[Docstring]) -> None:
-    shorter = contents(described(found, PydocConfig(words=20)))
+    shorter = contents(dataset_of(found, PydocConfig(words=20)))
     for count, known in ((64, made), (20, shorter)):
         assert max(len(passage.text.split()) for passage in known.passages.values()) == count
 
@@ -149,7 +149,7 @@ def test_a_docstring_that_says_almost_what_an_earlier_one_says_is_left_out(found
         ),
         Docstring("mill.four", "mill", "Sweep the whole floor. Dust goes to the left side, husks to the right side."),
     ]
-    made = contents(described([*found, *new], PydocConfig()))
+    made = contents(dataset_of([*found, *new], PydocConfig()))
     assert [name for name in made.passages if name.startswith("mill.")] == ["mill.one", "mill.four"]
 
 
@@ -256,7 +256,7 @@ def test_a_length_out_of_bounds_is_refused(count: int) -> None:
 
 
 def test_a_missing_answer_is_said_in_one_sentence(found: list[Docstring]) -> None:
-    streams = described([docstring for docstring in found if docstring.name != "html.escape"], PydocConfig())
+    streams = dataset_of([docstring for docstring in found if docstring.name != "html.escape"], PydocConfig())
     with pytest.raises(DataError) as caught:
         list(streams.passages)
     assert str(caught.value) == "pydoc: this Python has no docstring of html.escape; it must not run with -OO."

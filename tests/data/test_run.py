@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.data.run import Ranking, Run, rankings_of, to_float32
+from ranker.data.run import Ranking, Run, rankings_from_rows, to_float32
 from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH
 
@@ -251,7 +251,7 @@ def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(answers())
 def test_many_answers_at_once_become_the_rankings_that_each_would(given_: tuple[np.ndarray, np.ndarray]) -> None:
     rows, scores = given_
-    found = rankings_of(NAMES, rows, scores)
+    found = rankings_from_rows(NAMES, rows, scores)
     pairs = zip(rows, scores, strict=True)
     each = [Ranking.ordered(list(NAMES[row[row >= 0]]), values[row >= 0]) for row, values in pairs]
     assert found == each
@@ -270,11 +270,11 @@ def test_many_answers_at_once_become_the_rankings_that_each_would(given_: tuple[
 def test_one_answer_of_many_that_is_no_ranking_is_refused(row: list[int], values: list[float], message: str) -> None:
     rows, scores = np.array([[0, 1, 2], row]), np.array([[0.9, 0.5, 0.1], values], dtype=np.float32)
     with refused(message):
-        rankings_of(NAMES, rows, scores)
+        rankings_from_rows(NAMES, rows, scores)
 
 
 def test_answers_deeper_than_the_bound_are_refused() -> None:
     names = np.array([str(number) for number in range(MAX_DEPTH + 1)], dtype=np.object_)
     falling = np.arange(MAX_DEPTH + 1, 0, -1).astype(np.float32)
     with refused(f"a ranking has {MAX_DEPTH + 1} passages, at most {MAX_DEPTH} are allowed."):
-        rankings_of(names, np.arange(MAX_DEPTH + 1)[None], falling[None])
+        rankings_from_rows(names, np.arange(MAX_DEPTH + 1)[None], falling[None])

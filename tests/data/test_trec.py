@@ -15,7 +15,7 @@ from ranker.data.records import Qrels
 from ranker.data.run import Ranking, Run
 from ranker.data.trec import read_qrels, read_run, write_qrels, write_run
 from ranker.errors import DataError, OutputError, RankerError
-from ranker.files.lines import written
+from ranker.files.atomic import atomic_file
 from ranker.limits import MAX_DEPTH, MAX_ID_BYTES, MAX_RELEVANCE
 
 SIX = "expected 6 columns (query_id Q0 doc_id rank score name)"
@@ -461,7 +461,7 @@ def test_ctrl_c_in_the_middle_leaves_the_older_run(tmp_path: Path, name: str) ->
 
 
 def test_two_writers_beside_each_other_do_not_mix(tmp_path: Path) -> None:
-    with written(tmp_path / "a.run") as one, written(tmp_path / "b.run") as other:
+    with atomic_file(tmp_path / "a.run") as one, atomic_file(tmp_path / "b.run") as other:
         assert one != other
         one.write_text("one")
         other.write_text("other")

@@ -36,7 +36,7 @@ ODD = st.sampled_from(["", "q1 Q0 a 1", "q1 Q0 a 1 2 n extra", "q1\x07 Q0 a 1 2 
 
 
 def told(path: Path) -> list[str]:
-    return [f"{'' if one.grave else 'mind: '}{one.sentence}".replace(f"{path}", "F") for one in problems(path)]
+    return [f"{'' if one.is_error else 'mind: '}{one.sentence}".replace(f"{path}", "F") for one in problems(path)]
 
 
 def file(folder: Path, text: str | bytes, name: str = "some.run") -> Path:
@@ -57,7 +57,7 @@ def refusal(read, path: Path) -> str | None:
 @given(lines=st.lists(RUN_LINE | ODD, max_size=8))
 def test_a_run_has_errors_just_where_the_reader_refuses_it(tmp_path, lines):
     path = file(tmp_path, "".join(f"{line}\n" for line in lines))
-    errors = [one.sentence for one in problems_of_run(path) if one.grave]
+    errors = [one.sentence for one in problems_of_run(path) if one.is_error]
     said = refusal(read_run, path)
     assert bool(errors) == (said is not None)
     assert said is None or said in errors
@@ -70,7 +70,7 @@ def test_a_collection_has_errors_just_where_it_is_refused(tmp_path, lines):
     folder.mkdir(exist_ok=True)
     file(folder, '{"_id": "q", "text": "x"}\n', "queries.jsonl")
     path = file(folder, "".join(f"{line}\n" for line in lines), "corpus.jsonl")
-    errors = [one.sentence for one in problems_of_dataset(folder) if one.grave]
+    errors = [one.sentence for one in problems_of_dataset(folder) if one.is_error]
     assert bool(errors) == (refusal(Collection.open, path) is not None)
 
 
@@ -78,7 +78,7 @@ def test_a_collection_has_errors_just_where_it_is_refused(tmp_path, lines):
 @given(lines=st.lists(QRELS_LINE, max_size=8))
 def test_qrels_have_errors_just_where_the_reader_refuses_them(tmp_path, lines):
     path = file(tmp_path, "".join(f"{line}\n" for line in lines), "some.qrels")
-    errors = [one.sentence for one in problems_of_qrels(path) if one.grave]
+    errors = [one.sentence for one in problems_of_qrels(path) if one.is_error]
     said = refusal(read_qrels, path)
     assert bool(errors) == (said is not None)
     # the reader says in addition which grades there are

@@ -61,7 +61,7 @@ def test_words_come_back_by_column_whatever_their_lengths(rows: list[tuple[str, 
 def test_stretches_begin_where_the_word_changes(words: list[str]) -> None:
     changes = [line for line in range(1, len(words)) if words[line] != words[line - 1]]
     text = "".join(f"{word} {'xyz'[: line % 3 + 1]}\n" for line, word in enumerate(words))
-    assert block(text.encode()).stretches(0) == [0, *changes, len(words)]
+    assert block(text.encode()).group_edges(0) == [0, *changes, len(words)]
 
 
 @pytest.mark.parametrize(

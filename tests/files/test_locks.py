@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from ranker.errors import OutputError
-from ranker.files.locks import claimed, locked, take
+from ranker.files.locks import acquire, build_lock, output_lock, release
 
 HOLDER = (
     "import sys, time\n"
     "from pathlib import Path\n"
-    "from ranker.files.locks import claimed\n"
-    "with claimed(Path(sys.argv[1])):\n"
+    "from ranker.files.locks import output_lock\n"
+    "with output_lock(Path(sys.argv[1])):\n"
     "    print('mine', flush=True)\n"
     "    time.sleep(60)\n"
 )
@@ -39,11 +39,11 @@ def test_an_output_that_another_process_writes_is_refused_until_that_ends(tmp_pa
     output = tmp_path / "a.run"
     process = holder(output)
     sentence = f"^{output}: another process is writing it; wait for it, or give another --output.$"
-    with pytest.raises(OutputError, match=sentence), claimed(output):
+    with pytest.raises(OutputError, match=sentence), output_lock(output):
         pytest.fail("two have it")
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    with claimed(output):
+    with output_lock(output):
         pass
     assert not list(tmp_path.glob("*.run*"))
 
@@ -51,12 +51,12 @@ def test_an_output_that_another_process_writes_is_refused_until_that_ends(tmp_pa
 def test_an_output_has_one_lock_by_whatever_name(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path)
     for other in (tmp_path / "link" / "a.run", tmp_path / "b" / ".." / "a.run"):
-        with claimed(tmp_path / "a.run"), pytest.raises(OutputError, match="another process"), claimed(other):
+        with output_lock(tmp_path / "a.run"), pytest.raises(OutputError, match="another process"), output_lock(other):
             pytest.fail("two have it")
 
 
 def test_two_outputs_have_two_locks_and_leave_none(tmp_path, cache):
-    with claimed(tmp_path / "a.run"), claimed(tmp_path / "b.run"):
+    with output_lock(tmp_path / "a.run"), output_lock(tmp_path / "b.run"):
         assert len(list((cache / "locks").iterdir())) == 2
     assert not list((cache / "locks").iterdir())
 
@@ -64,7 +64,7 @@ def test_two_outputs_have_two_locks_and_leave_none(tmp_path, cache):
 def test_without_a_cache_there_is_no_lock_and_the_work_goes_on(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "file"))
-    with claimed(tmp_path / "a.run"), claimed(tmp_path / "a.run"):
+    with output_lock(tmp_path / "a.run"), output_lock(tmp_path / "a.run"):
         pass
 
 
@@ -75,13 +75,13 @@ def test_who_waits_is_next_and_what_the_killed_left_is_removed(tmp_path):
     inside, over = threading.Event(), threading.Event()
 
     def first() -> None:
-        with locked(made):
+        with build_lock(made):
             inside.set()
             over.wait(10)
             order.append("first")
 
     def second() -> None:
-        with locked(made):
+        with build_lock(made):
             order.append("second")
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
@@ -98,12 +98,14 @@ def test_who_waits_is_next_and_what_the_killed_left_is_removed(tmp_path):
 
 def test_a_lock_that_its_owner_removed_meanwhile_is_not_taken_for_held(tmp_path):
     lock = tmp_path / "lock"
-    file = take(lock, wait=False)
-    assert file is not None
-    assert take(lock, wait=False) is None
-    lock.unlink()
-    os.close(file)
-    again = take(lock, wait=True)
-    assert again is not None
-    assert os.path.samestat(os.fstat(again), lock.stat())
-    os.close(again)
+    first = acquire(lock, wait=False)
+    with pytest.raises(TimeoutError):
+        acquire(lock, wait=False)
+    with lock.open() as opened_before:
+        release(first)
+        again = acquire(lock, wait=True)
+        assert not os.path.samestat(os.fstat(opened_before.fileno()), lock.stat())
+    with pytest.raises(TimeoutError):
+        acquire(lock, wait=False)
+    release(again)
+    assert not lock.exists()

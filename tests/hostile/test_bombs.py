@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ranker.data.imports.archive import members
-from ranker.data.imports.documents import json_records
+from ranker.data.imports.json_stream import read_records
 from ranker.data.imports.tar import entries
 from ranker.errors import DataError
 from ranker.limits import MAX_ARCHIVE_NAME_BYTES, MAX_DEPTH, MAX_LINE_BYTES, MAX_SETTINGS_BYTES, SMALL_UNPACKED_BYTES
@@ -34,8 +34,8 @@ GIGABYTE = 2**30
         ("corpus.jsonl", "from ranker.data.collection import Collection", "Collection.open(path)", f":1: {LONG}"),
         (
             "a.json",
-            "from ranker.data.imports.documents import *",
-            "list(json_records(path))",
+            "from ranker.data.imports.json_stream import *",
+            "list(read_records(path))",
             ": cannot be read as JSON",
         ),
         ("a.run.json", "from ranker.data.manifest import *", "read_manifest(path.with_suffix(''))", ": is larger than"),
@@ -68,7 +68,7 @@ def test_blanks_without_end_are_passed_quickly(tmp_path: Path, seconds: Callable
     with pytest.raises(
         DataError, match=r"a\.json\.gz: cannot be read as JSON after 0 records: found '', expected '\['\.$"
     ):
-        list(json_records(path))
+        list(read_records(path))
 
 
 def bomb(path: Path, line: bytes, size: int) -> Path:
@@ -80,7 +80,7 @@ def bomb(path: Path, line: bytes, size: int) -> Path:
 
 def test_a_file_that_unpacks_to_more_than_text_does_is_refused(tmp_path: Path, answer: Answer) -> None:
     path = bomb(tmp_path / "queries.tsv.gz", b"1\tx\n", SMALL_UNPACKED_BYTES)
-    said = answer("from ranker.files.lines import digest", "digest(path)", path)
+    said = answer("from ranker.files.digests import content_digest", "content_digest(path)", path)
     assert said == (
         f"{path}: unpacks to more than 200 times its size and {SMALL_UNPACKED_BYTES} bytes, as no text does; "
         "unpack it yourself if you trust it."

@@ -9,8 +9,8 @@ import pytest
 
 from ranker.data.imports.formats import FORMATS
 from ranker.data.imports.markup import page_words, tagged_words
-from ranker.data.imports.questions import Questions, matched
-from ranker.data.imports.topics import read_topics
+from ranker.data.imports.queries import QueryFilter, match_numbers
+from ranker.data.imports.trec import read_topics
 from ranker.errors import DataError
 
 ENDLESS = [
@@ -73,7 +73,7 @@ def test_a_topic_that_never_ends_is_refused_before_it_fills_memory(answer, tmp_p
     path = tmp_path / "topics"
     path.write_text("<top>\n" + f"{chr(119) * 999}\n" * 80_000)
     read = "list(read_topics(path))"
-    imports = "from ranker.data.imports.topics import *"
+    imports = "from ranker.data.imports.trec import *"
     assert answer(imports, read, path) == f"{path}:1: the topic is larger than the {64 * 2**20} bytes allowed."
 
 
@@ -82,9 +82,9 @@ def test_a_topic_with_a_number_of_thousands_of_digits_is_refused(tmp_path: Path,
     path = tmp_path / "topics"
     path.write_text(f"<top>\n<num> {number}\n<title> a\n</top>\n")
     (topic,) = read_topics(path)
-    assert matched([topic.query_id], ["7"]) == ({number: "7"} if number.endswith("7") else {})
+    assert match_numbers([topic.query_id], ["7"]) == ({number: "7"} if number.endswith("7") else {})
     with pytest.raises(DataError, match=r"topics:1: the query id is '.+[79]', expected at most 1024 bytes\.$"):
-        Questions(Counter()).query(topic.query_id, topic.text, topic.place)
+        QueryFilter(Counter()).query(topic.query_id, topic.text, topic.location)
 
 
 @pytest.mark.parametrize("read", [lambda text: page_words(text)[1], tagged_words])

@@ -12,7 +12,7 @@ import pytest
 
 from ranker.data.collection import Collection
 from ranker.errors import OutputError, SearchIndexError
-from ranker.files.sealed import SEAL
+from ranker.files.digests import SEAL
 from ranker.index.store import (
     MANIFEST,
     File,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ranker.errors import SetupError
-from ranker.files import measured
+from ranker.files.digests import measure_once
 from ranker.model import device, kernels
 from ranker.model.linear import Prepacked, Quantized
 
@@ -109,9 +109,9 @@ def test_without_instructions_for_bf16_nothing_is_measured(monkeypatch):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"answer": 3}', '{"answer": "1"}', "[" * 100_000])
 def test_an_answer_that_is_broken_is_measured_again(monkeypatch, tmp_path, text):
     monkeypatch.setenv("RANKER_CACHE", str(tmp_path))
-    assert measured.measured("kind", ["facts"], lambda: 1, (0, 1)) == 1
+    assert measure_once("kind", ["facts"], lambda: 1, (0, 1)) == 1
     (path,) = (tmp_path / "measured").iterdir()
     assert json.loads(path.read_text()).items() >= {"kind": "kind", "answer": 1}.items()
     path.write_text(text)
-    assert measured.measured("kind", ["facts"], lambda: 0, (0, 1)) == 0
-    assert measured.measured("kind", ["other facts"], lambda: 1, (0, 1)) == 1
+    assert measure_once("kind", ["facts"], lambda: 0, (0, 1)) == 0
+    assert measure_once("kind", ["other facts"], lambda: 1, (0, 1)) == 1

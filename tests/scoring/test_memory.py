@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.files.cache import cache_folder
+from ranker.files.atomic import cache_folder
 from ranker.model.loading import create_model
 from ranker.scoring.cache import distinct, fingerprint, remembering
 from ranker.scoring.pairs import Pairs

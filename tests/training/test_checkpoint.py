@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ranker.files.sealed import write_sealed
+from ranker.files.digests import write_sealed
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute

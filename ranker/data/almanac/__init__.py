@@ -1,1 +1,1 @@
-"""The embedded dataset of made-up facts about real places."""
+"""The embedded dataset ``almanac``, of facts about territories."""

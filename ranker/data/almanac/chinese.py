@@ -18,7 +18,7 @@ WORDS: Final[Mapping[str, str]] = {
     "space": "空格",
     "stop": "点号",
 }
-"""What babel has no names for."""
+"""Names of values that babel does not have."""
 
 JOINTS: Final = ("。", "；", "，而", "，")
 

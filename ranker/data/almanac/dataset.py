@@ -1,8 +1,8 @@
-"""The embedded dataset ``almanac``: which property belongs to which territory, in short passages of true facts.
+"""The embedded dataset ``almanac``: short passages of true facts, each a property of a territory.
 
-Three passages at a time state the same three properties of the same three territories, each time matched otherwise.
-Their words are the same, and only what is read together tells the passage that answers from its decoys. All of it is
-true: a passage tells three of the nine facts.
+Three passages at a time tell the same three properties of the same three territories, in three different pairings, so
+each tells three of the nine facts. They share their words: only which property goes with which territory distinguishes
+the passage that answers a question from its decoys.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from ranker.limits import MAX_ALMANAC_FACTS, MAX_ALMANAC_SIZE, MIN_ALMANAC_FACTS
 TRAIN, DEV, TEST = "train", "dev", "test"
 
 _TEST_TERRITORIES: Final = 30
-"""About 500 questions: a difference of 0.03 in MRR shows."""
+"""These give about 500 questions, enough to detect a difference of 0.03 in MRR."""
 
 _DEV_TERRITORIES: Final = 20
 
 
 class Fact(NamedTuple):
-    """What a question asks and a passage tells; the value follows from it."""
+    """A territory and the name of one of its properties, whose value a question asks for and a passage tells."""
 
     territory: str
     name: str
@@ -35,7 +35,10 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class AlmanacConfig:
-    """``size``: passages; ``facts_per_passage``: as many territories and decoys; ``locale``: of names and sentences.
+    """The settings of almanac.
+
+    ``size`` is the number of passages; ``locale`` is the language of the names and sentences; ``facts_per_passage`` is
+    also the number of territories in a passage, and of passages that share their words.
 
     Raises: DataError where one is out of its bounds.
     """
@@ -46,24 +49,24 @@ class AlmanacConfig:
     facts_per_passage: int = 3
 
     def __post_init__(self) -> None:
-        _within("size", self.size, MIN_ALMANAC_SIZE, MAX_ALMANAC_SIZE)
-        _within("facts_per_passage", self.facts_per_passage, MIN_ALMANAC_FACTS, MAX_ALMANAC_FACTS)
+        _check_range("size", self.size, MIN_ALMANAC_SIZE, MAX_ALMANAC_SIZE)
+        _check_range("facts_per_passage", self.facts_per_passage, MIN_ALMANAC_FACTS, MAX_ALMANAC_FACTS)
         if self.seed < 0:
             raise DataError(f"almanac: seed is {self.seed}, expected 0 or more.")
         if self.locale not in WORDS:
             raise DataError(f"almanac: locale is {self.locale!r}, expected {' or '.join(WORDS)}.")
 
 
-def _within(name: str, value: int, lowest: int, highest: int) -> None:
+def _check_range(name: str, value: int, lowest: int, highest: int) -> None:
     if not lowest <= value <= highest:
         raise DataError(f"almanac: {name} is {value}, expected {lowest} to {highest}.")
 
 
 def almanac(config: AlmanacConfig) -> DatasetStreams:
-    """Passages by doc_id, such as ``almanac-en-000123``, and a question on each fact they tell: ``test-OM-currency``.
+    """Makes passages (``almanac-en-000123``), and a question on each fact that they tell (``test-OM-currency``).
 
-    A passage mentions the territories of one split only, so nothing of a test territory is read in training. Every
-    passage that tells the fact is relevant. The three streams are independent of each other, and none is kept.
+    All passages that tell the fact are relevant. The territories of a passage are of one split, so nothing about a test
+    territory is read in training. The three streams are independent, and none is held.
     """
     return DatasetStreams(_passages(config), _queries(config), _judgments(config))
 
@@ -71,25 +74,25 @@ def almanac(config: AlmanacConfig) -> DatasetStreams:
 def _passages(config: AlmanacConfig) -> Iterator[Passage]:
     random = Random(f"{config.seed}/wording")  # noqa: S311  # a seed must give the same passages again
     words, facts = WORDS[config.locale], worded_facts(config.locale)
-    for doc_id, told in _told(config):
+    for doc_id, passage_facts in _facts_by_passage(config):
         clauses = [
             random.choice(words.passages[name]).format(t=words.territory(territory), v=facts[territory][name])
-            for territory, name in told
+            for territory, name in passage_facts
         ]
         yield Passage(doc_id, "", words.passage(clauses, random))
 
 
 def _queries(config: AlmanacConfig) -> Iterator[Query]:
     words = WORDS[config.locale]
-    for fact in sorted(set(chain.from_iterable(told for _, told in _told(config)))):
+    for fact in sorted(set(chain.from_iterable(facts for _, facts in _facts_by_passage(config)))):
         query_id = _query_id(fact)
         random = Random(f"{config.seed}/{query_id}")  # noqa: S311  # a question must not change with the size
         yield Query(query_id, random.choice(words.questions[fact.name]).format(t=words.territory(fact.territory)))
 
 
 def _judgments(config: AlmanacConfig) -> Iterator[Judgment]:
-    for doc_id, told in _told(config):
-        for fact in told:
+    for doc_id, facts in _facts_by_passage(config):
+        for fact in facts:
             yield Judgment(split_of(fact.territory), _query_id(fact), doc_id, 1)
 
 
@@ -97,42 +100,43 @@ def _query_id(fact: Fact) -> str:
     return f"{split_of(fact.territory)}-{fact.territory}-{fact.name}"
 
 
-def _told(config: AlmanacConfig) -> Iterator[tuple[str, list[Fact]]]:
-    """Each doc_id and the facts its passage tells, in order; the same at every call."""
+def _facts_by_passage(config: AlmanacConfig) -> Iterator[tuple[str, list[Fact]]]:
+    """Yields each doc_id and the facts that its passage tells, in order, the same at every call."""
     random = Random(f"{config.seed}/facts")  # noqa: S311  # as above
-    told = chain.from_iterable(_square(config, split, random) for split in _splits_in_turn())
-    for number, facts in enumerate(islice(told, config.size)):
+    passages = chain.from_iterable(_latin_square(config, split, random) for split in _interleaved_splits())
+    for number, facts in enumerate(islice(passages, config.size)):
         yield f"almanac-{config.locale}-{number:06}", facts
 
 
-def _square(config: AlmanacConfig, split: str, random: Random) -> Iterator[list[Fact]]:
-    """As many passages as facts in one: a Latin square of territories and properties."""
+def _latin_square(config: AlmanacConfig, split: str, random: Random) -> Iterator[list[Fact]]:
+    """Yields the facts of passages that share their words: a Latin square of territories and properties."""
     side = config.facts_per_passage
-    territories, names = _corner(config, split, random)
-    for shift in range(side):
+    territories, names = _sample_square(config, split, random)
+    for shift in range(side):  # over all shifts, each territory meets each property once
         facts = [Fact(territory, names[(row + shift) % side]) for row, territory in enumerate(territories)]
         random.shuffle(facts)
         yield facts
 
 
-def _corner(config: AlmanacConfig, split: str, random: Random) -> tuple[list[str], list[str]]:
-    """Territories of a split, and properties that all of them have."""
+def _sample_square(config: AlmanacConfig, split: str, random: Random) -> tuple[list[str], list[str]]:
+    """Samples territories of a split, and properties that all of them have."""
     side, facts = config.facts_per_passage, worded_facts(config.locale)
-    while True:
+    while True:  # until a sample shares enough properties
         territories = random.sample(split_territories(split), side)
         shared = [name for name in facts[territories[0]] if all(name in facts[other] for other in territories)]
         if len(shared) >= side:
             return territories, random.sample(shared, side)
 
 
-def _splits_in_turn() -> Iterator[str]:
-    """Splits without end, each as often as it has territories, so that all are equally hard."""
+def _interleaved_splits() -> Iterator[str]:
+    """Yields splits endlessly, in proportion to their territories, so that all splits are equally hard."""
     shares = {split: len(split_territories(split)) for split in (TRAIN, DEV, TEST)}
-    given = dict.fromkeys(shares, 0)
+    counts = dict.fromkeys(shares, 0)
     total = sum(shares.values())
     for number in count(1):
-        split = max(shares, key=lambda name: shares[name] * number - given[name] * total)
-        given[split] += 1
+        # the split that is farthest behind its share of the first ``number``
+        split = max(shares, key=lambda name: shares[name] * number - counts[name] * total)
+        counts[split] += 1
         yield split
 
 
@@ -140,17 +144,17 @@ def _splits_in_turn() -> Iterator[str]:
 def _split_by_territory() -> dict[str, str]:
     order = sorted(worded_facts("en"), key=lambda territory: hashlib.sha256(territory.encode()).digest())
     return {
-        territory: TEST if place < _TEST_TERRITORIES else DEV if place < _TEST_TERRITORIES + _DEV_TERRITORIES else TRAIN
-        for place, territory in enumerate(order)
+        territory: TEST if rank < _TEST_TERRITORIES else DEV if rank < _TEST_TERRITORIES + _DEV_TERRITORIES else TRAIN
+        for rank, territory in enumerate(order)
     }
 
 
 def split_of(territory: str) -> str:
-    """The split of a territory's questions: by its code's digest, so the same for every size, seed and locale."""
+    """Returns the split of a territory, by SHA-256 of its code: the same for every size, seed and locale."""
     return _split_by_territory()[territory]
 
 
 @cache
 def split_territories(split: str) -> list[str]:
-    """The codes of a split's territories, in alphabetical order."""
+    """Returns the codes of a split's territories, in alphabetical order."""
     return sorted(territory for territory, its_split in _split_by_territory().items() if its_split == split)

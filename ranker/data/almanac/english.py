@@ -26,7 +26,7 @@ WORDS: Final[Mapping[str, str]] = {
     "space": "a space",
     "stop": "a full stop",
 }
-"""What babel has no names for."""
+"""Names of values that babel does not have."""
 
 JOINTS: Final = (". ", "; ", ", while ", ", and ", ", whereas ")
 

@@ -1,6 +1,6 @@
-"""What the Unicode CLDR says about each territory, as the package babel carries it: codes, not yet words.
+"""Reads the facts of the Unicode CLDR about each territory from the package babel, as codes and not yet in words.
 
-CLDR's measurement systems, paper sizes and containment of regions are not in babel's data, so nothing is said of them.
+babel's data lack CLDR's measurement systems, paper sizes and regions that contain others.
 """
 
 import re
@@ -16,19 +16,19 @@ Value = tuple[str, ...]
 """One or more codes, ids or digits: ``("OMR",)``, ``("de", "fr", "it")``, ``("1972",)``."""
 
 _MAX_OFFICIAL: Final = 3
-"""Languages in one sentence; Bosnia and Herzegovina has three in five ways of writing."""
+"""Official languages in one sentence; Bosnia and Herzegovina has three, in five scripts and dialects."""
 
 _MIN_FACTS: Final = 12
-"""Properties of a territory that is written about. Below are the uninhabited ones and what is no territory at all."""
+"""The fewest properties of a territory that is used; uninhabited ones, and codes of no territory, have fewer."""
 
 _MIN_SHARE: Final = 5.0
-"""Per cent of the population that use a second language. CLDR also counts Esperanto in San Marino."""
+"""The least per cent of the population that use a second language; CLDR even counts Esperanto in San Marino."""
 
 _UNINHABITED: Final = frozenset({"GS", "IO", "UM"})
-"""Territories with a currency and a calendar, but nobody of whom a sentence could speak."""
+"""Territories that have a currency and a calendar, but no people."""
 
 _MIN_NAMES: Final = 400
-"""Languages that a finished locale has names for: 413 and more, where the sketches have 0 to 169."""
+"""The fewest language names of a complete locale, which has 413 or more; incomplete ones have 0 to 169."""
 
 _SIGNS: Final = {
     ",": "comma",
@@ -43,27 +43,27 @@ _SIGNS: Final = {
 
 @cache
 def territory_names(language: str) -> list[str]:
-    """The names of all territories in a language, by its code."""
+    """Returns the names of all territories in a language, given by its code."""
     return list(Locale.parse(language).territories.values())
 
 
 def territory_facts() -> dict[str, dict[str, Value]]:
-    """By territory and property, both in alphabetical order; what CLDR does not say is absent."""
-    found = {}
+    """Returns the value of each property of each territory, both in alphabetical order, where CLDR has one."""
+    facts = {}
     for territory in sorted(get_global("territory_zones").keys() - _UNINHABITED):
         values = {name: read(territory) for name, read in PROPERTIES.items()}
-        found[territory] = {name: value for name, value in values.items() if value}
-    return {territory: facts for territory, facts in found.items() if len(facts) >= _MIN_FACTS}
+        facts[territory] = {name: value for name, value in values.items() if value}
+    return {territory: known for territory, known in facts.items() if len(known) >= _MIN_FACTS}
 
 
 def _tenders(territory: str) -> list[tuple[str, Any, Any]]:
-    """Code, first day and last day of what is or was legal tender; a last day of None means still."""
+    """Returns code, first day and last day of each legal tender; a last day of None means that it still is."""
     listed = get_global("territory_currencies").get(territory, [])
     return [(code, start, end) for code, start, end, tender in listed if tender]
 
 
 def _current(territory: str) -> tuple[str, Any] | None:
-    """The only legal tender and its first day; where there are two, a sentence on one would hide the other."""
+    """Returns the only legal tender and its first day; None where there are several, of which a sentence names one."""
     current = [(code, start) for code, start, end in _tenders(territory) if end is None]
     return current[0] if len(current) == 1 else None
 
@@ -85,7 +85,7 @@ def _currency_digits(territory: str) -> Value:
 
 
 def _former_currency(territory: str) -> Value:
-    """The tender given up last."""
+    """Returns the tender that was abolished last."""
     tenders = _tenders(territory)
     current = {code for code, _, end in tenders if end is None}
     former = sorted((end, code) for code, _, end in tenders if end is not None and code not in current)
@@ -93,7 +93,7 @@ def _former_currency(territory: str) -> Value:
 
 
 def _languages(territory: str) -> list[tuple[float, str, str | None]]:
-    """Share of the population, code and official status, the largest share first."""
+    """Returns share of the population, code and official status of each language, the largest share first."""
     listed = get_global("territory_languages").get(territory, {})
     return sorted(
         ((of["population_percent"] or 0.0, code, of["official_status"]) for code, of in listed.items()),
@@ -107,7 +107,7 @@ def _official_language(territory: str) -> Value:
 
 
 def _leading_languages(territory: str) -> list[tuple[float, str, str | None]]:
-    """The first three, or as many and nobody's."""
+    """Returns the first three languages, padded with empty ones."""
     return [*_languages(territory), *[(0.0, "", None)] * 3][:3]
 
 
@@ -118,6 +118,7 @@ def _main_language(territory: str) -> Value:
 
 def _second_language(territory: str) -> Value:
     (first_share, first, _), (share, code, _), (next_share, _, _) = _leading_languages(territory)
+    # two scripts of one language are no second language
     same = first.partition("_")[0] == code.partition("_")[0]
     return (code,) if first_share > share > next_share and share >= _MIN_SHARE and not same else ()
 
@@ -128,7 +129,7 @@ def _language_count(territory: str) -> Value:
 
 
 def _likely(territory: str) -> list[str]:
-    """Language, script and territory; English in Latin script is CLDR's own default."""
+    """Returns the likeliest language and script, and the territory; CLDR's default is English in Latin script."""
     likely: str = get_global("likely_subtags").get(f"und_{territory}", f"en_Latn_{territory}")
     return likely.split("_")
 
@@ -138,7 +139,7 @@ def _script(territory: str) -> Value:
 
 
 def _ancestors(name: str) -> Iterator[str]:
-    """A locale's name and those it inherits from, without the root."""
+    """Yields the name of a locale and of those it inherits from, without the root."""
     parents = get_global("parent_exceptions")
     while name and name != "root":
         yield name
@@ -151,13 +152,13 @@ def _territory_of(name: str) -> str:
 
 @cache
 def _week_locales() -> dict[str, str]:
-    """A locale for each territory that inherits from no other territory: pt_AO has its week from Portugal."""
-    found = {}
+    """Returns a locale for each territory, but none that inherits from another territory's, as pt_AO from pt_PT."""
+    locales = {}
     for name in sorted(localedata.locale_identifiers(), reverse=True):
         territories = {_territory_of(ancestor) for ancestor in _ancestors(name)} - {""}
         if len(territories) == 1:
-            found[territories.pop()] = name
-    return found
+            locales[territories.pop()] = name
+    return locales
 
 
 def _first_day(territory: str) -> Value:
@@ -175,7 +176,7 @@ def _weekend(territory: str) -> Value:
 
 @cache
 def _locale(territory: str) -> Locale | None:
-    """The territory's likeliest locale, where CLDR has one and it is no sketch that repeats the root's defaults."""
+    """Returns the likeliest locale of a territory; None where CLDR has none, or an incomplete one of defaults."""
     language, script, _ = _likely(territory)
     for name in (f"{language}_{territory}", f"{language}_{script}_{territory}"):
         if localedata.exists(name) and len(Locale.parse(name).languages) >= _MIN_NAMES:
@@ -187,6 +188,7 @@ def _hour_cycle(territory: str) -> Value:
     locale = _locale(territory)
     if locale is None:
         return ()
+    # in a CLDR pattern, what stands in quotes is text, and h and K are hours of a 12-hour clock
     pattern = re.sub(r"'[^']*'", "", locale.time_formats["short"].pattern)
     return ("12",) if re.search("[hK]", pattern) else ("24",)
 
@@ -195,6 +197,7 @@ def _date_order(territory: str) -> Value:
     locale = _locale(territory)
     if locale is None:
         return ()
+    # the order of day, month (M or L) and year in the pattern
     letters = re.sub(r"'[^']*'|[^dMLy]", "", locale.date_formats["short"].pattern).replace("L", "M")
     order = "".join(dict.fromkeys(letters))
     return (order,) if len(order) == 3 else ()
@@ -214,7 +217,7 @@ def _zone_name(territory: str) -> Value:
 
 
 def _standard_time(territory: str) -> Value:
-    """The metazone, unless a zone in it has a name of its own: in Dublin, "standard" names the summer."""
+    """Returns the metazone, unless one of its zones has an own name: in Dublin, "standard" is the summer time."""
     zones = get_global("territory_zones")[territory]
     metazones = {get_global("meta_zones").get(zone, "") for zone in zones}
     named = any("long" in Locale("en").time_zones.get(zone, {}) for zone in zones)
@@ -223,22 +226,22 @@ def _standard_time(territory: str) -> Value:
 
 @cache
 def _aliases() -> dict[str, list[str]]:
-    """Other codes by territory: those of three letters or digits, and of what it was before."""
-    found: dict[str, list[str]] = {}
+    """Returns other codes of each territory: those of three letters or digits, and of former territories."""
+    aliases: dict[str, list[str]] = {}
     for code, territories in sorted(get_global("territory_aliases").items()):
         if len(territories) == 1:
-            found.setdefault(territories[0], []).append(code)
-    return found
+            aliases.setdefault(territories[0], []).append(code)
+    return aliases
 
 
-def _alias(territory: str, shape: str) -> Value:
-    """The only alias of that shape; babel does not say which of several is the valid one."""
-    codes = [code for code in _aliases().get(territory, []) if re.fullmatch(shape, code)]
+def _alias(territory: str, pattern: str) -> Value:
+    """Returns the only alias that matches a pattern; of several, babel does not say which is valid."""
+    codes = [code for code in _aliases().get(territory, []) if re.fullmatch(pattern, code)]
     return tuple(codes) if len(codes) == 1 else ()
 
 
 def _local_name(territory: str) -> Value:
-    """The name in the territory's own language, in Latin letters, where it is not the English one."""
+    """Returns the name in the territory's own language, if it is in Latin letters and not the English one."""
     locale = _locale(territory)
     name = locale.territories.get(territory, "") if locale else ""
     letters = [unicodedata.name(letter, "") for letter in name if letter.isalpha()]
@@ -270,4 +273,4 @@ PROPERTIES: dict[str, Callable[[str], Value]] = {
     "weekend": _weekend,
     "zone_name": _zone_name,
 }
-"""How each property is read; an empty value means that CLDR, or babel's copy of it, does not say."""
+"""The reader of each property; it returns an empty value where babel's copy of CLDR has none."""

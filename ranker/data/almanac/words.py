@@ -1,4 +1,4 @@
-"""Facts in the words of a locale: CLDR's own names, put into clauses, sentences and questions."""
+"""Puts facts into the words of a locale, with CLDR's own names, in clauses, sentences and questions."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from ranker.data.almanac.facts import Value, territory_facts
 
 @dataclass(frozen=True)
 class Words:
-    """A locale's clauses and questions by property, and how clauses are joined: the first joint ends a sentence."""
+    """The clauses and questions of a locale, by property, and the joints between clauses; the first ends a sentence."""
 
     locale: Locale
     names: Mapping[str, str]
@@ -25,14 +25,14 @@ class Words:
     questions: Mapping[str, tuple[str, ...]]
 
     def value(self, name: str, value: Value) -> str:
-        """The value of a property in words; empty where CLDR has no name for it in this locale."""
+        """Returns the value of a property in words; empty where CLDR has no name for it in this locale."""
         if name == "script":
             return self._script(value[0])
         words = [self._word(name, code) for code in value]
         return format_list(words, locale=self.locale) if all(words) else ""
 
     def territory(self, territory: str) -> str:
-        """The territory's name inside a sentence."""
+        """Returns the name of a territory inside a sentence."""
         name: str = self.locale.territories[territory]
         if self.locale.language != "en":
             return name
@@ -40,7 +40,7 @@ class Words:
         return f"the {name}" if re.search(rf"(^|\s)({english.THE})$", name) else name
 
     def passage(self, clauses: list[str], random: Random) -> str:
-        """The clauses in sentences of one or two."""
+        """Joins clauses into sentences of one or two."""
         text = ""
         for number, clause in enumerate(clauses):
             starts = not text or text.endswith(self.joints[0])
@@ -55,7 +55,7 @@ class Words:
         return self.names[code] if name in _OWN_WORDS else code
 
     def _script(self, code: str) -> str:
-        """With its kind where the name is only an adjective: Simplified, namely Han."""
+        """Returns the name of a script, with its kind where the name is only an adjective: Simplified Han."""
         names = self.locale.scripts
         space = " " if self.locale.language == "en" else ""
         return f"{names[code]}{space}{names['Hani']}" if code in {"Hans", "Hant"} else names.get(code, "")
@@ -112,12 +112,12 @@ WORDS: Final[Mapping[str, Words]] = {
         questions=chinese_questions.QUESTIONS,
     ),
 }
-"""By locale."""
+"""The words of each locale."""
 
 
 @cache
 def worded_facts(locale: str) -> dict[str, dict[str, str]]:
-    """By territory and property, the value in words; what the locale has no name for is absent."""
+    """Returns the value of each property of each territory in words, where the locale has a name for it."""
     words = WORDS[locale]
     worded = {}
     for territory, facts in territory_facts().items():

@@ -1,1 +1,1 @@
-"""Other shapes of data as ``DatasetStreams``: one module for each family of formats, and the registry of all."""
+"""Importing data of other formats: a module for each family of formats, and the registry of all."""

@@ -1,4 +1,4 @@
-"""The formats that ``ranker import`` reads, by name."""
+"""The formats that ``ranker import`` reads, by name: a new one is a function and an entry in ``FORMATS``."""
 
 from ranker.data.imports.dpr import import_dpr
 from ranker.data.imports.msmarco import import_msmarco
@@ -42,8 +42,9 @@ FORMATS: dict[str, Format] = {
 }
 
 SOURCES_HELP = (
-    "A SOURCE is ROLE=PATH, such as collection=collection.tsv. Where a role goes by split, ROLE:SPLIT=PATH names the "
-    "split, such as qrels:dev=qrels.dev.tsv; without one it is test. A format of a single role takes PATH or "
-    "SPLIT=PATH. A role may be given several times, and any file may be .gz."
+    "A SOURCE is ROLE=PATH, such as collection=collection.tsv. Where a role has splits, ROLE:SPLIT=PATH names one, "
+    "such as qrels:dev=qrels.dev.tsv; without a SPLIT it is test. A format of a single role takes PATH or SPLIT=PATH. "
+    "A role may be given several times, any file may be .gz, and a TREC collection a file, a folder or a tar archive. "
+    "Numbers of topics are matched with the qrels as they are written, then without zeros before them."
 )
-"""How sources are written, in one paragraph for ``--help``."""
+"""The paragraph of ``--help`` about sources."""

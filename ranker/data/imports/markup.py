@@ -1,10 +1,13 @@
-"""The words of an HTML page or of tagged text, in time that grows as the text does, whatever stands in it."""
+"""Reads the words of HTML pages and tagged text, in time linear in their length.
+
+html.parser takes seconds for a page of open comments or tags, whose end it looks for again and again.
+"""
 
 import html
 import re
 from collections.abc import Iterator
 
-_UNREAD = frozenset({"script", "style", "template"})
+_SKIPPED = frozenset({"script", "style", "template"})
 _RAW = {name: re.compile(f"</{name}", re.IGNORECASE | re.ASCII) for name in ("script", "style")}
 _INLINE = {
     *("a", "abbr", "acronym", "b", "bdo", "big", "cite", "code", "del", "dfn", "em", "font", "i", "ins", "kbd", "mark"),
@@ -14,86 +17,89 @@ _TAG = re.compile(r"<[/!?A-Za-z][^>]*>")
 _START = re.compile(r"<(?=[/!?A-Za-z])")
 _NAME = re.compile(r"</?([A-Za-z][^\s/>]*)")
 _QUOTED_END = re.compile(r"""(?:[^=>]++|=\s*+(?:"[^"]*+"|'[^']*+')?+)*+>""")
-"""What is left of a tag; a value in quotes may hold a ``>``."""
+"""The rest of a tag behind its name; a value in quotes may hold a ``>``."""
 
 _LONG_NUMBER = re.compile(r"&#[0-9]{4000,};?")
-"""A character by a number that no character has, and that Python refuses to read."""
+"""A character reference with more digits than any character has, and than Python converts to an int."""
 
 
 def page_words(markup: str) -> tuple[str, str]:
-    """The words of the ``<title>``, and all others: entities decoded, blanks run together, scripts and styles left out.
+    """Returns the words of the ``<title>``, and all others, without scripts and styles.
 
-    Elements that start a line keep words apart, inline ones do not, as jsoup's ``text()`` has it, which is what
-    Anserini indexes.
+    Entities are decoded, and blanks collapse. Block elements separate words and inline elements do not, as in jsoup's
+    ``text()``, which Anserini indexes.
     """
     page = _Page()
     for tag, text in _tokens(markup):
         if tag:
-            page.pass_tag(tag)
+            page.add_tag(tag)
         else:
-            page.take(text)
+            page.add_text(text)
     return " ".join("".join(page.title).split()), " ".join("".join(page.body).split())
 
 
 def tagged_words(markup: str) -> str:
-    """The words between tags, for text that is tagged but not a page."""
-    end = markup.rfind(">") + 1  # behind it no tag ends, and each < would be looked at to the end for nothing
+    """Returns the words between the tags of text that is not HTML."""
+    end = markup.rfind(">") + 1  # no tag ends behind it, and each < there would be searched to the end
     return " ".join(_unescape(_TAG.sub(" ", markup[:end]) + markup[end:]).split())
 
 
 class _Page:
+    """Collects the words of a page, those of the title apart."""
+
     def __init__(self) -> None:
         self.title: list[str] = []
         self.body: list[str] = []
         self._open = ""
 
-    def pass_tag(self, tag: str) -> None:
-        """``name``, ``/name`` at its end, or ``name/`` for one that is both."""
+    def add_tag(self, tag: str) -> None:
+        """Takes a start tag ``name``, an end tag ``/name``, or ``name/`` for an element without content."""
         name = tag.strip("/")
         if tag.startswith("/") and name == self._open:
             self._open = ""
-        elif tag == name and (name == "title" or name in _UNREAD):
+        elif tag == name and (name == "title" or name in _SKIPPED):
             self._open = self._open or name
         if name not in _INLINE:
             (self.title if self._open else self.body).append(" ")
 
-    def take(self, text: str) -> None:
-        """Text as it stands between tags."""
-        if self._open not in _UNREAD:
+    def add_text(self, text: str) -> None:
+        """Takes the text between two tags."""
+        if self._open not in _SKIPPED:
             (self.title if self._open else self.body).append(_unescape(text))
 
 
 def _tokens(markup: str) -> Iterator[tuple[str, str]]:
-    """Tags by their names, as ``_Page.pass_tag`` takes them, and texts; comments and declarations are passed over."""
-    place, quotes = 0, True
-    while (start := _START.search(markup, place)) is not None:
-        yield "", markup[place : start.start()]
-        place = start.start()
-        name = _NAME.match(markup, place)
-        end = _end_of_other(markup, place) if name is None else markup.find(">", name.end()) + 1
+    """Yields tags, as ``_Page.add_tag`` takes them, and texts; comments and declarations are skipped."""
+    position, quotes_end = 0, True
+    while (start := _START.search(markup, position)) is not None:
+        yield "", markup[position : start.start()]
+        position = start.start()
+        name = _NAME.match(markup, position)
+        end = _declaration_end(markup, position) if name is None else markup.find(">", name.end()) + 1
         if not end:
             break
         if name is not None:
-            whole = _QUOTED_END.match(markup, name.end()) if quotes else None
-            quotes = whole is not None  # one search to the end for nothing is enough
-            end = whole.end() if whole else end
+            # once a tag's quotes do not end, those of later tags are not searched: each would be read to the end
+            quoted = _QUOTED_END.match(markup, name.end()) if quotes_end else None
+            quotes_end = quoted is not None
+            end = quoted.end() if quoted else end
             tag = name[0][1:].lower() + ("/" if markup[end - 2] == "/" else "")
             yield tag, ""
-            end = _end_of_raw(markup, tag, end)
-        place = end
-    yield "", markup[place:]
+            end = _code_end(markup, tag, end)
+        position = end
+    yield "", markup[position:]
 
 
-def _end_of_raw(markup: str, tag: str, start: int) -> int:
-    """Where the code between a tag and its end ends; ``start`` for a tag that has none."""
+def _code_end(markup: str, tag: str, start: int) -> int:
+    """Returns where the code of a script or style ends; ``start`` for any other tag."""
     if tag not in _RAW:
         return start
     close = _RAW[tag].search(markup, start)
     return close.start() if close else len(markup)
 
 
-def _end_of_other(markup: str, start: int) -> int:
-    """Where a comment or declaration ends, a comment at the latest with the page; 0 where it does not."""
+def _declaration_end(markup: str, start: int) -> int:
+    """Returns where a comment or declaration ends, or 0; a comment that does not end goes on to the end of the page."""
     if markup.startswith("<!--", start):
         end = markup.find("-->", start + 2)
         return end + 3 if end >= 0 else len(markup)

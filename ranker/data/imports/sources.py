@@ -1,4 +1,4 @@
-"""What an import reads: paths by role and split, as the command line names them."""
+"""The formats of an import: which files a format consists of, and how the command line names them."""
 
 import re
 from collections import Counter
@@ -15,13 +15,14 @@ DEFAULT_SPLIT = "test"
 """The split of a source that names none; the one that ``--split`` has by default."""
 
 _PREFIX = re.compile(r"([A-Za-z0-9][\w.-]*)(?::([A-Za-z0-9][\w.-]*))?=(.+)", re.DOTALL | re.ASCII)
+"""Matches ROLE=PATH, ROLE:SPLIT=PATH and SPLIT=PATH."""
 
 
 @dataclass(frozen=True)
 class Imported(DatasetStreams):
-    """A dataset on its way in.
+    """The streams of a dataset that is imported.
 
-    ``skipped`` counts, by a name in words, what is left out; it is whole when the streams are read.
+    ``skipped`` counts what is left out, by a description; it is complete once the streams are read.
     """
 
     skipped: Counter[str] = field(default_factory=Counter)
@@ -29,9 +30,9 @@ class Imported(DatasetStreams):
 
 @dataclass(frozen=True)
 class Role:
-    """One kind of file that a format is made of.
+    """A kind of file in a format.
 
-    ``has_split``: whether such a file belongs to one split; ``optional``: whether a dataset may do without.
+    ``has_split``: such a file belongs to one split; ``optional``: a dataset may have none.
     """
 
     name: str
@@ -41,14 +42,14 @@ class Role:
 
     @property
     def usage(self) -> str:
-        """How it is written where a format has several."""
-        written = f"{self.name}{'[:SPLIT]' if self.has_split else ''}=PATH"
-        return f"[{written}]" if self.optional else written
+        """Its spelling on the command line, in a format of several roles."""
+        spelling = f"{self.name}{'[:SPLIT]' if self.has_split else ''}=PATH"
+        return f"[{spelling}]" if self.optional else spelling
 
 
 @dataclass(frozen=True)
 class Source:
-    """A path, what it is for, and the split it belongs to."""
+    """A path, its role, and the split that it belongs to."""
 
     role: str
     split: str
@@ -57,22 +58,22 @@ class Source:
 
 @dataclass(frozen=True)
 class Sources:
-    """The sources of one import, in the order in which they were named."""
+    """The sources of one import, in the order of the command line."""
 
     all: tuple[Source, ...]
 
     def paths(self, role: str) -> tuple[Path, ...]:
-        """The paths of a role."""
+        """Returns the paths of a role."""
         return tuple(source.path for source in self.all if source.role == role)
 
     def by_split(self, role: str) -> tuple[tuple[str, Path], ...]:
-        """The paths of a role, each with its split."""
+        """Returns the split and the path of each source of a role."""
         return tuple((source.split, source.path) for source in self.all if source.role == role)
 
 
 @dataclass(frozen=True)
 class Format:
-    """A shape of data: what it is, the files it is made of, and the function that reads them lazily."""
+    """A format of data: a summary, the roles of its files, and the function that reads them lazily."""
 
     summary: str
     roles: tuple[Role, ...]
@@ -80,30 +81,30 @@ class Format:
 
     @property
     def usage(self) -> str:
-        """How its sources are written on the command line."""
+        """The spelling of its sources on the command line."""
         if len(self.roles) == 1:
             return "[SPLIT=]PATH..."
         return " ".join(role.usage for role in self.roles)
 
     def sources(self, words: Iterable[str]) -> Sources:
-        """The sources that the command line names.
+        """Parses the sources of a command line.
 
-        Each is ROLE=PATH, or ROLE:SPLIT=PATH for a role that goes by split; a format of one role leaves it out, and
-        takes PATH or SPLIT=PATH. A role may be given several times, and every role at least once that is not optional.
+        Each is ROLE=PATH, or ROLE:SPLIT=PATH where a role has splits; a format of one role takes PATH or SPLIT=PATH.
+        A role may be given several times, and must be given at least once if it is not optional.
         Raises: DataError for an unknown role, a role that is missing, and a source given twice.
         """
-        found = tuple(self._source(word) for word in words)
-        for number, source in enumerate(found):
-            if source in found[:number]:
+        sources = tuple(self._parse_source(word) for word in words)
+        for index, source in enumerate(sources):
+            if source in sources[:index]:
                 raise DataError(f"{source.path}: is given twice as {source.role}, expected each source once.")
-        given = {source.role for source in found}
+        given = {source.role for source in sources}
         missing = [role for role in self.roles if role.name not in given and not role.optional]
         if missing:
             role = missing[0]
             raise DataError(f"no source is given for {role.name} ({role.meaning}), expected {self.usage}.")
-        return Sources(found)
+        return Sources(sources)
 
-    def _source(self, word: str) -> Source:
+    def _parse_source(self, word: str) -> Source:
         prefix = _PREFIX.fullmatch(word)
         if len(self.roles) == 1:
             if prefix is None or prefix[2] is not None:
@@ -119,14 +120,14 @@ class Format:
         return Source(role.name, prefix[2] or DEFAULT_SPLIT, Path(prefix[3]))
 
 
-def checked_id(value: object, place: str, kind: str) -> str:
-    """The id, where it is one that a dataset may hold, or a whole number as a word; ``kind`` names it in the message.
+def checked_id(value: object, location: str, kind: str) -> str:
+    """Returns an id as a string, which may be given as a whole number; ``kind`` and ``location`` are for the message.
 
     Raises: DataError where it is neither, empty, too long, or holds a blank or control character.
     """
-    value = str(value) if type(value) is int else value  # JSON's true is a Python int too
+    value = str(value) if type(value) is int else value  # not isinstance: true of JSON is an int of Python too
     if not isinstance(value, str) or len(value.split()) != 1 or value.strip() != value or not value.isprintable():
-        raise DataError(f"{place}: the {kind} is {shortened(value)}, expected one word without spaces.")
+        raise DataError(f"{location}: the {kind} is {shortened(value)}, expected one word without spaces.")
     if len(value.encode(errors="surrogatepass")) > MAX_ID_BYTES:
-        raise DataError(f"{place}: the {kind} is {shortened(value)}, expected at most {MAX_ID_BYTES} bytes.")
+        raise DataError(f"{location}: the {kind} is {shortened(value)}, expected at most {MAX_ID_BYTES} bytes.")
     return value

@@ -1,4 +1,9 @@
-"""Tar archives as streams, in memory that has a bound: tarfile holds headers of any size, and every entry it passed."""
+"""Reads tar archives as streams, in bounded memory and time, which tarfile does not.
+
+tarfile reads long names and maps of holes whole, whatever their size; it needs 20 seconds for an extended header of
+64 KiB of digits; a chain of long names ends in a RecursionError, and a damaged header in the middle is taken for the
+end. It takes the blocks of a header apart here, and no more.
+"""
 
 import bz2
 import gzip
@@ -13,15 +18,15 @@ from ranker.files.lines import open_binary, unpacked
 from ranker.limits import MAX_ARCHIVE_NAME_BYTES
 
 _PACKED: Final = {b"\x1f\x8b": gzip.GzipFile, b"BZ": bz2.BZ2File, b"\xfd7": lzma.LZMAFile}
-"""Compressed files by how they begin."""
+"""Readers of compressed files, by the first two bytes."""
 
-_EXTENDED: Final = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
-_LONG: Final = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, *_EXTENDED, tarfile.XGLTYPE)
-"""Headers that say more of the entry behind them, or of all of them."""
+_PAX: Final = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+_HEADERS: Final = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, *_PAX, tarfile.XGLTYPE)
+"""Types of blocks that describe the member after them, or all members."""
 
 
 class Entry(NamedTuple):
-    """A member of an archive; ``file`` can be read while its turn lasts."""
+    """A member of an archive; ``file`` can be read until the next member is asked for."""
 
     name: str
     info: tarfile.TarInfo
@@ -29,7 +34,7 @@ class Entry(NamedTuple):
 
 
 def open_tar(path: Path) -> IO[bytes]:
-    """The archive's bytes, decompressed whatever it is called.
+    """Opens an archive for reading bytes, decompressed by its content, whatever its name.
 
     Raises: DataError as ``open_binary``.
     """
@@ -39,62 +44,63 @@ def open_tar(path: Path) -> IO[bytes]:
 
 
 def entries(file: IO[bytes]) -> Iterator[Entry]:
-    """What the archive holds, in its order.
+    """Yields the members of an archive, in its order.
 
-    Raises: tarfile.TarError and ValueError for what is no archive, EOFError for one that is cut short.
+    Raises: tarfile.TarError and ValueError for a malformed archive, EOFError for one that is truncated.
     """
-    shared: dict[str, str] = {}
-    own: dict[str, str] = {}
-    while (block := _whole(file, tarfile.BLOCKSIZE)).strip(b"\0"):
+    global_fields: dict[str, str] = {}
+    fields: dict[str, str] = {}  # of the next member
+    while (block := _read_exactly(file, tarfile.BLOCKSIZE)).strip(b"\0"):
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        if info.type in _LONG:
-            data = _header(file, info)
+        if info.type in _HEADERS:
+            data = _read_header(file, info)
             if info.type == tarfile.GNUTYPE_LONGNAME:
-                own["path"] = _text(data.partition(b"\0")[0])
+                fields["path"] = _text(data.partition(b"\0")[0])
             elif info.type != tarfile.GNUTYPE_LONGLINK:
-                (own if info.type in _EXTENDED else shared).update(_records(data))
+                (fields if info.type in _PAX else global_fields).update(_pax_records(data))
             continue
-        entry = _entry(file, info, shared | own)
+        entry = _entry(file, info, global_fields | fields)
         yield entry
-        _skip(entry.file, info.size)
-        own = {}
+        _skip_rest(entry.file, info.size)
+        fields = {}
 
 
-def _entry(file: IO[bytes], info: tarfile.TarInfo, said: dict[str, str]) -> Entry:
-    if info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in said):
+def _entry(file: IO[bytes], info: tarfile.TarInfo, fields: dict[str, str]) -> Entry:
+    if info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in fields):
         raise tarfile.ReadError(f"the member {info.name!r} has holes, expected all its bytes")
-    holds = info.isreg() or info.type not in tarfile.SUPPORTED_TYPES
-    info.size = int(said.get("size", info.size)) if holds else 0
+    # only regular files have content; types that tarfile does not know count as regular
+    has_content = info.isreg() or info.type not in tarfile.SUPPORTED_TYPES
+    info.size = int(fields.get("size", info.size)) if has_content else 0
     if info.size < 0:
         raise tarfile.ReadError(f"the member {info.name!r} has {info.size} bytes, expected 0 or more")
-    return Entry(said.get("path", info.name), info, io.BufferedReader(_Content(file, info.size)))
+    return Entry(fields.get("path", info.name), info, io.BufferedReader(_Content(file, info.size)))
 
 
-def _header(file: IO[bytes], info: tarfile.TarInfo) -> bytes:
+def _read_header(file: IO[bytes], info: tarfile.TarInfo) -> bytes:
     if not 0 <= info.size <= MAX_ARCHIVE_NAME_BYTES:
         raise tarfile.ReadError(f"a header has {info.size} bytes, at most {MAX_ARCHIVE_NAME_BYTES} are allowed")
-    return _whole(file, info.size + -info.size % tarfile.BLOCKSIZE)[: info.size]
+    return _read_exactly(file, info.size + -info.size % tarfile.BLOCKSIZE)[: info.size]
 
 
-def _records(data: bytes) -> Iterator[tuple[str, str]]:
-    """Keys and values of an extended header: ``LENGTH KEY=VALUE`` and a line end, again and again."""
-    place = 0
-    while place < len(data) and data[place : place + 1] != b"\0":
-        length, blank, _ = data[place : place + 20].partition(b" ")
-        end = place + int(length)
-        key, equals, value = data[place + len(length) + 1 : end - 1].partition(b"=")
-        if not (blank and equals and place < end <= len(data)):
+def _pax_records(data: bytes) -> Iterator[tuple[str, str]]:
+    """Yields keys and values of an extended header: records ``LENGTH KEY=VALUE`` with a line end, all in LENGTH."""
+    start = 0
+    while start < len(data) and data[start : start + 1] != b"\0":
+        length, blank, _ = data[start : start + 20].partition(b" ")
+        end = start + int(length)
+        key, equals, value = data[start + len(length) + 1 : end - 1].partition(b"=")
+        if not (blank and equals and start < end <= len(data)):
             raise tarfile.ReadError("a header is not of records LENGTH KEY=VALUE")
         yield _text(key), _text(value)
-        place = end
+        start = end
 
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def _whole(file: IO[bytes], size: int) -> bytes:
-    """So many bytes, or none where the archive ends before them.
+def _read_exactly(file: IO[bytes], size: int) -> bytes:
+    """Reads so many bytes, or none where the archive ends before them.
 
     Raises: EOFError where it ends within them.
     """
@@ -104,15 +110,15 @@ def _whole(file: IO[bytes], size: int) -> bytes:
     return data
 
 
-def _skip(content: IO[bytes], size: int) -> None:
-    """Passes what was not read of a member, and what fills its last block."""
+def _skip_rest(content: IO[bytes], size: int) -> None:
+    """Skips the bytes of a member that were not read, and the padding of its last block."""
     while content.read(tarfile.RECORDSIZE):
         pass
     content.detach().pad(-size % tarfile.BLOCKSIZE)  # type: ignore[attr-defined]  # IO lacks what its readers have
 
 
 class _Content(io.RawIOBase):
-    """The next so many bytes of an archive."""
+    """Reads the content of a member, which is the next ``size`` bytes of the archive."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file, self._left = file, size
@@ -129,5 +135,5 @@ class _Content(io.RawIOBase):
         return len(data)
 
     def pad(self, size: int) -> None:
-        """Passes bytes that belong to no member."""
+        """Skips bytes that belong to no member."""
         self._file.read(size)

@@ -1,1 +1,1 @@
-"""The embedded dataset of Python's own documentation."""
+"""The embedded dataset ``pydoc``, of Python's own documentation."""

@@ -1,7 +1,7 @@
-"""Questions as people ask them, and what in the standard library answers each.
+"""Questions as people ask them, and the parts of the standard library that answer each.
 
-Written for this project. Every answer is documented in Python 3.11 to 3.13, and ``qrels/pydoc-questions.qrels`` says
-the same to programs that read TREC qrels.
+They were written for this project. Every answer is documented in Python 3.11 to 3.13. The judgments are also in
+``qrels/pydoc-questions.qrels``, for programs that read TREC qrels.
 """
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
@@ -66,4 +66,4 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "How do I unpack a zip archive?": ("zipfile.ZipFile.extractall",),
     "How do I see which parameters a function takes?": ("inspect.signature",),
 }
-"""By question, the qualified names of the passages that answer it."""
+"""The qualified names of the passages that answer each question."""

@@ -12,12 +12,12 @@ from ranker.data.dataset import Dataset
 from ranker.data.imports import archive, trec
 from ranker.data.imports.formats import FORMATS
 from ranker.data.imports.markup import page_words, tagged_words
-from ranker.data.imports.questions import matched
+from ranker.data.imports.queries import match_numbers
 from ranker.data.imports.sources import Imported
-from ranker.data.imports.topics import read_topics
+from ranker.data.imports.trec import read_topics
 from ranker.data.records import Passage, Query
 from ranker.errors import DataError
-from ranker.files.lines import open_text_lines
+from ranker.files.lines import read_text_lines
 
 AP = """<DOC>
 <DOCNO> AP880212-0001 </DOCNO>
@@ -71,7 +71,7 @@ def passages(name: str, folder: Path, collection: Path) -> list[Passage]:
 
 def passages_in(folder: Path) -> dict[str, Passage]:
     path = folder / "corpus.jsonl"
-    found = [parse_passage(line, path, number) for number, line in open_text_lines(path)]
+    found = [parse_passage(line, path, number) for number, line in read_text_lines(path)]
     assert len({passage.doc_id for passage in found}) == len(found)
     return {passage.doc_id: passage for passage in found}
 
@@ -423,9 +423,9 @@ def test_numbers_are_matched_as_written_then_without_their_zeros(
 
 
 def test_only_numbers_lose_zeros_and_only_where_one_alone_may_be_meant() -> None:
-    assert matched(["0x", "q01"], ["x", "q1"]) == {}
-    assert matched(["0051"], ["051", "51"]) == {}
-    assert matched(["0051", "051"], ["51"]) == {}
+    assert match_numbers(["0x", "q01"], ["x", "q1"]) == {}
+    assert match_numbers(["0051"], ["051", "51"]) == {}
+    assert match_numbers(["0051", "051"], ["51"]) == {}
 
 
 def test_a_number_given_twice_is_refused_by_its_place(tmp_path: Path) -> None:

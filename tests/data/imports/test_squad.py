@@ -14,7 +14,7 @@ from ranker.data.imports.sources import Imported
 from ranker.data.imports.squad import UNANSWERABLE
 from ranker.data.records import Judgment, Passage, Query
 from ranker.errors import DataError
-from ranker.files.lines import open_text_lines
+from ranker.files.lines import read_text_lines
 
 ANSWER = [{"text": "x", "answer_start": 0}]
 
@@ -42,7 +42,7 @@ def imported(*words: object) -> Imported:
 
 def passages_in(folder: Path) -> dict[str, Passage]:
     path = folder / "corpus.jsonl"
-    found = [parse_passage(line, path, number) for number, line in open_text_lines(path)]
+    found = [parse_passage(line, path, number) for number, line in read_text_lines(path)]
     assert len({passage.doc_id for passage in found}) == len(found)
     return {passage.doc_id: passage for passage in found}
 

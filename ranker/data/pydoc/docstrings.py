@@ -1,7 +1,7 @@
-"""The docstrings of this Python and of installed packages, read from their source text wherever there is some.
+"""Reads the docstrings of this Python and of installed packages, from their source text where there is some.
 
-Nothing of a package is executed. Only modules of the standard library that are written in C, or that gather what others
-define, are imported, from a fixed list.
+No code of a package is executed. Only a fixed list of modules of the standard library is imported: those that are
+written in C, or whose contents are defined in others.
 """
 
 import ast
@@ -22,17 +22,17 @@ INSPECTED = (
     *("os.path", "pathlib", "pickle", "random", "select", "signal", "socket", "sqlite3", "struct", "sys", "time"),
     *("unicodedata", "weakref", "zlib"),
 )
-"""Modules of the standard library that are imported, since their source text is not Python or not in one file."""
+"""Modules of the standard library that are imported, since their source is not in Python or not in one file."""
 
 PACKAGES = ("babel", "click", "numpy", "scipy", "torch.distributions", "torch.nn", "torch.optim", "torch.utils", "tqdm")
-"""Dependencies that are read where they are installed. Of torch the parts with prose; of transformers nothing: its
+"""Packages that are read where they are installed: of torch, the parts with prose; transformers is left out, since its
 docstrings repeat from model to model."""
 
 _OMITTED = frozenset({"antigravity", "genericpath", "idlelib", "lib2to3", "ntpath", "posixpath", "this", "turtledemo"})
-"""Games, another program, and what ``os.path`` publishes."""
+"""Modules that are left out: games, another program, and those that ``os.path`` publishes."""
 
 _REPLACED = frozenset({"sys.breakpointhook", "sys.displayhook", "sys.excepthook", "sys.unraisablehook"})
-"""What a running program may have put its own in place of."""
+"""Functions that a running program may have replaced by its own."""
 
 _TESTS = frozenset({"test", "tests", "testing", "_vendor"})
 
@@ -41,7 +41,7 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class Docstring(NamedTuple):
-    """What is documented, by its qualified name, the module that defines it, and the text without its indentation."""
+    """A docstring without indentation, the qualified name that it documents, and the module that defines it."""
 
     name: str
     module: str
@@ -49,7 +49,7 @@ class Docstring(NamedTuple):
 
 
 def docstrings() -> Iterator[Docstring]:
-    """Every docstring in reach, of public names, in an order that only depends on what is installed."""
+    """Yields the docstrings of all public names, in an order that depends only on the packages installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other people's escape sequences
         for name in INSPECTED:
@@ -60,7 +60,7 @@ def docstrings() -> Iterator[Docstring]:
 
 
 def inspected(name: str) -> Iterator[Docstring]:
-    """The docstrings of a module's public functions and classes, by importing it; none where this Python lacks it."""
+    """Yields the docstrings of a module's public functions and classes, by importing it; none where it is missing."""
     try:
         module = importlib.import_module(name)
     except ImportError:
@@ -77,7 +77,7 @@ def inspected(name: str) -> Iterator[Docstring]:
 
 
 def parsed(module: str, path: Path) -> Iterator[Docstring]:
-    """The docstrings of a module and its public functions, classes and methods, by parsing its source text."""
+    """Yields the docstrings of a module and its public functions, classes and methods, by parsing its source."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, OSError):
@@ -94,10 +94,10 @@ def _public_names(module: ModuleType) -> list[str]:
 
 
 def _documented(name: str, module: str, value: object) -> Iterator[Docstring]:
-    described = inspect.isclass(value) or inspect.isroutine(value) or inspect.isdatadescriptor(value)
+    is_definition = inspect.isclass(value) or inspect.isroutine(value) or inspect.isdatadescriptor(value)
+    is_definition = is_definition or isinstance(value, classmethod | staticmethod)
     text = getattr(value, "__doc__", None)
-    described = described or isinstance(value, classmethod | staticmethod)
-    if described and name not in _REPLACED and isinstance(text, str) and text.strip():
+    if is_definition and name not in _REPLACED and isinstance(text, str) and text.strip():
         yield Docstring(name, module, inspect.cleandoc(text))
 
 
@@ -121,20 +121,20 @@ def _definition(node: _Definition, prefix: str, module: str) -> Iterator[Docstri
 
 
 def _roots() -> Iterator[tuple[str, Path]]:
-    """Modules and packages to read, each with its file or folder."""
+    """Yields the modules and packages to read, each with its file or folder."""
     library = Path(sysconfig.get_path("stdlib"))
     for name in sorted(sys.stdlib_module_names - _OMITTED - set(INSPECTED)):
         if not name.startswith("_"):
             yield name, library / name if (library / name).is_dir() else library / f"{name}.py"
     for name in PACKAGES:
         top, *inner = name.split(".")
-        spec = importlib.util.find_spec(top)
+        spec = importlib.util.find_spec(top)  # of the top package alone: finding one inside would import it
         if spec is not None and spec.submodule_search_locations:
             yield name, Path(spec.submodule_search_locations[0], *inner)
 
 
 def _modules(name: str, path: Path) -> Iterator[tuple[str, Path]]:
-    """The modules at a path. Private ones of packages count: numpy and scipy define their public functions there."""
+    """Yields the modules at a path, also private ones of packages, where numpy and scipy define their functions."""
     if path.is_file():
         yield name, path
         return

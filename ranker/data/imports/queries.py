@@ -1,9 +1,9 @@
-"""Queries given once each, and judgments only of those: what every format with separate files needs."""
+"""Checks the queries of formats whose queries and judgments lie in separate files."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from ranker.data.beir import TWICE
+from ranker.data.beir import KEEP_ONE_ID
 from ranker.data.imports.sources import Sources, checked_id
 from ranker.data.records import Judgment, Query, has_words
 from ranker.errors import DataError
@@ -12,30 +12,32 @@ NO_TEXT = "questions without text"
 UNKNOWN = "judged queries without a text"
 
 
-class Questions:
-    """The query ids seen so far. They are held: a dataset has few questions beside its passages."""
+class QueryFilter:
+    """Passes each query once, if it has words, and the judgments of these queries; ``skipped`` counts the others.
+
+    It holds the query_ids, of which a dataset has few beside its passages.
+    """
 
     def __init__(self, skipped: Counter[str]) -> None:
-        """``skipped`` counts what is left out."""
         self._skipped = skipped
-        self._seen: dict[str, bool] = {}
+        self._has_words: dict[str, bool] = {}
 
-    def query(self, query_id: object, text: str, place: str) -> Query | None:
-        """A query that comes for the first time; None for a text without words, which is left out.
+    def query(self, query_id: object, text: str, location: str) -> Query | None:
+        """Returns a query, or None where its text has no words.
 
-        Raises: DataError for a bad id, and one that came before.
+        Raises: DataError for a bad id, and one that was given before.
         """
-        known = checked_id(query_id, place, "query id")
-        if known in self._seen:
-            raise DataError(f"{place}: query id {known} stands twice; {TWICE}")
-        self._seen[known] = has_words(text)
-        if not self._seen[known]:
+        known_id = checked_id(query_id, location, "query id")
+        if known_id in self._has_words:
+            raise DataError(f"{location}: query id {known_id} stands twice; {KEEP_ONE_ID}")
+        self._has_words[known_id] = has_words(text)
+        if not self._has_words[known_id]:
             self._skipped[NO_TEXT] += 1
             return None
-        return Query(known, text)
+        return Query(known_id, text)
 
     def judgments(self, sources: Sources) -> Iterator[Judgment]:
-        """The judgments in the sources of the role ``qrels``; those of queries that no source asks are left out.
+        """Yields the judgments in the sources of the role ``qrels``, but those of queries that were not passed.
 
         Raises: DataError as ``read_qrels``, and for a file that judges none of the queries.
         """
@@ -43,7 +45,7 @@ class Questions:
 
         for split, path in sources.by_split("qrels"):
             qrels = read_qrels(path)
-            unknown = qrels.keys() - self._seen.keys()
+            unknown = qrels.keys() - self._has_words.keys()
             if len(unknown) == len(qrels):
                 raise DataError(
                     f"{path}: judges {next(iter(qrels))} and none of the queries given, expected their qrels."
@@ -51,12 +53,13 @@ class Questions:
             if unknown:
                 self._skipped[UNKNOWN] += len(unknown)
             for query_id, judged in qrels.items():
-                for doc_id, relevance in judged.items() if self._seen.get(query_id) else ():
-                    yield Judgment(split, query_id, doc_id, relevance)
+                if self._has_words.get(query_id):
+                    for doc_id, relevance in judged.items():
+                        yield Judgment(split, query_id, doc_id, relevance)
 
 
 def judged_ids(sources: Sources) -> list[str]:
-    """The query ids of all sources of the role ``qrels``.
+    """Returns the query_ids in all sources of the role ``qrels``.
 
     Raises: DataError as ``read_qrels``.
     """
@@ -65,14 +68,14 @@ def judged_ids(sources: Sources) -> list[str]:
     return list(dict.fromkeys(query_id for _, path in sources.by_split("qrels") for query_id in read_qrels(path)))
 
 
-def matched(asked: Sequence[str], judged: Iterable[str]) -> dict[str, str]:
-    """The ids asked that are judged under another: one that differs by leading zeros alone, where it is the only one.
+def match_numbers(query_ids: Sequence[str], judged: Iterable[str]) -> dict[str, str]:
+    """Maps query_ids that are not judged to judged ids that differ by leading zeros alone.
 
-    What is judged as it is written is matched so first.
+    Ids that are judged as they are written are left out, and so are numbers that several ids share.
     """
-    known = set(judged)
+    judged_set = set(judged)
     ours, theirs = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
-    for by_number, ids, others in ((ours, asked, known), (theirs, known, set(asked))):
+    for by_number, ids, others in ((ours, query_ids, judged_set), (theirs, judged_set, set(query_ids))):
         for query_id in ids:
             if query_id not in others and query_id.isascii() and query_id.isdecimal():
                 by_number[query_id.lstrip("0")].append(query_id)

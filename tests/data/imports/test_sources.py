@@ -3,7 +3,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ranker.cli.data import import_command
 from ranker.data.imports.formats import FORMATS, SOURCES_HELP
 from ranker.data.imports.sources import Source, checked_id
 from ranker.errors import DataError
@@ -156,3 +158,10 @@ def test_listing_the_formats_loads_no_heavy_library() -> None:
     code = "import sys; import ranker.data.imports.formats; print({'numpy', 'torch', 'jnius'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_help_of_import_lists_every_format_with_its_sources() -> None:
+    shown = CliRunner().invoke(import_command, ["--help"]).output
+    assert SOURCES_HELP in " ".join(shown.split())
+    for name, form in FORMATS.items():
+        assert f"{name} {form.usage} " in " ".join(shown.split())
