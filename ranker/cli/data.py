@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
     from ranker.data.records import Query
     from ranker.data.run import Run
-    from ranker.index.dense_folder import DenseSettings
+    from ranker.index.dense import DenseSettings
     from ranker.scoring.scorer import Advance, Scorer
 
 _LEXICAL = {
@@ -148,7 +148,7 @@ def index_command(
     started = time.monotonic()
     with progress(f"index {kind}", count, "passage") as advance:
         if kind == "bm25":
-            from ranker.index.bm25_building import build_lexical_index
+            from ranker.index.bm25 import build_lexical_index
 
             lexical = settings_of(context, LexicalConfig)
             if context.get_parameter_source("language") is ParameterSource.DEFAULT:
@@ -156,7 +156,7 @@ def index_command(
             build_lexical_index(data.collection, lexical, output, force=force, advance=advance)
         else:
             from ranker.cli.records import say_unknown, told_cut
-            from ranker.index.dense_folder import build_dense_index
+            from ranker.index.dense import build_dense_index
             from ranker.scoring.pairs import Truncation
 
             wanted = Wanted(source, "dual", settings_of(context, PlainConfig), trust_remote_code)
@@ -297,7 +297,7 @@ def _search_bm25(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
 
 def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     from ranker.cli.records import say_unknown, scoring_record
-    from ranker.index.dense_folder import check_model, open_dense_index
+    from ranker.index.dense import check_model, open_dense_index
 
     index, settings = open_dense_index(job.folder, job.data.collection)
     scorer = _dual_encoder(job.model or settings.model, settings, job.trusted, job.compute)
@@ -310,8 +310,8 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
 
 
 def _dual_encoder(source: str, settings: DenseSettings, trusted: bool, compute: Compute) -> Scorer:
-    from ranker.model.loading import as_recorded, load_model
+    from ranker.model.loading import load_model, recorded_settings
     from ranker.scoring.scorer import Scorer
 
-    plain = as_recorded(source, "dual", asdict(settings))
+    plain = recorded_settings(source, "dual", asdict(settings))
     return Scorer(load_model(source, "dual", plain, trusted), compute)

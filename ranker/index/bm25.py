@@ -14,7 +14,7 @@ from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import SearchIndexError
-from ranker.index.bm25_building import (
+from ranker.index.bm25 import (
     Advance,
     DocIds,
     cores,
@@ -22,7 +22,7 @@ from ranker.index.bm25_building import (
     open_analyzer,
     open_reader,
 )
-from ranker.index.jvm import java_class, java_errors, java_map
+from ranker.index.java import java_class, java_errors, java_map
 from ranker.index.store import Manifest, check_collection, read_manifest, read_settings
 from ranker.limits import MAX_DEPTH, MAX_QUERY_TERMS
 from ranker.settings.lexical import LexicalConfig

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ranker.data.collection import Collection
 from ranker.errors import SearchIndexError, SetupError
-from ranker.index.jvm import java_class, java_errors, java_map, java_os_error, java_versions
+from ranker.index.java import java_class, java_errors, java_map, java_os_error, java_versions
 from ranker.index.store import Manifest, building, write_manifest
 from ranker.settings.lexical import LexicalConfig
 from ranker.version import __version__

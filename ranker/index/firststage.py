@@ -8,8 +8,7 @@ from ranker.data.dataset import Dataset
 from ranker.data.run import Run
 from ranker.errors import SearchIndexError
 from ranker.files.cache import cache_folder
-from ranker.index.bm25 import LexicalIndex
-from ranker.index.bm25_building import build_lexical_index
+from ranker.index.bm25 import LexicalIndex, build_lexical_index
 from ranker.index.store import read_manifest
 from ranker.settings.lexical import LexicalConfig
 

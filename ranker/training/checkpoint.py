@@ -16,7 +16,7 @@ from torch import Tensor
 from ranker.errors import OutputError
 from ranker.files.lines import written_folder
 from ranker.files.sealed import computed_digest, read_sealed_folder, seal_folder
-from ranker.model.saving import failing_as_files_do
+from ranker.model.saving import system_errors
 
 _RECORD: Final = "state.json"
 _TENSORS: Final = "state.safetensors"
@@ -70,7 +70,7 @@ class Checkpoint:
     def save(self, state: State) -> None:
         """Replaces what was left before; where it cannot be written, the training goes on without."""
         started = time.monotonic()
-        with suppress(OutputError), written_folder(self.folder, force=True) as beside, failing_as_files_do():
+        with suppress(OutputError), written_folder(self.folder, force=True) as beside, system_errors():
             save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, beside / _TENSORS)
             seal_folder(beside, _RECORD, {"asked": self._asked, "facts": state.facts})
         self._last = time.monotonic()

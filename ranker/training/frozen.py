@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ranker.errors import TrainingError
-from ranker.model.views import Views, joint_needs
+from ranker.model.inputs import Views, joint_needs
 from ranker.scoring.batching import batches
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ranker.errors import TrainingError
-from ranker.model.backbone import layers_of, lowest_layers
-from ranker.model.batch import TokenBatch
 from ranker.model.cpu_attention import learning_in
+from ranker.model.encoder import layers_of, lowest_layers
+from ranker.model.inputs import TokenBatch
 from ranker.scoring.batching import Order
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer

@@ -6,8 +6,7 @@ import pytest
 
 from ranker.data.records import Query
 from ranker.index import firststage
-from ranker.index.bm25 import LexicalIndex
-from ranker.index.firststage import bm25_index
+from ranker.index.bm25 import LexicalIndex, bm25_index
 
 
 @pytest.fixture

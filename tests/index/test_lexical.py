@@ -18,9 +18,8 @@ from ranker.data.records import Qrels, Query
 from ranker.data.run import Run
 from ranker.data.trec import read_qrels, read_run, write_run
 from ranker.errors import OutputError, SearchIndexError, SetupError
-from ranker.index.bm25 import LexicalIndex
-from ranker.index.bm25_building import DocIds, build_lexical_index
-from ranker.index.jvm import java_class
+from ranker.index.bm25 import DocIds, LexicalIndex, build_lexical_index
+from ranker.index.java import java_class
 from ranker.index.store import MANIFEST, read_manifest, write_manifest
 from ranker.settings.lexical import LANGUAGES, LexicalConfig
 
@@ -360,7 +359,7 @@ import resource, sys
 from pathlib import Path
 from ranker.data.collection import Collection
 from ranker.errors import OutputError
-from ranker.index.bm25_building import build_lexical_index
+from ranker.index.bm25 import build_lexical_index
 from ranker.settings.lexical import LexicalConfig
 collection = Collection.open(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
@@ -387,7 +386,7 @@ from pathlib import Path
 from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.index.bm25 import LexicalIndex
-from ranker.index.bm25_building import build_lexical_index
+from ranker.index.bm25 import build_lexical_index
 from ranker.settings.lexical import LexicalConfig
 build_lexical_index(Collection.open(Path(sys.argv[1])), LexicalConfig(rm3=True), Path(sys.argv[2]))
 run = LexicalIndex.open(Path(sys.argv[2])).search({"q": Query("q", "cat")}, 10)
@@ -456,7 +455,7 @@ def test_cacm_gives_the_figures_that_anserini_publishes(shared_data: Path, build
 LUCENE_SEARCHER = """
 import json, sys
 from pathlib import Path
-from ranker.index.jvm import start_jvm
+from ranker.index.java import start_jvm
 start_jvm()
 from pyserini.search.lucene import LuceneSearcher
 searcher = LuceneSearcher(sys.argv[1])

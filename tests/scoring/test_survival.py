@@ -9,7 +9,7 @@ from forked import Forked
 
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
-from ranker.model.batch import Packed
+from ranker.model.inputs import Packed
 from ranker.model.loading import create_model
 from ranker.reranking.rerank import rerank
 from ranker.scoring.pairs import Pairs

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ranker.errors import ModelError, TrainingError
-from ranker.model.backbone import BACKBONES, lowest_layers
+from ranker.model.encoder import BACKBONES, lowest_layers
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
