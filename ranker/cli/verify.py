@@ -81,7 +81,7 @@ def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[Plai
 
     Raises: DataError for values that there are not.
     """
-    from ranker.model.loading import recorded_settings, model_folder
+    from ranker.model.loading import model_folder, recorded_settings
     from ranker.reranking.verify import told
 
     precision, mode = told(run, manifest, "precision"), told(run, manifest, "model", "mode")
