@@ -253,7 +253,7 @@ def retrieve_command(
         # one more, since the query itself may be among them
         deep = min(depth + int(leave_out_query), MAX_DEPTH)
         retrieved = retrieve(index_path, data.collection, queries, deep, compute, source, trust_remote_code, advance)
-    facts = {"index": retrieved.index}
+    facts = {"index": retrieved.index_settings}
     if retrieved.scorer is not None:
         say_unknown(retrieved.scorer)
         facts |= scoring_record(retrieved.scorer) | {"queries_cut": retrieved.queries_cut}

@@ -22,12 +22,12 @@ _COMPUTE: Final = Compute()
 class Retrieved(NamedTuple):
     """A run, and the facts of its retrieval.
 
-    ``index`` has the kind and the settings of the index. Of a dense one, ``scorer`` is the model that encoded the
+    ``index_settings`` has the kind and the settings of the index. Of a dense one, ``scorer`` is the model that encoded the
     queries, and ``queries_cut`` is how many of them were longer than it reads.
     """
 
     run: Run
-    index: dict[str, Any]
+    index_settings: dict[str, Any]
     scorer: "Scorer | None" = None
     queries_cut: int = 0
 

@@ -90,7 +90,8 @@ def padded(packed: Packed, pad_id: int) -> TokenBatch:
         column = np.full(mask.shape, padding, dtype=np.int64)
         column[mask] = values  # a mask selects row by row, the order in which packed tokens lie
         columns.append(torch.from_numpy(column))
-    return TokenBatch(*columns, torch.from_numpy(mask))
+    ids, segments, parts = columns
+    return TokenBatch(ids, segments, parts, torch.from_numpy(mask))
 
 
 def positions_within(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
