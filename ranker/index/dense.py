@@ -252,8 +252,8 @@ def exact_search(vectors: Matrix, queries: Matrix, depth: int) -> Hits:
     scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     for start in range(0, len(vectors), PASSAGES_AT_ONCE):
         block = np.ascontiguousarray(vectors[start : start + PASSAGES_AT_ONCE])
-        found = faiss.knn(queries, block, min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
-        block_scores, block_rows = found  # rows count from the start of the block
+        # block_rows count from the start of the block
+        block_scores, block_rows = faiss.knn(queries, block, min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
         # the best of earlier blocks come first, so a stable sort keeps them before equal ones of this block
         scores, rows = np.hstack((scores, block_scores)), np.hstack((rows, block_rows + start))
         best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]

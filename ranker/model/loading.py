@@ -93,10 +93,10 @@ def create_model(config: RankerConfig, backbone: str, seed: int, trust_remote_co
     """
     origin = _find(backbone, trust_remote_code)
     description = _describe(origin)
-    _check_length(config.length, description.config, backbone)
+    _check_length(config.length, description.hf_config, backbone)
     config = _resolve(config, description)
     if HEADS[config.mode].classifies and description.is_classifier:
-        config = replace(config, label=relevance_label(description.config))
+        config = replace(config, label=relevance_label(description.hf_config))
     return _build(config, origin, description, new_head_seed=seed)
 
 
@@ -105,7 +105,7 @@ def check_backbone(config: RankerConfig, backbone: str, trust_remote_code: bool 
 
     Raises: ModelError as ``create_model``.
     """
-    _check_length(config.length, _read_config(_find(backbone, trust_remote_code)), backbone)
+    _check_length(config.length, _read_hf_config(_find(backbone, trust_remote_code)), backbone)
 
 
 def recorded_settings(source: str, mode: str, record: Mapping[str, Any]) -> PlainConfig:
@@ -202,11 +202,11 @@ def _model_errors(source: str) -> Iterator[None]:
 class _Description(NamedTuple):
     """The content of a model's files but for its weights.
 
-    ``config`` is the Hugging Face configuration, ``pipeline`` says how texts are encoded apart, and ``prompt`` is what
-    a classifier puts before every query.
+    ``hf_config`` is the Hugging Face configuration, ``pipeline`` says how texts are encoded apart, and ``prompt`` is
+    put before every query by a classifier.
     """
 
-    config: Any
+    hf_config: Any
     tokenizer: Any
     is_classifier: bool
     pipeline: Pipeline | None
@@ -215,8 +215,8 @@ class _Description(NamedTuple):
 
 def _describe(origin: _Origin, mode: str | None = None) -> _Description:
     """Describes a model; one that claims to be a classifier counts as one where ``mode`` asks for a classifier."""
-    config, source = _read_config(origin), origin.source
-    architectures = config.architectures if isinstance(config.architectures, list) else []
+    hf_config, source = _read_hf_config(origin), origin.source
+    architectures = hf_config.architectures if isinstance(hf_config.architectures, list) else []
     names = [name for name in architectures if isinstance(name, str)]
     claims = any(name.endswith(_CLASSIFIER) for name in names)
     # weights named classifier may also belong to another task, as those of token classification do
@@ -226,13 +226,13 @@ def _describe(origin: _Origin, mode: str | None = None) -> _Description:
         check_types(weights, source)
         has_classifier = not other_task and any(weight.name.startswith("classifier.") for weight in weights)
         if has_classifier or (claims and mode == "cross"):
-            return _Description(config, _read_tokenizer(origin), True, None, read_cross_prompt(origin.files))
+            return _Description(hf_config, _read_tokenizer(origin), True, None, read_cross_prompt(origin.files))
         pipeline = read_pipeline(origin.files)
         tokenizer = _read_tokenizer(origin, lowercase=pipeline is not None and pipeline.lowercase)
-        return _Description(config, tokenizer, False, pipeline, "")
+        return _Description(hf_config, tokenizer, False, pipeline, "")
 
 
-def _read_config(origin: _Origin) -> Any:  # noqa: ANN401
+def _read_hf_config(origin: _Origin) -> Any:  # noqa: ANN401
     """Reads and checks config.json before anything is built from it."""
     source = origin.source
     with _model_errors(source), quiet():
@@ -246,12 +246,12 @@ def _read_config(origin: _Origin) -> Any:  # noqa: ANN401
         )
     check_sizes(record, source)
     with _model_errors(source), quiet():
-        config = AutoConfig.from_pretrained(origin.location, **origin.arguments)
+        hf_config = AutoConfig.from_pretrained(origin.location, **origin.arguments)
         if "id2label" not in record and record.get("label2id"):  # transformers would then drop both
-            config.id2label = {int(number): name for name, number in record["label2id"].items()}
-            config.label2id = dict(record["label2id"])
-        longest_input(config, source)
-    return config
+            hf_config.id2label = {int(number): name for name, number in record["label2id"].items()}
+            hf_config.label2id = dict(record["label2id"])
+        longest_input(hf_config, source)
+    return hf_config
 
 
 def _read_tokenizer(origin: _Origin, lowercase: bool = False) -> Any:  # noqa: ANN401
@@ -266,17 +266,17 @@ def _read_tokenizer(origin: _Origin, lowercase: bool = False) -> Any:  # noqa: A
     return tokenizer
 
 
-def relevance_label(config: Any) -> str:  # noqa: ANN401
+def relevance_label(hf_config: Any) -> str:  # noqa: ANN401
     """Returns the name of the class that means relevance, of two with telling names, or an empty text."""
-    if set(config.id2label) != {0, 1}:
+    if set(hf_config.id2label) != {0, 1}:
         return ""
-    numbers = {name: number for number, name in config.id2label.items()}
-    if any(numbers.get(name, number) != number for name, number in (config.label2id or {}).items()):
+    numbers = {name: number for number, name in hf_config.id2label.items()}
+    if any(numbers.get(name, number) != number for name, number in (hf_config.label2id or {}).items()):
         return ""  # the two tables contradict each other
-    names = {str(name): re.sub(r"[\W_]+", "_", str(name).lower()).strip("_") for name in config.id2label.values()}
+    names = {str(name): re.sub(r"[\W_]+", "_", str(name).lower()).strip("_") for name in hf_config.id2label.values()}
     relevant = [name for name, plain in names.items() if plain in _RELEVANT]
     others = [name for name, plain in names.items() if plain in _NOT_RELEVANT]
-    return relevant[0] if len(names) == config.num_labels == 2 and len(relevant) == len(others) == 1 else ""
+    return relevant[0] if len(names) == hf_config.num_labels == 2 and len(relevant) == len(others) == 1 else ""
 
 
 # configuration
@@ -287,8 +287,8 @@ def _check_mode(source: str, own: str, wanted: str | None) -> None:
         raise ModelError(f"{source}: is a model of mode {own!r}, but --mode is {wanted!r}; train one, or name another.")
 
 
-def _check_length(length: int, config: Any, source: str) -> None:  # noqa: ANN401
-    longest = longest_input(config, source)
+def _check_length(length: int, hf_config: Any, source: str) -> None:  # noqa: ANN401
+    longest = longest_input(hf_config, source)
     if length > longest:
         raise ModelError(f"{source}: length is {length}, but the backbone reads at most {longest} tokens.")
 
@@ -324,23 +324,24 @@ def _published_config(plain: PlainConfig, description: _Description, source: str
 
     Raises: ModelError for classes that do not say which is relevance, and as ``load_model`` for ``plain``.
     """
-    mode, label = ("cross", relevance_label(description.config)) if description.is_classifier else ("dual", "")
+    hf_config = description.hf_config
+    mode, label = ("cross", relevance_label(hf_config)) if description.is_classifier else ("dual", "")
     if description.is_classifier:
-        if description.config.num_labels != 1 and not label:
-            names = shortened({number: str(name) for number, name in description.config.id2label.items()})
+        if hf_config.num_labels != 1 and not label:
+            names = shortened({number: str(name) for number, name in hf_config.id2label.items()})
             raise ModelError(
-                f"{source}: classifies into {description.config.num_labels} labels, {names}; a reranker has 1, or 2 "
+                f"{source}: classifies into {hf_config.num_labels} labels, {names}; a reranker has 1, or 2 "
                 "with names such as relevant and irrelevant, entailment and not_entailment, yes and no."
             )
         _check_no_pooling(plain, source)
-    _check_length(plain.length, description.config, source)
+    _check_length(plain.length, hf_config, source)
     most = description.tokenizer.model_max_length
     if not isinstance(most, int | float) or most < MIN_TOKENS:
         raise ModelError(
             f"{source}: model_max_length in tokenizer_config.json is {shortened(most)}, expected at least {MIN_TOKENS}."
         )
     own_length = description.pipeline.length if description.pipeline else 0
-    length = plain.length or min(own_length or int(min(_LENGTH, most)), longest_input(description.config, source))
+    length = plain.length or min(own_length or int(min(_LENGTH, most)), longest_input(hf_config, source))
     apart = MODES[mode].apart
     if plain.query_length > length - (not apart):
         raise ModelError(f"{source}: query_length is {plain.query_length}, but the model reads {length} tokens.")
@@ -377,9 +378,9 @@ def _build(
     config: RankerConfig, origin: _Origin, description: _Description, new_head_seed: int | None = None
 ) -> Reranker:
     """Loads the weights and checks them; with ``new_head_seed`` the head may be new, else all weights must be there."""
-    settings, source, complete = description.config, origin.source, new_head_seed is None
+    hf_config, source, complete = description.hf_config, origin.source, new_head_seed is None
     classifies = HEADS[config.mode].classifies
-    labels = settings.num_labels if complete else 2 if config.label else 1
+    labels = hf_config.num_labels if complete else 2 if config.label else 1
     torch.manual_seed(new_head_seed or 0)
     arguments: dict[str, Any] = {
         **origin.arguments,
@@ -396,21 +397,21 @@ def _build(
         else:
             stock, loading_info = AutoModel.from_pretrained(origin.location, **arguments)
     check_weights(stock, loading_info, source, complete)
-    if labels == settings.num_labels:
-        stock.config.id2label, stock.config.label2id = settings.id2label, settings.label2id
-    if config.label and config.label not in settings.id2label.values():
-        names = ", ".join(map(str, settings.id2label.values()))
+    if labels == hf_config.num_labels:
+        stock.config.id2label, stock.config.label2id = hf_config.id2label, hf_config.label2id
+    if config.label and config.label not in hf_config.id2label.values():
+        names = ", ".join(map(str, hf_config.id2label.values()))
         raise ModelError(f"{source}: label in {CONFIG_NAME} is {config.label!r}, expected one of {names}.")
     check_tokenizer(description.tokenizer, stock, source)
     pipeline = description.pipeline if config.apart else None
     projection = _projection(config, pipeline, source) if pipeline else None
-    config = replace(config, length=min(config.length, longest_input(settings, source)))
+    config = replace(config, length=min(config.length, longest_input(hf_config, source)))
     notes = []
     if config.label:
-        notes.append(f"{source}: scores by its class {config.label!r} of {settings.num_labels}.")
-    elif not complete and classifies and description.is_classifier and settings.num_labels > 1:
+        notes.append(f"{source}: scores by its class {config.label!r} of {hf_config.num_labels}.")
+    elif not complete and classifies and description.is_classifier and hf_config.num_labels > 1:
         notes.append(
-            f"{source}: classifies into {settings.num_labels} labels, none of which is relevance, so that its "
+            f"{source}: classifies into {hf_config.num_labels} labels, none of which is relevance, so that its "
             "classifier is left aside and a new one learns."
         )
     if pipeline:
