@@ -22,8 +22,8 @@ _COMPUTE: Final = Compute()
 class Retrieved(NamedTuple):
     """A run, and the facts of its retrieval.
 
-    ``index_settings`` has the kind and the settings of the index. Of a dense one, ``scorer`` is the model that encoded the
-    queries, and ``queries_cut`` is how many of them were longer than it reads.
+    ``index_settings`` has the kind and the settings of the index. Of a dense one, ``scorer`` has the model that encoded
+    the queries, and ``queries_cut`` counts those that were longer than it reads.
     """
 
     run: Run

@@ -210,6 +210,7 @@ def _parse(path: Path, record: dict[str, Any]) -> Manifest:
     for name, value in content.items():
         _check_type(path, name, value, _TYPES[name])
     files = {name: _file(path, name, entry) for name, entry in content["files"].items()}
+    # after the checks above, whose messages name the key that is wrong
     if not is_intact(record):
         raise SearchIndexError(f"{path}: is not as it was written: the file is damaged; build the index again.")
     return Manifest(**{**content, "files": files})

@@ -107,6 +107,7 @@ class Reranker(nn.Module):
         facts = [asdict(self.config), settings, repr(self.head), tokenizer_settings]
         total = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
         total.update(self.tokenizer.backend_tokenizer.to_str().encode())
+        # sorted, since the order of registration decides no score
         for name, tensor in sorted((self.stock.state_dict() | self.head.state_dict(prefix="head.")).items()):
             total.update(name.encode())
             total.update(tensor.detach().float().cpu().contiguous().numpy())

@@ -40,6 +40,7 @@ def system_errors() -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
+        # libraries in Rust raise errors of their own, whose message holds the system's number
         match = _OS_ERROR.search(str(error))
         if match is None:
             raise

@@ -193,6 +193,7 @@ def _pooling(files: ModelFiles, module: _Module) -> tuple[str, int, bool]:
     if module.kind != "Pooling":
         raise files.error(_MODULES, f"has {module.kind} behind the Transformer, expected Pooling")
     settings = files.settings(module.config)
+    # later versions list the poolings, earlier ones have a flag for each
     value = settings.get("pooling_mode", [ours for key, ours in _POOLING_KEYS.items() if settings.get(key)] or "mean")
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not names:
@@ -223,6 +224,7 @@ def _prompts(files: ModelFiles, settings: Mapping[str, Any]) -> tuple[str, str]:
     default = prompts[name] if name is not None else ""
     passage = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
     query = prompts.get("query") or ""
+    # a model with prompts of its own for either text has no use for the default one
     return (query, passage) if query or passage else (default, default)
 
 
@@ -331,6 +333,7 @@ def write_pipeline(folder: Path, config: RankerConfig, width: int, projection: n
         ("Pooling", _pooling_settings(parts, width), None),
         *(_described(layer) for layer in projection),
     ]
+    # so that the inner products of the vectors are cosines in that library too
     if config.similarity == "cosine":
         layers.append(("Normalize", {}, None))
     modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
