@@ -143,7 +143,8 @@ def test_a_model_whose_weights_are_no_numbers_writes_no_run(rerank, classifier, 
     weights = load_file(folder / "model.safetensors")
     weights["classifier.bias"].fill_(torch.nan)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    assert refused(rerank("--model", folder), tmp_path).endswith("has the score nan, expected a finite number.")
+    expected = "its weights classifier.bias are not all finite numbers; no score can come of them."
+    assert refused(rerank("--model", folder), tmp_path) == f"{folder}: {expected}"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
