@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ranker.data.catalogue import open_dataset
 from ranker.data.trec import read_run
-from ranker.index.bm25_building import cores
+from ranker.index.bm25 import cores
 
 HERE = Path(__file__).parent
 NAMES = ("ranker", "pyserini")

@@ -130,8 +130,7 @@ def _processor() -> Finding:
     """What it computes in each precision, and what ``--precision auto`` takes."""
     import torch
 
-    from ranker.model.device import choose_precision
-    from ranker.model.kernels import NEEDS, instruction_set, kernels
+    from ranker.model.device import NEEDS, choose_precision, instruction_set, kernels
 
     cpu = torch.device("cpu")
     can, cannot = list[str](), list[str]()
@@ -214,7 +213,7 @@ def unknown_shares(path: Path) -> list[tuple[str, float]]:
 
 
 def _models() -> Finding:
-    from ranker.model.hub import local_models
+    from ranker.model.files import local_models
 
     names = local_models()
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""

@@ -118,7 +118,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("torch finds no CUDA device on this machine")
     for marker in item.iter_markers("computes"):
         from ranker.errors import SetupError
-        from ranker.model.kernels import kernels
+        from ranker.model.device import kernels
 
         try:
             kernels(marker.args[0], "cpu")
@@ -161,7 +161,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-    from ranker.model.quiet import quiet
+    from ranker.model.files import quiet
 
     made: dict[tuple[str, int, str], Path] = {}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -39,10 +39,7 @@ from ranker.wording import counted, did_you_mean
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
-    from ranker.data.records import Query
-    from ranker.data.run import Run
-    from ranker.index.dense_folder import DenseSettings
-    from ranker.scoring.scorer import Advance, Scorer
+    from ranker.index.dense import DenseSettings
 
 
 class _ImportCommand(click.Command):
@@ -136,20 +133,20 @@ def index_command(
     started = time.monotonic()
     with progress(f"index {kind}", count, "passage") as advance:
         if kind == "bm25":
-            from ranker.index.bm25_building import build_lexical_index
+            from ranker.index.bm25 import index_bm25
 
             lexical = settings_of(context, LexicalConfig)
             if context.get_parameter_source("language") is ParameterSource.DEFAULT:
                 lexical = replace(lexical, language=data.language)
-            build_lexical_index(data.collection, lexical, output, force=force, advance=advance)
+            index_bm25(data.collection, lexical, output, force, advance=advance)
         else:
             from ranker.cli.records import say_unknown, told_cut
-            from ranker.index.dense_folder import build_dense_index
+            from ranker.index.dense import index_dense
             from ranker.scoring.pairs import Truncation
 
             wanted = Wanted(source, "dual", settings_of(context, PlainConfig), trust_remote_code)
             scorer = open_scorer(context, wanted, context.with_resource(joined_cluster(context)))
-            built = build_dense_index(scorer, data, settings_of(context, DenseConfig), output, force, advance)
+            built = index_dense(data, scorer, settings_of(context, DenseConfig), output, force, advance)
     seconds = time.monotonic() - started
     lost = told_cut(Truncation(0, built.passages_cut, built.tokens_cut)) if kind == "dense" else ""
     rate = counted(count / seconds, "passage", ".0f")
@@ -169,7 +166,7 @@ def _refuse_other_kinds(context: click.Context, kind: str) -> None:
 
 
 def _recall(output: Path, built: DenseSettings) -> str:
-    """What was measured, with what it was measured on."""
+    """Returns a line about the recall measured, and the queries that it was measured on."""
     asked = f"{built.recall_queries} {built.recall_of} in one batch, threads: {built.recall_threads}"
     rate = f"{built.ms_per_query:.3f} ms per query, exact search {built.exact_ms_per_query:.3f} ms ({asked})"
     return f"{output}: {built.factory}, recall@{built.recall_at} {built.recall:.4f} of exact search, {rate}."
@@ -180,10 +177,8 @@ def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
     from ranker.scoring.scorer import Scorer
     from ranker.scoring.token_file import build_token_file, token_folder
 
-    reading, count = (
-        Scorer(load_model(source, trust_remote_code=trusted), Compute(device="cpu")).reading,
-        len(data.collection),
-    )
+    reading = Scorer(load_model(source, trust_remote_code=trusted), Compute(device="cpu")).reading
+    count = len(data.collection)
     say_oddities(data)
     started = time.monotonic()
     with progress("tokens", count, "passage") as advance:
@@ -226,9 +221,10 @@ def retrieve_command(
 
     Of a DATASET without judgments, all queries are taken.
     """
-    from ranker.cli.records import write_named
+    from ranker.cli.records import say_unknown, scoring_record, write_named
     from ranker.data.catalogue import open_dataset
     from ranker.data.run import Run
+    from ranker.index.retrieval import retrieve
     from ranker.index.store import index_kind
 
     claim(output, force)
@@ -237,66 +233,24 @@ def retrieve_command(
     queries = data.queries(split)
     say_oddities(data)
     started = time.monotonic()
-    kind = index_kind(index_path)
-    search = {"bm25": _search_bm25, "dense": _search_dense}[kind]
-    compute = checked_compute(context) if kind == "dense" else settings_of(context, Compute)
+    compute = checked_compute(context) if index_kind(index_path) == "dense" else settings_of(context, Compute)
     with progress("retrieve", len(queries), "query") as advance:
         # one more, since the query itself may be among them
         deep = min(depth + int(leave_out_query), MAX_DEPTH)
-        run, facts = search(_Retrieval(data, queries, index_path, deep, source, trust_remote_code, compute, advance))
-    run = leave_out_queries(Run(run_name(output), run.rankings), leave_out_query).head(depth)
+        retrieved = retrieve(index_path, data.collection, queries, deep, compute, source, trust_remote_code, advance)
+    facts = {"index": retrieved.index_settings}
+    if retrieved.scorer is not None:
+        say_unknown(retrieved.scorer)
+        facts |= scoring_record(retrieved.scorer) | {"queries_cut": retrieved.queries_cut}
+    run = leave_out_queries(Run(run_name(output), retrieved.run.rankings), leave_out_query).head(depth)
     seconds = time.monotonic() - started
     if not len(run):
         raise DataError(
             f"{index_path}: none of the {counted(len(queries), 'query')} finds a passage; no run is written."
         )
-    dataset_facts = data.record(split)
-    told = {"dataset": dataset_facts, "depth": depth, "leave_out_query": leave_out_query}
-    write_named(run, output, force, {**told, **facts, "seconds": round(seconds, 2)})
+    asked = {"dataset": data.record(split), "depth": depth, "leave_out_query": leave_out_query}
+    write_named(run, output, force, {**asked, **facts, "seconds": round(seconds, 2)})
     unanswered = len(queries) - len(run)
     missed = f"; {counted(unanswered, 'query')} found nothing" if unanswered else ""
-    missed += f"; {counted(facts['queries_cut'], 'query')} cut" if facts.get("queries_cut") else ""
+    missed += f"; {counted(retrieved.queries_cut, 'query')} cut" if retrieved.queries_cut else ""
     say(f"{output}: {counted(len(run), 'query')}, {counted(run.hits, 'hit')} in {seconds:.1f} s{missed}.")
-
-
-class _Retrieval(NamedTuple):
-    """What one retrieval needs."""
-
-    data: Dataset
-    queries: dict[str, Query]
-    folder: Path
-    depth: int
-    model: str
-    trusted: bool
-    compute: Compute
-    advance: Advance
-
-
-def _search_bm25(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
-    from ranker.index.bm25 import LexicalIndex
-
-    index = LexicalIndex.open(job.folder, job.data.collection)
-    run = index.search(job.queries, job.depth, advance=job.advance)
-    return run, {"index": {"kind": "bm25", "digest": index.manifest.digest, **asdict(index.config)}}
-
-
-def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
-    from ranker.cli.records import say_unknown, scoring_record
-    from ranker.index.dense_folder import check_model, open_dense_index
-
-    index, settings = open_dense_index(job.folder, job.data.collection)
-    scorer = _dual_encoder(job.model or settings.model, settings, job.trusted, job.compute)
-    check_model(job.folder, settings, scorer)
-    queries = scorer.queries(query.text for query in job.queries.values())
-    run = index.search(job.queries, scorer.vectors(queries, job.advance), job.depth)
-    say_unknown(scorer)
-    cut = {"queries_cut": int((queries.lost > 0).sum())}
-    return run, {"index": {"kind": "dense", **asdict(settings)}, **scoring_record(scorer), **cut}
-
-
-def _dual_encoder(source: str, settings: DenseSettings, trusted: bool, compute: Compute) -> Scorer:
-    from ranker.model.loading import as_recorded, load_model
-    from ranker.scoring.scorer import Scorer
-
-    plain = as_recorded(source, "dual", asdict(settings))
-    return Scorer(load_model(source, "dual", plain, trusted), compute)

@@ -104,7 +104,7 @@ class Study:
     def _data(self) -> StudyData:
         """What is tested on, and trained on."""
         from ranker.experiments.run import StudyData
-        from ranker.index.firststage import bm25_run
+        from ranker.index.bm25 import bm25_run
         from ranker.training.fit import judged_run, training_split
 
         test, train, split, config = self.test, self.train, self.request.split, self.config

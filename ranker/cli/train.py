@@ -138,7 +138,7 @@ def train_command(
     """
     from ranker.data.catalogue import open_dataset
     from ranker.files.digests import content_digest
-    from ranker.index.firststage import bm25_run
+    from ranker.index.bm25 import bm25_run
     from ranker.model.loading import check_backbone, create_model
     from ranker.scoring.scorer import Scorer
     from ranker.training.checkpoint import Checkpoint

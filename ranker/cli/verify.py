@@ -80,14 +80,14 @@ def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[Plai
 
     Raises: DataError for values that there are not.
     """
-    from ranker.model.loading import as_recorded, model_folder
+    from ranker.model.loading import model_folder, recorded_settings
     from ranker.reranking.verify import told
 
     precision, mode = told(run, manifest, "precision"), told(run, manifest, "model", "mode")
     model_folder(source)  # that there is no such model is not the manifest's fault
     try:
         overflow = Overflow(str(manifest.get("overflow", "cut")), manifest.get("stride", 0))
-        return as_recorded(source, mode, manifest["model"]), Compute(precision), overflow
+        return recorded_settings(source, mode, manifest["model"]), Compute(precision), overflow
     except (ModelError, SetupError) as error:
         raise DataError(f"{run}: its manifest does not fit: {error}") from error
 

@@ -11,8 +11,7 @@ import numpy as np
 from ranker.cluster.arrays import Arrays, packed, unpacked
 from ranker.errors import ModelError
 from ranker.files.atomic import as_output_error
-from ranker.model.device import choose_device, choose_precision, name_of_device
-from ranker.model.kernels import kernels
+from ranker.model.device import choose_device, choose_precision, kernels, name_of_device
 from ranker.model.loading import load_model
 from ranker.model.reranker import Reranker
 from ranker.scoring.pairs import Pairs

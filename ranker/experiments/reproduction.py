@@ -14,11 +14,11 @@ from ranker.errors import TrainingError
 from ranker.evaluation.measures import Evaluation, evaluate, parse_measures
 from ranker.evaluation.significance import Comparison, compare
 from ranker.experiments.forecast import Countdown, OnMoment, counted, scoring_seconds, step_seconds
+from ranker.index.bm25 import bm25_run
 from ranker.index.dense import build_faiss, check_faiss, open_faiss, read_vectors
 from ranker.index.encoding import encode_collection
-from ranker.index.firststage import bm25_run
 from ranker.limits import DEFAULT_MEASURES
-from ranker.model.backbone import layers_of
+from ranker.model.encoder import layers_of
 from ranker.model.loading import create_model, load_model
 from ranker.reranking.rerank import check_depth, rerank
 from ranker.scoring.cache import ScoreSource, Task, computed

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ranker.errors import ModelError
 from ranker.explanation.words import Word, without_word, words_of
-from ranker.model.batch import PASSAGE, QUERY
+from ranker.model.inputs import PASSAGE, QUERY
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Advance, Scorer
 

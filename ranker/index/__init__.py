@@ -1,1 +1,1 @@
-"""What finds: Lucene through Anserini, and FAISS."""
+"""Indexes of passages: BM25 by Lucene, and the vectors of a dual encoder by FAISS."""

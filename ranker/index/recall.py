@@ -1,4 +1,4 @@
-"""What an index finds of what exact search finds, and how long each takes."""
+"""The recall of an index against exact search, and the time that each takes."""
 
 import time
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from ranker.data.dataset import Dataset
 from ranker.scoring.scorer import Matrix
 
 Rows = NDArray[np.int64]
-Found = tuple[Matrix, Rows]
-"""Scores and rows of each query's passages, best first; a row of -1 is none. Shape: (QUERIES, DEPTH) both."""
+Hits = tuple[Matrix, Rows]
+"""Scores and rows of each query's passages, best first; a row of -1 is no hit. Shape: (QUERIES, DEPTH) both."""
 
 _QUERIES: Final = 1_000
-"""Queries that are searched: the mean over so many is known to 0.01 even where each finds all or half."""
+"""Queries to search: the mean over so many is known to 0.01 even where each finds all or half."""
 
 _FIRST_SPLITS: Final = ("dev", "train")
-"""Splits whose queries are taken before those of others: settings are chosen by this, so rather not by a test."""
+"""Splits whose queries are preferred: settings are chosen by recall, which should not be done on a test split."""
 
 _EQUAL: Final = 1e-5
-"""Scores no farther apart are one: products that are summed in another order differ by as much."""
+"""Scores that differ by less count as equal: products summed in another order differ by as much."""
 
 
 class Sample(NamedTuple):
-    """Queries to search, and what they are, by one word of a split's name or none."""
+    """Texts of queries to search, and a name for them; both are empty where the dataset has no split."""
 
     name: str
     texts: list[str]
@@ -49,17 +49,17 @@ class RecallCheck:
 
 
 def sampled_queries(dataset: Dataset) -> Sample:
-    """Queries drawn evenly from a split, from dev or train where there are such; none where there is no split."""
+    """Samples the queries of a split at equal distances, of dev or train where there is one."""
     splits = dataset.splits
     split = next((name for name in (*_FIRST_SPLITS, *splits) if name in splits), None)
     if split is None:
         return Sample("", [])
     texts = [query.text for query in dataset.queries(split).values()]
-    return Sample(f"queries of {split}", [texts[place] for place in evenly(len(texts), _QUERIES)])
+    return Sample(f"queries of {split}", [texts[row] for row in evenly(len(texts), _QUERIES)])
 
 
 def sampled_passages(vectors: Matrix) -> Matrix:
-    """Passages drawn evenly, to be searched for in place of queries: real ones lie farther from what they seek.
+    """Samples passages as queries, which are easier than real ones: those lie farther from what they seek.
 
     Shape: (PASSAGES, H) to (N, H).
     """
@@ -67,7 +67,7 @@ def sampled_passages(vectors: Matrix) -> Matrix:
 
 
 def evenly(count: int, most: int) -> Rows:
-    """At most so many numbers below ``count``, at equal distances."""
+    """Returns at most so many numbers below ``count``, at equal distances."""
     wanted = min(count, most)
     return np.arange(wanted, dtype=np.int64) * count // max(1, wanted)
 
@@ -75,39 +75,35 @@ def evenly(count: int, most: int) -> Rows:
 def measure_recall(
     queries: Matrix,
     vectors: Matrix,
-    search: Callable[[Matrix, int], Found],
-    exact: Callable[[Matrix, int], Found],
+    search: Callable[[Matrix, int], Hits],
+    exact: Callable[[Matrix, int], Hits],
     depth: int,
 ) -> RecallCheck:
-    """How much ``search`` finds of the ``depth`` passages that ``exact`` finds best, and the milliseconds of each.
+    """Measures the share of the best ``depth`` passages that ``search`` finds, and the milliseconds of both searches.
 
-    A passage found counts where its own product with the query is no less than that of the last of these, so that
-    copies of a passage stand for each other.
+    A hit counts where its product with the query is no less than that of the last passage of exact search, so that a
+    copy of a passage counts like the passage.
     Shape: queries (N, H), vectors (PASSAGES, H).
     """
     depth = min(depth, len(vectors))
-    search(queries[:1], depth)  # threads and pages come first, once
-    (_, rows), taken = _timed(search, queries, depth)
-    (scores, _), exactly = _timed(exact, queries, depth)
-    shares = [
-        _reached(query, vectors, row[row >= 0], worst) / depth
-        for query, row, worst in zip(queries, rows, scores[:, -1], strict=True)
-    ]
+    search(queries[:1], depth)  # starts threads and loads pages before the clock does
+    (_, rows), milliseconds = _timed(search, queries, depth)
+    (scores, _), exact_milliseconds = _timed(exact, queries, depth)
+    shares = []
+    for query, row, worst in zip(queries, rows, scores[:, -1], strict=True):
+        products = vectors[row[row >= 0]] @ query
+        good = products >= worst - _EQUAL * max(1.0, abs(worst))
+        shares.append(int(good.sum()) / depth)
     return RecallCheck(
         recall=round(float(np.mean(shares)), 4),
         recall_queries=len(queries),
-        ms_per_query=round(taken / len(queries), 4),
-        exact_ms_per_query=round(exactly / len(queries), 4),
+        ms_per_query=round(milliseconds / len(queries), 4),
+        exact_ms_per_query=round(exact_milliseconds / len(queries), 4),
     )
 
 
-def _reached(query: Matrix, vectors: Matrix, rows: Rows, worst: float) -> int:
-    """How many of these passages score no less than ``worst``."""
-    return int((vectors[rows] @ query >= worst - _EQUAL * max(1.0, abs(worst))).sum())
-
-
-def _timed(search: Callable[[Matrix, int], Found], queries: Matrix, depth: int) -> tuple[Found, float]:
-    """What was found, and the milliseconds."""
+def _timed(search: Callable[[Matrix, int], Hits], queries: Matrix, depth: int) -> tuple[Hits, float]:
+    """Returns the hits of a search, and its milliseconds."""
     started = time.perf_counter()
-    found = search(queries, depth)
-    return found, 1_000 * (time.perf_counter() - started)
+    hits = search(queries, depth)
+    return hits, 1_000 * (time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""The folder of an index: built beside its place under a lock, with a manifest that says what it was built from."""
+"""The folder of an index: built under a lock and moved into place, with a manifest of its settings and files."""
 
 import json
 import re
@@ -26,15 +26,18 @@ KINDS: Final = {
     "bm25": "Lucene, through Anserini",
     "dense": "vectors of a dual encoder in FAISS",
 }
-"""What an index can be."""
+"""The kinds of indexes."""
 
 Setting = str | int | float | bool
+Advance = Callable[[int], object]
+"""A callback that is told how many passages or queries have just been finished."""
+
 Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
 class File:
-    """A file as it was written."""
+    """The size and the digest of a file."""
 
     bytes: int = 0
     sha256: str = ""
@@ -42,7 +45,7 @@ class File:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an index is and was built from, and each of its ``files``, by its path in the folder."""
+    """The kind of an index, the collection and settings that it was built from, and its files by their paths."""
 
     kind: str
     collection: str
@@ -69,30 +72,36 @@ _FILE_TYPES: Final = {"bytes": int, "sha256": str}
 
 @contextmanager
 def building(folder: Path, force: bool = False) -> Iterator[Path]:
-    """A new folder to fill, which becomes ``folder`` only when all went well; what a killed builder left is removed.
+    """Yields a new folder to fill, which becomes ``folder`` on success; leftovers of killed builds are removed.
 
-    Raises: OutputError where the folder is taken or cannot be written, or another process builds it right now.
+    Raises: OutputError where the folder exists or cannot be written, or another process is building it.
     """
     check_output(folder, force)
     with _locked(folder):
         for leftover in _leftovers(folder):
             shutil.rmtree(leftover, ignore_errors=True)
-        with atomic_folder(folder, force) as beside:
-            yield beside
+        with atomic_folder(folder, force) as temporary:
+            yield temporary
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest of a folder that is complete otherwise, with size and digest of every file in it."""
+def no_progress(done: int) -> None:
+    """Ignores the progress of a job."""
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Writes the manifest of a folder that is otherwise complete, and returns it with the digest of every file."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     files = {str(path.relative_to(folder)): File(path.stat().st_size, file_digest(path)) for path in paths}
-    record = sealed(asdict(replace(manifest, files=files)))
+    manifest = replace(manifest, files=files)
+    record = sealed(asdict(manifest))
     (folder / MANIFEST).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return manifest
 
 
 def index_kind(folder: Path) -> str:
-    """What an index is.
+    """Returns the kind of an index.
 
-    Raises: SearchIndexError where there is none, or its kind is unknown.
+    Raises: SearchIndexError where there is no index, or its kind is unknown.
     """
     kind = _parse(folder / MANIFEST, _read_record(folder)).kind
     if kind not in KINDS:
@@ -101,10 +110,9 @@ def index_kind(folder: Path) -> str:
 
 
 def read_manifest(folder: Path, kind: str) -> Manifest:
-    """The manifest of an index that is whole and of the kind asked for.
+    """Reads the manifest of an index, and checks its kind and its files.
 
-    Raises: SearchIndexError where there is no index, its building did not end, or files are missing, cut short or
-    damaged.
+    Raises: SearchIndexError where there is no index, it was not finished, or files are missing, truncated or damaged.
     """
     record = _read_record(folder)
     manifest = _parse(folder / MANIFEST, record)
@@ -117,7 +125,7 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
 
 
 def damages(folder: Path) -> Iterator[str]:
-    """A sentence for each file of an index that is not as it was written; all are read through, whatever is remembered.
+    """Yields a sentence for each damaged file of an index; every file is read, even one whose digest is cached.
 
     Raises: SearchIndexError where there is no index.
     """
@@ -125,20 +133,20 @@ def damages(folder: Path) -> Iterator[str]:
 
 
 def _damages(folder: Path, manifest: Manifest, digest: Callable[[Path, str], str]) -> Iterator[str]:
-    """Wrong sizes come first, since nothing need be read for them."""
-    whole = {}
+    """Checks sizes before digests, since no file needs to be read for them."""
+    expected_digests = {}
     for name, file in manifest.files.items():
         path = folder / name
-        found = _size(path)
-        if found == file.bytes:
-            whole[path] = file.sha256
+        size = _size(path)
+        if size == file.bytes:
+            expected_digests[path] = file.sha256
         else:
-            size = f"has {found} bytes, expected {shortened(file.bytes)}"
-            yield f"{path}: {size}: the index is incomplete; build it again."
-    for path, expected in whole.items():
+            sizes = f"has {size} bytes, expected {shortened(file.bytes)}"
+            yield f"{path}: {sizes}: the index is incomplete; build it again."
+    for path, expected in expected_digests.items():
         try:
             actual = digest(path, expected)
-        except (OSError, ValueError) as error:  # the second for a name that is none
+        except (OSError, ValueError) as error:  # ValueError for a name with a null byte
             yield f"{path}: cannot be read: {reason(error)}."
             continue
         if actual != expected:
@@ -149,7 +157,7 @@ def _damages(folder: Path, manifest: Manifest, digest: Callable[[Path, str], str
 
 
 def _size(path: Path) -> int:
-    """The bytes of a file, 0 of what is none or could not even be called so."""
+    """Returns the bytes of a file, 0 where there is none or its name is impossible."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except OSError:
@@ -157,7 +165,7 @@ def _size(path: Path) -> int:
 
 
 def check_collection(folder: Path, manifest: Manifest, collection: Collection) -> None:
-    """Holds that an index was built from a collection as it is now.
+    """Checks that an index was built from a collection as it is now.
 
     Raises: SearchIndexError with both digests.
     """
@@ -169,7 +177,7 @@ def check_collection(folder: Path, manifest: Manifest, collection: Collection) -
 
 
 def read_settings(folder: Path, manifest: Manifest, kind: type[Config]) -> Config:
-    """The settings of a manifest as the frozen dataclass ``kind``; each of its fields, of its default's type.
+    """Reads the settings of a manifest as the frozen dataclass ``kind``, whose defaults give the types.
 
     Raises: SearchIndexError for a setting that is unknown, missing, of another type or out of its bounds.
     """
@@ -196,14 +204,15 @@ def _parse(path: Path, record: dict[str, Any]) -> Manifest:
         raise SearchIndexError(
             f"{path}: has format {shortened(record.get('format'))}, expected {_FORMAT}; build it again."
         )
-    told = {name: value for name, value in record.items() if name != SEAL}
-    _check_keys(path, told, _TYPES)
-    for name, value in told.items():
+    content = {name: value for name, value in record.items() if name != SEAL}
+    _check_keys(path, content, _TYPES)
+    for name, value in content.items():
         _check_type(path, name, value, _TYPES[name])
-    files = {name: _file(path, name, entry) for name, entry in told["files"].items()}
+    files = {name: _file(path, name, entry) for name, entry in content["files"].items()}
+    # after the checks above, whose messages name the key that is wrong
     if not is_intact(record):
         raise SearchIndexError(f"{path}: is not as it was written: the file is damaged; build the index again.")
-    return Manifest(**{**told, "files": files})
+    return Manifest(**{**content, "files": files})
 
 
 def _file(path: Path, name: str, entry: Any) -> File:  # noqa: ANN401  # whatever JSON holds
@@ -224,7 +233,7 @@ def _check_keys(path: Path, record: Mapping[str, Any], known: Mapping[str, type]
 
 
 def _check_type(path: Path, name: str, value: Any, kind: type) -> None:  # noqa: ANN401
-    """JSON's true is a Python int too; ``type`` tells them apart where ``isinstance`` does not."""
+    """Compares types by ``type``, since for ``isinstance`` JSON's true is an int too."""
     allowed = (int, float) if kind is float else (kind,)
     if type(value) not in allowed:
         raise SearchIndexError(f"{path}: {name} is {shortened(value)}, expected {kind.__name__}.")
@@ -239,7 +248,7 @@ def _why_missing(folder: Path) -> str:
 
 
 def _leftovers(folder: Path) -> list[Path]:
-    """Folders that builders of this one fill or have left, named as ``atomic_folder`` names them."""
+    """Lists folders that builders of this one are filling or have left, by the names of ``atomic_folder``."""
     if not folder.parent.is_dir():
         return []
     named = re.compile(rf"\.{re.escape(folder.name)}\.\d+\.tmp")
@@ -248,7 +257,7 @@ def _leftovers(folder: Path) -> list[Path]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """The lock of a folder's builder; the system releases it when the process ends, however it ends."""
+    """Holds the lock of a folder's builder, which the system releases however the process ends."""
     path = folder.with_name(f".{folder.name}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Models: an encoder answers in views, a head turns views into one score per pair."""
+"""Models: an encoder turns pairs into views, and a head turns views into one score per pair."""

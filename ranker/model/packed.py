@@ -1,4 +1,4 @@
-"""BERT's layers on inputs that lie end to end: no padding, and of the last layer no more than is read."""
+"""BERT's layers for inference on inputs that lie end to end: no padding, and no token of the last layer in vain."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -11,37 +11,37 @@ import torch.nn.functional as F  # noqa: N812  # torch's own name for it
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ranker.model.backbone import BACKBONES, pool
-from ranker.model.batch import Packed
+from ranker.model.encoder import BACKBONES, pool
+from ranker.model.inputs import Packed, positions_within
 
 _ROWS: Final = 128
-"""On a CPU matrices have a multiple of so many rows: oneDNN writes code for each new size, which costs milliseconds and
-stays in memory."""
+"""Matrices with a row per token have a multiple of so many rows on a CPU: oneDNN compiles a kernel for each new size,
+which costs milliseconds and stays in memory."""
 
 _FEW_ROWS: Final = 16
-"""The same of matrices that have a row for each input."""
+"""The multiple for matrices with a row per input."""
 
 
 class Linear(Protocol):
-    """A linear map, an activation behind it if it was made with one.
+    """A linear map, followed by an activation if it was made with one.
 
     Shape: (tokens, in) to (tokens, out).
     """
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """The map."""
+        """Applies the map."""
         ...
 
     def onto(self, inputs: Tensor, residual: Tensor) -> Tensor:
-        """The map, and what it is added to."""
+        """Applies the map and adds the residual, of shape (tokens, out)."""
         ...
 
 
 class MakeLinear(Protocol):
-    """Lays weights out for a machine and a precision."""
+    """Makes linear maps, with weights laid out for a machine and a precision."""
 
     dtype: torch.dtype
-    """What maps take and give."""
+    """The type of the maps' inputs and outputs."""
 
     def __call__(self, weight: Tensor, bias: Tensor, activation: str) -> Linear:
         """Shape: weight (out, in), bias (out,)."""
@@ -49,7 +49,7 @@ class MakeLinear(Protocol):
 
 
 class Group(NamedTuple):
-    """Neighbours of one length, as a stretch of tokens."""
+    """Adjacent inputs of one length, as a range of tokens."""
 
     first: int
     inputs: int
@@ -57,14 +57,15 @@ class Group(NamedTuple):
 
     @property
     def tokens(self) -> slice:
-        """Where their tokens lie."""
+        """The range of their tokens."""
         return slice(self.first, self.first + self.inputs * self.length)
 
 
 class PackedBatch(NamedTuple):
-    """N inputs end to end on a device; attention is fastest where those of one length are neighbours.
+    """N inputs end to end on a device; attention is fastest where inputs of one length are adjacent.
 
-    On a CPU some rows that belong to no input may follow: ROWS and FIRSTS are ``tokens`` and N, rounded up.
+    ``ends`` are cumulative lengths, which start with 0 (``cu_seqlens``), and ``firsts`` the row of each input's first
+    token. On a CPU zero rows follow: ROWS and FIRSTS are the tokens and N, rounded up.
     Shape: ids, segments and positions (ROWS,), ends (N + 1,) int32, firsts (FIRSTS,).
     """
 
@@ -77,39 +78,57 @@ class PackedBatch(NamedTuple):
 
     @classmethod
     def of(cls, packed: Packed, device: torch.device) -> "PackedBatch":
-        """What attention needs beside the tokens."""
-        starts, lengths = packed.offsets[:-1], np.diff(packed.offsets)
-        positions = np.arange(len(packed.ids)) - np.repeat(starts, lengths)
+        """Adds the positions and groups that attention needs, and copies all to the device."""
         rows = _ROWS if device.type == "cpu" else 1
-        by_row = (_rounded(column, rows) for column in (packed.ids, packed.segments, positions))
-        columns = (*by_row, packed.offsets.astype(np.int32), _rounded(starts, min(rows, _FEW_ROWS)))
-        ids, segments, places, ends, firsts = (
+        starts, lengths = packed.offsets[:-1], np.diff(packed.offsets)
+        columns = (
+            _rounded(packed.ids, rows),
+            _rounded(packed.segments, rows),
+            _rounded(positions_within(packed.offsets), rows),
+            packed.offsets.astype(np.int32),
+            _rounded(starts, min(rows, _FEW_ROWS)),
+        )
+        ids, segments, positions, ends, firsts = (
             torch.from_numpy(column).to(device, non_blocking=True) for column in columns
         )
-        return cls(ids, segments, places, ends, firsts, tuple(groups_of(lengths.tolist())))
+        return cls(ids, segments, positions, ends, firsts, tuple(groups_of(lengths.tolist())))
 
     @property
     def size(self) -> int:
-        """How many inputs there are."""
+        """The number of inputs."""
         return len(self.ends) - 1
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest input."""
+        """The length of the longest input in tokens."""
         return max(group.length for group in self.groups)
 
 
-class _Layer(NamedTuple):
-    """One layer's maps: ``queries`` and ``keys_values`` are for a last layer of which only [CLS] is read."""
+def _rounded(column: NDArray[np.integer[Any]], multiple: int) -> NDArray[np.integer[Any]]:
+    """Appends zeros up to a multiple of so many rows."""
+    return np.pad(column, (0, -len(column) % multiple))
 
-    all_three: Linear
-    queries: Linear
-    keys_values: Linear
-    attended: Linear
-    norm: nn.LayerNorm
-    up: Linear
-    down: Linear
-    last_norm: nn.LayerNorm
+
+def groups_of(lengths: Sequence[int]) -> Iterator[Group]:
+    """Yields the runs of inputs of equal length."""
+    first = 0
+    for length, run in groupby(lengths):
+        count = sum(1 for _ in run)
+        yield Group(first, count, length)
+        first += count * length
+
+
+class _Layer(NamedTuple):
+    """The maps of one layer. ``query`` and ``key_value`` are for a last layer of which only [CLS] is computed."""
+
+    qkv: Linear
+    query: Linear
+    key_value: Linear
+    attention_output: Linear
+    attention_norm: nn.LayerNorm
+    feed_forward_in: Linear
+    feed_forward_out: Linear
+    output_norm: nn.LayerNorm
 
 
 class PackedEncoder:
@@ -127,23 +146,26 @@ class PackedEncoder:
         self._heads = int(config.num_attention_heads)
         # RoBERTa's relatives count positions from behind the padding id
         self._first_position = int(config.pad_token_id) + 1 if BACKBONES[config.model_type].shift else 0
-        self._layers = [_layer(layer, config.hidden_act, linear) for layer in backbone.encoder.layer]
+        self._layers = [_copy_layer(layer, config.hidden_act, linear) for layer in backbone.encoder.layer]
 
     def summaries(self, batch: PackedBatch, every_layer: bool) -> Tensor:
-        """One vector per input and layer, or the last layer, pooled as the encoder says, shallow to deep.
+        """Returns one pooled vector per input, of every layer from the lowest up or of the last alone.
 
         Shape: (N, V, H times the poolings), float32.
         """
-        hidden, every = self._embedded(batch), []
-        for number, layer in enumerate(self._layers):
-            if number == len(self._layers) - 1 and self._pooling == "cls":
-                every.append(self._summary(layer, hidden, batch))
+        hidden = self._embed(batch)  # (ROWS, H)
+        vectors = []
+        for index, layer in enumerate(self._layers):
+            if index == len(self._layers) - 1 and self._pooling == "cls":
+                vectors.append(self._first_tokens(layer, hidden, batch))
                 break
-            hidden = self._whole(layer, hidden, batch)
-            every.append(self._pool(hidden, batch))
-        return torch.stack(every if every_layer else every[-1:], dim=1)[: batch.size].float()
+            hidden = self._all_tokens(layer, hidden, batch)
+            vectors.append(self._pool(hidden, batch))
+        # the rows that round up FIRSTS are cut off
+        return torch.stack(vectors if every_layer else vectors[-1:], dim=1)[: batch.size].float()
 
-    def _embedded(self, batch: PackedBatch) -> Tensor:
+    def _embed(self, batch: PackedBatch) -> Tensor:
+        """Shape: (ROWS, H)."""
         own = self._embeddings
         kinds = own.token_type_embeddings
         segments = batch.segments if kinds.num_embeddings > 1 else torch.zeros_like(batch.segments)
@@ -151,106 +173,98 @@ class PackedEncoder:
         embedded = own.LayerNorm(own.word_embeddings(batch.ids) + kinds(segments) + positions)
         return self._project(embedded).to(self._dtype)  # type: ignore[no-any-return]
 
-    def _whole(self, layer: _Layer, hidden: Tensor, batch: PackedBatch) -> Tensor:
-        """One layer for every token.
+    def _all_tokens(self, layer: _Layer, hidden: Tensor, batch: PackedBatch) -> Tensor:
+        """Computes a layer for every token.
 
         Shape: (ROWS, H) to the same.
         """
-        queries, keys, values = layer.all_three(hidden).view(len(hidden), 3, self._heads, -1).unbind(1)
-        return _behind_attention(layer, _attended(queries, keys, values, batch), hidden)
+        query, key, value = layer.qkv(hidden).view(len(hidden), 3, self._heads, -1).unbind(1)
+        return _after_attention(layer, _attend(query, key, value, batch), hidden)
 
-    def _summary(self, layer: _Layer, hidden: Tensor, batch: PackedBatch) -> Tensor:
-        """One layer for the first token of each input, which attends to all.
+    def _first_tokens(self, layer: _Layer, hidden: Tensor, batch: PackedBatch) -> Tensor:
+        """Computes a layer for the first token of each input, which attends to all tokens of it.
 
         Shape: (ROWS, H) to (FIRSTS, H).
         """
         first = hidden[batch.firsts]
-        queries = layer.queries(first).view(len(first), self._heads, -1)
-        keys, values = layer.keys_values(hidden).view(len(hidden), 2, self._heads, -1).unbind(1)
-        return _behind_attention(layer, _attended(queries, keys, values, batch, alone=True), first)
+        query = layer.query(first).view(len(first), self._heads, -1)
+        key, value = layer.key_value(hidden).view(len(hidden), 2, self._heads, -1).unbind(1)
+        return _after_attention(layer, _attend(query, key, value, batch, one_query=True), first)
 
     def _pool(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
-        """Shape: (ROWS, H) to (FIRSTS, H) or (N, H)."""
+        """Shape: (ROWS, H) to (FIRSTS, H) for [CLS], else to (N, H times the poolings)."""
         if self._pooling == "cls":
             return hidden[batch.firsts]
-        groups = (hidden[g.tokens].view(g.inputs, g.length, hidden.shape[-1]).float() for g in batch.groups)
-        return torch.cat([self._pool_group(group) for group in groups])
-
-    def _pool_group(self, hidden: Tensor) -> Tensor:
-        """Pools inputs of one length.
-
-        Shape: (inputs, L, H) to (inputs, H times the poolings).
-        """
-        if self._pooling == "mean":
-            return hidden.mean(dim=1)
-        return pool(hidden, torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device), self._pooling)
+        vectors = []
+        for group in batch.groups:
+            tokens = hidden[group.tokens].view(group.inputs, group.length, hidden.shape[-1]).float()
+            if self._pooling == "mean":
+                vectors.append(tokens.mean(dim=1))
+            else:
+                mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+                vectors.append(pool(tokens, mask, self._pooling))
+        return torch.cat(vectors)
 
 
-def _rounded(column: NDArray[np.integer[Any]], rows: int) -> NDArray[np.integer[Any]]:
-    """With zeros behind it, so that its length is a multiple."""
-    return np.pad(column, (0, -len(column) % rows))
+def _attend(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, one_query: bool = False) -> Tensor:
+    """Attends within each input, from all its tokens, or with ``one_query`` from its first.
 
-
-def groups_of(lengths: Sequence[int]) -> Iterator[Group]:
-    """Neighbours of equal length."""
-    first = 0
-    for length, same in groupby(lengths):
-        count = sum(1 for _ in same)
-        yield Group(first, count, length)
-        first += count * length
-
-
-def _attended(queries: Tensor, keys: Tensor, values: Tensor, batch: PackedBatch, alone: bool = False) -> Tensor:
-    """What each query token, or ``alone`` the one of each input, takes from its input's tokens.
-
-    Shape: queries (ROWS or FIRSTS, heads, H / heads), keys and values (ROWS, heads, H / heads), result the same as
-    queries with all heads end to end, (ROWS or FIRSTS, H); 0 in rows of no input.
+    Shape: query (ROWS or FIRSTS, heads, H / heads), key and value (ROWS, heads, H / heads), result (ROWS or FIRSTS, H),
+    zero in the rows behind the last input.
     """
-    if queries.is_cuda and queries.dtype != torch.float32:
+    if query.is_cuda and query.dtype != torch.float32:
         from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  # takes seconds to import
 
-        steps = torch.arange(len(batch.ends), dtype=torch.int32, device=queries.device) if alone else batch.ends
-        most = 1 if alone else batch.longest
-        joined: Any = varlen_attn(queries, keys, values, steps, batch.ends, most, batch.longest)
+        # with one query per input, input i has the query row i
+        ends = torch.arange(len(batch.ends), dtype=torch.int32, device=query.device) if one_query else batch.ends
+        most = 1 if one_query else batch.longest
+        joined: Any = varlen_attn(query, key, value, ends, batch.ends, most, batch.longest)
         return joined.flatten(1)  # type: ignore[no-any-return]
-    found, start = queries.new_zeros(queries.shape), 0
+    result = query.new_zeros(query.shape)
+    start = 0
     for group in batch.groups:
-        length = 1 if alone else group.length
-        own = slice(start, start + group.inputs * length)
-        start = own.stop
-        query, key, value = (
+        # the group's rows of query and result; those of key and value are group.tokens
+        queries = 1 if one_query else group.length
+        rows = slice(start, start + group.inputs * queries)
+        start = rows.stop
+        # (inputs, heads, tokens, H / heads), as attention takes it
+        q, k, v = (
             part.view(group.inputs, -1, *part.shape[1:]).transpose(1, 2)
-            for part in (queries[own], keys[group.tokens], values[group.tokens])
+            for part in (query[rows], key[group.tokens], value[group.tokens])
         )
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
-        found[own].view(group.inputs, length, *queries.shape[1:]).copy_(attended)
-    return found.flatten(1)
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        result[rows].view(group.inputs, queries, *query.shape[1:]).copy_(attended)
+    return result.flatten(1)
 
 
-def _behind_attention(layer: _Layer, attended: Tensor, hidden: Tensor) -> Tensor:
-    hidden = layer.norm(layer.attended.onto(attended, hidden))
-    return layer.last_norm(layer.down.onto(layer.up(hidden), hidden))  # type: ignore[no-any-return]
+def _after_attention(layer: _Layer, attended: Tensor, hidden: Tensor) -> Tensor:
+    """Computes the rest of a layer: the output of attention, the feed-forward block, residuals and norms.
+
+    Shape: (rows, H) both, and the result.
+    """
+    hidden = layer.attention_norm(layer.attention_output.onto(attended, hidden))
+    return layer.output_norm(layer.feed_forward_out.onto(layer.feed_forward_in(hidden), hidden))  # type: ignore[no-any-return]
 
 
-def _layer(layer: Any, activation: str, linear: MakeLinear) -> _Layer:  # noqa: ANN401
+def _copy_layer(layer: Any, activation: str, linear: MakeLinear) -> _Layer:  # noqa: ANN401
     own = layer.attention.self
     return _Layer(
-        all_three=_joined(linear, own.query, own.key, own.value),
-        queries=_joined(linear, own.query),
-        keys_values=_joined(linear, own.key, own.value),
-        attended=_joined(linear, layer.attention.output.dense),
-        norm=_norm(layer.attention.output.LayerNorm, linear.dtype),
-        up=_joined(linear, layer.intermediate.dense, activation=activation),
-        down=_joined(linear, layer.output.dense),
-        last_norm=_norm(layer.output.LayerNorm, linear.dtype),
+        qkv=_joined(linear, own.query, own.key, own.value),
+        query=_joined(linear, own.query),
+        key_value=_joined(linear, own.key, own.value),
+        attention_output=_joined(linear, layer.attention.output.dense),
+        attention_norm=_copy_norm(layer.attention.output.LayerNorm, linear.dtype),
+        feed_forward_in=_joined(linear, layer.intermediate.dense, activation=activation),
+        feed_forward_out=_joined(linear, layer.output.dense),
+        output_norm=_copy_norm(layer.output.LayerNorm, linear.dtype),
     )
 
 
 def _joined(linear: MakeLinear, *modules: nn.Linear, activation: str = "") -> Linear:
-    """Maps of one input as one map."""
+    """Joins maps of one input to one map, whose outputs lie end to end."""
     weight = torch.cat([module.weight.detach() for module in modules])
     return linear(weight, torch.cat([module.bias.detach() for module in modules]), activation)
 
 
-def _norm(norm: nn.LayerNorm, dtype: torch.dtype) -> nn.LayerNorm:
+def _copy_norm(norm: nn.LayerNorm, dtype: torch.dtype) -> nn.LayerNorm:
     return copy.deepcopy(norm).to(dtype)

@@ -1,4 +1,4 @@
-"""``ranker.json`` of a model directory, and writing by libraries in Rust with the operating system's errors."""
+"""``ranker.json`` of a model directory, and the operating system's errors from libraries written in Rust."""
 
 import json
 import os
@@ -17,26 +17,7 @@ from ranker.wording import shortened
 CONFIG_NAME: Final = "ranker.json"
 _FORMAT: Final = 1
 
-_NUMBER: Final = re.compile(r"\(os error (\d+)\)")
-
-
-@contextmanager
-def failing_as_files_do() -> Iterator[None]:
-    """What safetensors and tokenizers raise where the system refuses to write becomes its OSError.
-
-    Raises: OSError with the system's number; anything else as it is.
-    """
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        found = _NUMBER.search(str(error))
-        if found is None:
-            raise
-        number = int(found.group(1))
-        raise OSError(number, os.strerror(number)) from error
-
+_OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 
 _LATER: Final[dict[str, Any]] = {
     "markers": True,
@@ -45,7 +26,26 @@ _LATER: Final[dict[str, Any]] = {
     "passage_prompt": "",
     "label": "",
 }
-"""How a model reads that was saved before these keys were there."""
+"""The values of keys that models saved by earlier versions lack."""
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Turns what safetensors and tokenizers raise where the system refuses to write into its OSError.
+
+    Raises: OSError with the system's error number; any other error as it is.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        # libraries in Rust raise errors of their own, whose message holds the system's number
+        match = _OS_ERROR.search(str(error))
+        if match is None:
+            raise
+        code = int(match.group(1))
+        raise OSError(code, os.strerror(code)) from error
 
 
 def write_config(config: RankerConfig, folder: Path) -> None:
@@ -54,7 +54,7 @@ def write_config(config: RankerConfig, folder: Path) -> None:
 
 
 def read_config(folder: Path) -> RankerConfig:
-    """The ``ranker.json`` of a model directory.
+    """Reads the ``ranker.json`` of a model directory.
 
     Raises: ModelError for broken JSON, unknown or missing keys, and values that are not allowed.
     """

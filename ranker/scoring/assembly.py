@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.model.batch import PASSAGE, QUERY, Ids, Input, Packed
+from ranker.model.inputs import PASSAGE, QUERY, Ids, Input, Packed
 from ranker.scoring.text import Template, Texts
 
 Rows = NDArray[np.int64]

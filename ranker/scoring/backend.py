@@ -8,14 +8,11 @@ import torch
 from torch import Tensor
 
 from ranker.errors import ModelError
-from ranker.model.backbone import FAMILY
-from ranker.model.batch import Packed, TokenBatch, padded
-from ranker.model.device import running_in
-from ranker.model.encoder import Encoder
-from ranker.model.kernels import has_bf16_instructions, kernels
+from ranker.model.device import has_bf16_instructions, kernels, running_in
+from ranker.model.encoder import FAMILY, Encoder
+from ranker.model.inputs import Packed, TokenBatch, Views, padded
 from ranker.model.linear import Plain, Prepacked, Quantized
 from ranker.model.packed import MakeLinear, PackedBatch, PackedEncoder
-from ranker.model.views import Views
 from ranker.settings.model import Needs
 
 

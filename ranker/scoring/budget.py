@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ranker.files.digests import measure_once
-from ranker.model.batch import Packed
+from ranker.model.inputs import Packed
 from ranker.scoring.backend import Reader
 from ranker.settings.model import Needs
 

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from ranker.errors import ModelError
-from ranker.model.batch import Packed
-from ranker.model.views import joint_needs
+from ranker.model.inputs import Packed, joint_needs
 from ranker.scoring.batching import batches
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Advance, Matrix, Scorer

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from ranker.data.collection import Collection
 from ranker.errors import ModelError
 from ranker.limits import MIN_STRIDE
-from ranker.model.batch import Ids, Input, Packed, TokenBatch, padded
-from ranker.model.device import choose_device, choose_precision, name_of_device, running_in
-from ranker.model.kernels import kernels
+from ranker.model.device import choose_device, choose_precision, kernels, name_of_device, running_in
+from ranker.model.inputs import Ids, Input, Packed, TokenBatch, padded
 from ranker.model.reranker import Reranker
 from ranker.scoring import assembly
 from ranker.scoring.backend import Reader, TokenCounts, check_precision, reader_of

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ranker.errors import ModelError
-from ranker.model.batch import Packed
+from ranker.model.inputs import Packed
 from ranker.wording import counted
 
 Values = NDArray[np.float32]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.model.batch import MARKER, PASSAGE, QUERY, Ids, Input
+from ranker.model.inputs import MARKER, PASSAGE, QUERY, Ids, Input
 
 S = TypeVar("S", list[int], Ids)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ranker.errors import OutputError
 from ranker.files.atomic import atomic_folder
 from ranker.files.digests import read_sealed_folder, seal_folder
-from ranker.model.saving import failing_as_files_do
+from ranker.model.saving import system_errors
 
 _RECORD: Final = "state.json"
 _TENSORS: Final = "state.safetensors"
@@ -70,7 +70,7 @@ class Checkpoint:
     def save(self, state: State) -> None:
         """Replaces the state in the folder; a training continues where it cannot be written."""
         started = time.monotonic()
-        with suppress(OutputError), atomic_folder(self.folder, force=True) as folder, failing_as_files_do():
+        with suppress(OutputError), atomic_folder(self.folder, force=True) as folder, system_errors():
             save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, folder / _TENSORS)
             seal_folder(folder, _RECORD, {"asked": self._request, "facts": state.facts})
         self._last_save = time.monotonic()

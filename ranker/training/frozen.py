@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ranker.model.views import Views, joint_needs
+from ranker.model.inputs import Views, joint_needs
 from ranker.scoring.batching import Order, batches
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer

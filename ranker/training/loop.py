@@ -14,11 +14,10 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from ranker.errors import TrainingError
-from ranker.model.backbone import layers_of
-from ranker.model.batch import TokenBatch
 from ranker.model.cpu_attention import learning_in
+from ranker.model.encoder import layers_of
+from ranker.model.inputs import TokenBatch, Views
 from ranker.model.reranker import Reranker
-from ranker.model.views import Views
 from ranker.scoring.batching import Order
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ranker.model.backbone import lowest_layers
+from ranker.model.encoder import lowest_layers
 from ranker.model.reranker import Reranker
 from ranker.settings.training import TrainingConfig
 

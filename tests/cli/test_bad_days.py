@@ -119,11 +119,11 @@ def test_an_index_of_an_older_format_says_so(ranker, dataset, index, tmp_path, k
 
 BUILDING = """
 import sys, time
-from ranker.index import encoding, lexical_building
+from ranker.index import bm25, encoding
 def wait(*_):
     print("building", flush=True)
     time.sleep(60)
-encoding.Parts.put = lexical_building._write_doc_ids = wait
+encoding.Parts.put = bm25._write_doc_ids = wait
 from ranker.cli.main import main
 main()
 """
@@ -228,12 +228,12 @@ def test_a_run_on_a_full_disk_is_not_written_and_none_is_without_its_manifest(
 WITHOUT_ROOM = """
 import os, resource
 from ranker.cli.main import main
-from ranker.index import dense_folder
-build = dense_folder.build_faiss
+from ranker.index import dense
+build = dense.build_faiss
 def limited(folder, width, config):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["ROOM"]), resource.RLIM_INFINITY))
     return build(folder, width, config)
-dense_folder.build_faiss = limited
+dense.build_faiss = limited
 main()
 """
 

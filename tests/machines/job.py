@@ -18,7 +18,7 @@ from ranker.doctor import diagnose
 from ranker.errors import SetupError
 from ranker.index.dense import build_faiss, open_faiss
 from ranker.index.encoding import DOC_IDS, VECTORS
-from ranker.model.kernels import instruction_set
+from ranker.model.device import instruction_set
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer

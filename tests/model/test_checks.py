@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM
 
 from ranker.errors import ModelError
+from ranker.model.files import quiet
 from ranker.model.loading import create_model, load_model
-from ranker.model.quiet import quiet
 from ranker.settings.model import RankerConfig
 
 WEIGHTS, INDEX, TOKENIZER, CONFIG = "model.safetensors", "model.safetensors.index.json", "tokenizer.json", "config.json"

@@ -5,8 +5,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from ranker.model.backbone import BACKBONES
 from ranker.model.cpu_attention import PlainAttention, learning_in
+from ranker.model.encoder import BACKBONES
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModel
 
 from ranker.errors import ModelError
-from ranker.model.backbone import BACKBONES, FAMILY, has_segments, longest_input, lowest_layers, pool, summary_pooling
-from ranker.model.batch import MARKER, PASSAGE, QUERY, Input, TokenBatch, pad
+from ranker.model.encoder import BACKBONES, FAMILY, has_segments, longest_input, lowest_layers, pool, summary_pooling
+from ranker.model.inputs import MARKER, PASSAGE, QUERY, Input, TokenBatch, joint_needs, pad
 from ranker.model.loading import create_model
-from ranker.model.views import joint_needs
 from ranker.settings.model import MODES, Needs, RankerConfig
 
 LAYERS, WIDTH = 3, 32

@@ -6,10 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ranker.model.head import linear
-from ranker.model.kernel_heads import Kernels
+from ranker.model.heads import Kernels, linear
+from ranker.model.inputs import Views
 from ranker.model.loading import create_model
-from ranker.model.views import Views
 from ranker.settings.model import MODES, RankerConfig
 
 TOGETHER = sorted(set(MODES) - {"dual"})

@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from ranker.model.batch import Input, pad
 from ranker.model.heads import HEADS
+from ranker.model.inputs import Input, Views, pad
 from ranker.model.loading import create_model
-from ranker.model.views import Views
 from ranker.settings.model import MODES, RankerConfig
 
 TOGETHER = sorted(set(MODES) - {"dual"})

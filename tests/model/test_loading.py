@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
 from ranker.errors import ModelError
+from ranker.model.files import quiet
 from ranker.model.loading import create_model, load_model
-from ranker.model.quiet import quiet
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute
@@ -437,7 +437,8 @@ def test_a_kernel_of_the_hub_is_code_too(saved):
 def test_a_size_that_no_model_has_is_refused_before_it_is_built(saved, key, size):
     _, folder = saved()
     edit(folder / CONFIG, **{key: size})
-    assert refusal(folder).startswith(f"{folder}: {key} in config.json is {size!r}, expected {key == 'hidden_size':d} to ")
+    least = 1 if key == "hidden_size" else 0
+    assert refusal(folder).startswith(f"{folder}: {key} in config.json is {size!r}, expected {least} to ")
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranker.model.backbone import FAMILY, layers_of
-from ranker.model.batch import Input, Packed, pad
-from ranker.model.kernels import kernels
+from ranker.model.device import kernels
+from ranker.model.encoder import FAMILY, layers_of
+from ranker.model.inputs import Input, Packed, pad
 from ranker.model.linear import Plain, Prepacked, Quantized
 from ranker.model.loading import create_model
 from ranker.model.packed import Group, PackedBatch, PackedEncoder, groups_of

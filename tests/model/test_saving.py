@@ -7,19 +7,19 @@ import torch
 from forked import Forked
 from safetensors.torch import save_file
 
-from ranker.model.saving import failing_as_files_do
+from ranker.model.saving import system_errors
 
 
 def test_where_the_system_refuses_to_write_its_number_is_told(tmp_path):
-    with pytest.raises(OSError, match="No such file or directory") as caught, failing_as_files_do():
+    with pytest.raises(OSError, match="No such file or directory") as caught, system_errors():
         save_file({"a": torch.zeros(3)}, tmp_path / "nowhere" / "a.safetensors")
     assert caught.value.errno == errno.ENOENT
 
 
 def test_what_goes_wrong_otherwise_stays_what_it_is():
-    with pytest.raises(KeyError), failing_as_files_do():
+    with pytest.raises(KeyError), system_errors():
         raise KeyError("a")
-    with pytest.raises(PermissionError), failing_as_files_do():
+    with pytest.raises(PermissionError), system_errors():
         raise PermissionError(errno.EACCES, "no")
 
 

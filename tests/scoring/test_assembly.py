@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.model.batch import Input, Packed, pad, padded
+from ranker.model.inputs import Input, Packed, pad, padded
 from ranker.scoring import assembly
 from ranker.scoring.text import Template, Texts, kept_of
 

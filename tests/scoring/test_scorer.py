@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ranker.errors import ModelError, SetupError
-from ranker.model.batch import Input, pad
 from ranker.model.device import choose_device, choose_precision
+from ranker.model.inputs import Input, pad
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.batching import batches
 from ranker.scoring.pairs import Pairs, Truncation

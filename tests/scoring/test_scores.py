@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ranker.errors import ModelError, SetupError
 from ranker.model.device import choose_device, choose_precision, running_in
+from ranker.model.inputs import Views
 from ranker.model.loading import create_model
-from ranker.model.views import Views
 from ranker.scoring.pairs import Pairs, Truncation
 from ranker.scoring.panel import panel_scores
 from ranker.scoring.scorer import Scorer

@@ -9,7 +9,7 @@ from forked import Forked
 
 from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
-from ranker.model.batch import Packed
+from ranker.model.inputs import Packed
 from ranker.model.loading import create_model
 from ranker.reranking.rerank import rerank
 from ranker.scoring.pairs import Pairs
@@ -24,13 +24,13 @@ import numpy as np
 from ranker.model.loading import load_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.settings.compute import Speed
+from ranker.settings.compute import Compute
 
 folder, mode, room = sys.argv[1], sys.argv[2], int(sys.argv[3])
 model = load_model(folder, mode)
 
 def scores(tokens):
-    scorer = Scorer(model, Speed("float32", "cpu", tokens))
+    scorer = Scorer(model, Compute("float32", "cpu", tokens))
     texts = ["water " * 25 + "nile " * (n % 9) for n in range(2_000)]
     queries, passages = scorer.queries(["which river"]), scorer.passages(texts)
     rows = np.stack([np.zeros(2_000, np.int64), np.arange(2_000)], axis=1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from ranker.model.batch import PASSAGE, QUERY
+from ranker.model.inputs import PASSAGE, QUERY
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer

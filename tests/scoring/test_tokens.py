@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
-from ranker.model.batch import MARKER, PASSAGE, QUERY
+from ranker.model.inputs import MARKER, PASSAGE, QUERY
 from ranker.model.loading import load_model
 from ranker.scoring.text import Template, tokenize
 

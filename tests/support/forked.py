@@ -20,8 +20,8 @@ RANKER: Final = "from ranker.cli.main import main\nmain()\n"
 _IMPORTED: Final = (
     "ranker.cli.main",
     "ranker.cli.rerank",
-    "ranker.index.dense_folder",
-    "ranker.index.bm25_building",
+    "ranker.index.dense",
+    "ranker.index.bm25",
     "ranker.model.loading",
     "ranker.training.loop",
     "transformers.models.bert.modeling_bert",

@@ -8,7 +8,7 @@ from ranker.data.catalogue import open_dataset
 from ranker.data.dataset import Dataset
 from ranker.data.run import Ranking, Run
 from ranker.errors import TrainingError
-from ranker.index.firststage import bm25_run
+from ranker.index.bm25 import bm25_run
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute

@@ -11,7 +11,7 @@ import torch
 
 from ranker.errors import ModelError, TrainingError
 from ranker.experiments import curves
-from ranker.model.backbone import BACKBONES, lowest_layers
+from ranker.model.encoder import BACKBONES, lowest_layers
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer

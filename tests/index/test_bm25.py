@@ -18,9 +18,8 @@ from ranker.data.records import Qrels, Query
 from ranker.data.run import Run
 from ranker.data.trec import read_qrels, read_run, write_run
 from ranker.errors import OutputError, SearchIndexError, SetupError
-from ranker.index.bm25 import LexicalIndex
-from ranker.index.bm25_building import DocIds, build_lexical_index
-from ranker.index.jvm import java_class
+from ranker.index.bm25 import DocIds, LexicalIndex, cached_bm25_index, index_bm25
+from ranker.index.java import java_class
 from ranker.index.store import MANIFEST, read_manifest, write_manifest
 from ranker.settings.index import LANGUAGES, LexicalConfig
 
@@ -83,7 +82,7 @@ def corpus(tmp_path: Path) -> Callable[[Mapping[str, str]], Collection]:
 def build(corpus: Callable[[Mapping[str, str]], Collection], tmp_path: Path) -> Build:
     def built(texts: Mapping[str, str], **settings: object) -> Path:
         folder = tmp_path / f"index{len(list(tmp_path.iterdir()))}"
-        build_lexical_index(corpus(texts), LexicalConfig(**settings), folder)
+        index_bm25(corpus(texts), LexicalConfig(**settings), folder)
         return folder
 
     return built
@@ -235,7 +234,7 @@ def test_the_order_of_the_queries_is_kept_whatever_the_threads(build: Build) -> 
 def test_progress_counts_every_query_and_every_passage(corpus: Callable[..., Collection], tmp_path: Path) -> None:
     done: list[int] = []
     texts = {f"p{number}": f"cat number {number}" for number in range(12_001)}
-    build_lexical_index(corpus(texts), LexicalConfig(), tmp_path / "index", advance=done.append)
+    index_bm25(corpus(texts), LexicalConfig(), tmp_path / "index", advance=done.append)
     assert sum(done) == 12_001
     assert len(done) > 1
     answered: list[int] = []
@@ -274,7 +273,7 @@ def test_a_title_is_searched_with_its_text(tmp_path: Path) -> None:
     path.write_text(
         '{"_id": "p1", "title": "Giraffes", "text": "Tall."}\n{"_id": "p2", "title": "", "text": "Short."}\n'
     )
-    build_lexical_index(Collection.open(path), LexicalConfig(), tmp_path / "index")
+    index_bm25(Collection.open(path), LexicalConfig(), tmp_path / "index")
     assert ask(tmp_path / "index", "giraffe tall")["q1"].doc_ids == ("p1",)
 
 
@@ -320,8 +319,8 @@ def test_an_index_that_exists_is_replaced_only_by_force(corpus: Callable[..., Co
     folder = build(CATS)
     other = corpus({"p9": "Giraffes are tall."})
     with pytest.raises(OutputError, match="exists already"):
-        build_lexical_index(other, LexicalConfig(), folder)
-    build_lexical_index(other, LexicalConfig(), folder, force=True)
+        index_bm25(other, LexicalConfig(), folder)
+    index_bm25(other, LexicalConfig(), folder, force=True)
     assert ask(folder, "giraffe")["q1"].doc_ids == ("p9",)
 
 
@@ -334,9 +333,9 @@ def test_ctrl_c_stops_a_build_at_once_and_leaves_nothing(corpus: Callable[..., C
 
     before = sorted(tmp_path.iterdir())
     with pytest.raises(KeyboardInterrupt):
-        build_lexical_index(collection, LexicalConfig(), tmp_path / "stopped", advance=interrupt)
+        index_bm25(collection, LexicalConfig(), tmp_path / "stopped", advance=interrupt)
     assert sorted(tmp_path.iterdir()) == before
-    build_lexical_index(collection, LexicalConfig(), tmp_path / "stopped")
+    index_bm25(collection, LexicalConfig(), tmp_path / "stopped")
     assert len(LexicalIndex.open(tmp_path / "stopped")) == 20_000
 
 
@@ -360,12 +359,12 @@ import resource, sys
 from pathlib import Path
 from ranker.data.collection import Collection
 from ranker.errors import OutputError
-from ranker.index.bm25_building import build_lexical_index
+from ranker.index.bm25 import index_bm25
 from ranker.settings.index import LexicalConfig
 collection = Collection.open(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
 try:
-    build_lexical_index(collection, LexicalConfig(), Path(sys.argv[2]))
+    index_bm25(collection, LexicalConfig(), Path(sys.argv[2]))
 except OutputError as error:
     print(error)
 """
@@ -387,9 +386,9 @@ from pathlib import Path
 from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.index.bm25 import LexicalIndex
-from ranker.index.bm25_building import build_lexical_index
+from ranker.index.bm25 import index_bm25
 from ranker.settings.index import LexicalConfig
-build_lexical_index(Collection.open(Path(sys.argv[1])), LexicalConfig(rm3=True), Path(sys.argv[2]))
+index_bm25(Collection.open(Path(sys.argv[1])), LexicalConfig(rm3=True), Path(sys.argv[2]))
 run = LexicalIndex.open(Path(sys.argv[2])).search({"q": Query("q", "cat")}, 10)
 sys.exit(len(run["q"]))
 """
@@ -456,7 +455,7 @@ def test_cacm_gives_the_figures_that_anserini_publishes(shared_data: Path, build
 LUCENE_SEARCHER = """
 import json, sys
 from pathlib import Path
-from ranker.index.jvm import start_jvm
+from ranker.index.java import start_jvm
 start_jvm()
 from pyserini.search.lucene import LuceneSearcher
 searcher = LuceneSearcher(sys.argv[1])
@@ -476,7 +475,7 @@ def test_squad_gives_the_hits_and_scores_of_lucene_searcher(shared_data: Path, t
     step = len(lines) // 200
     asked = [json.loads(line) for line in lines[::step][:200]]
     collection = Collection.open(shared_data / "squad" / "corpus.jsonl")
-    build_lexical_index(collection, LexicalConfig(rm3=rm3), tmp_path / "index")
+    index_bm25(collection, LexicalConfig(rm3=rm3), tmp_path / "index")
     queries = {query["_id"]: Query(query["_id"], query["text"]) for query in asked}
     run = LexicalIndex.open(tmp_path / "index", collection).search(queries, 1_000)
     (tmp_path / "queries.json").write_text(json.dumps({query_id: query.text for query_id, query in queries.items()}))
@@ -491,3 +490,37 @@ def test_squad_gives_the_hits_and_scores_of_lucene_searcher(shared_data: Path, t
         ours = dict(zip(run[query_id].doc_ids, run[query_id].scores.tolist(), strict=True))
         assert ours == dict(hits)
         assert [np.float32(score) for _, score in hits] == run[query_id].scores.tolist()
+
+
+# the index that a command makes for itself
+
+
+@pytest.fixture
+def cached_collection(collection_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))
+    return collection_of({"d1": "rome lies by the tiber", "d2": "the nile lies in egypt"})
+
+
+def best(folder):
+    return LexicalIndex.open(folder).search({"q": Query("q", "nile")}, 5)["q"].doc_ids
+
+
+def test_the_cached_index_is_built_once(cached_collection):
+    folder = cached_bm25_index(cached_collection)
+    built = (folder / MANIFEST).stat()
+    assert cached_bm25_index(cached_collection) == folder
+    again = (folder / MANIFEST).stat()
+    assert (again.st_ino, again.st_mtime_ns) == (built.st_ino, built.st_mtime_ns)
+
+
+@pytest.mark.parametrize("damage", ["a bit", "an older format", "a file gone"])
+def test_a_cached_index_that_is_damaged_or_of_an_older_format_is_built_again(cached_collection, damage):
+    folder = cached_bm25_index(cached_collection)
+    manifest, doc_ids = folder / "manifest.json", folder / "doc_ids.txt"
+    if damage == "a bit":
+        doc_ids.write_bytes(b"x" * doc_ids.stat().st_size)
+    elif damage == "an older format":
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 1}))
+    else:
+        doc_ids.unlink()
+    assert best(cached_bm25_index(cached_collection)) == ("d2",)

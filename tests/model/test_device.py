@@ -10,7 +10,8 @@ import torch
 
 from ranker.errors import SetupError
 from ranker.files.digests import measure_once
-from ranker.model import device, kernels
+from ranker.model import device
+from ranker.model.device import kernels
 from ranker.model.linear import Prepacked, Quantized
 
 FEWER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -19,7 +20,7 @@ FEWER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 def told_with_fewer(*lines):
     """What Python prints where the libraries have no more than AVX2."""
-    script = "\n".join(["from ranker.model.kernels import instruction_set, kernels", *lines])
+    script = "\n".join(["from ranker.model.device import instruction_set, kernels", *lines])
     environment = {**os.environ, **FEWER}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
     return done.stdout + done.stderr.strip().rpartition("\n")[2]
@@ -36,7 +37,7 @@ def largest(rows, columns, low, high, seed=3):
 @pytest.mark.parametrize("width", [32, 384, 1_536])
 @pytest.mark.parametrize("tokens", [1, 16, 300])
 def test_int8_adds_up_the_largest_products_exactly(width, tokens):
-    bits = kernels.kernels("int8", "cpu").weight_bits
+    bits = kernels("int8", "cpu").weight_bits
     most = 2 ** (bits - 1) - 1
     weight, inputs = largest(64, width, -most, most), largest(tokens, width, -127, 127)
     # of whole numbers whose largest is that of the bits, quantizing loses nothing
@@ -71,11 +72,11 @@ def test_bf16_is_the_product_of_what_bf16_holds():
 def test_a_product_that_comes_out_wrong_or_not_at_all_refuses_the_precision(monkeypatch, precision):
     """A processor, or a build of torch, of which nobody knew: what counts is what it computes."""
     for wrong in (lambda *_: 7.0, _raise):
-        kernels.kernels.cache_clear()
-        monkeypatch.setattr(kernels, f"_{precision}_error", wrong)
+        kernels.cache_clear()
+        monkeypatch.setattr(device, f"_{precision}_error", wrong)
         with pytest.raises(SetupError, match=rf"^--precision {precision}: this processor \(.+\) does not"):
-            kernels.kernels(precision, "cpu")
-    kernels.kernels.cache_clear()
+            kernels(precision, "cpu")
+    kernels.cache_clear()
 
 
 def _raise(*_: object) -> float:
@@ -85,7 +86,7 @@ def _raise(*_: object) -> float:
 @pytest.mark.parametrize(("precision", "device_type"), [("fp16", "cpu"), ("int8", "cuda")])
 def test_a_precision_of_another_kind_of_device_is_refused(precision, device_type):
     with pytest.raises(SetupError, match=f"^--precision {precision}: is for .+ devices alone"):
-        kernels.kernels(precision, device_type)
+        kernels(precision, device_type)
 
 
 @pytest.mark.parametrize(("ratio", "taken"), [(2.0, "bf16"), (1.1, "float32"), (0.4, "float32")])

@@ -8,8 +8,18 @@ from pathlib import Path
 import pytest
 
 from ranker.errors import SearchIndexError, SetupError
-from ranker.index.java import Java, anserini_jar, find_java, read_java
-from ranker.index.jvm import java_class, java_errors, java_map, java_os_error, java_versions, start_jvm
+from ranker.index.java import (
+    Java,
+    anserini_jar,
+    find_java,
+    java_class,
+    java_errors,
+    java_map,
+    java_os_error,
+    java_versions,
+    read_java,
+    start_jvm,
+)
 
 HIDE = """
 import sys
@@ -22,7 +32,7 @@ sys.meta_path.insert(0, Hide())
 
 ANSWER = """
 from ranker.errors import RankerError
-from ranker.index.jvm import java_class, start_jvm
+from ranker.index.java import java_class, start_jvm
 try:
     start_jvm()
     print(java_class("io.anserini.index.Constants").CONTENTS)
@@ -212,7 +222,7 @@ def test_a_forked_process_is_told_that_it_has_no_jvm() -> None:
 
 
 def test_starting_says_nothing_on_stdout_or_stderr() -> None:
-    done = python("from ranker.index.jvm import start_jvm\nstart_jvm()")
+    done = python("from ranker.index.java import start_jvm\nstart_jvm()")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from ranker.errors import ModelError
-from ranker.model.hub import local_models
+from ranker.model.files import local_models
 from ranker.model.loading import check_backbone, load_model
 from ranker.settings.model import RankerConfig
 
