@@ -340,10 +340,11 @@ def by_time(result: StudyResult) -> str:
                 zorder=3,
                 label=f"{number} {arm.name}",
             )
-            # neighbours in quality have their numbers at different sides
-            gap, side = ((6, "left"), (-6, "right"))[number % 2]
+            # neighbours in quality, which may lie close, have their numbers at different sides
+            across, up = ((6, 0), (0, 8), (-6, 0), (0, -8))[number % 4]
+            align = {6: "left", -6: "right", 0: "center"}[across]
             axes.annotate(
-                str(number), point, xytext=(gap, 0), textcoords="offset points", fontsize=8, ha=side, va="center"
+                str(number), point, (across, up), textcoords="offset points", fontsize=8, ha=align, va="center"
             )
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
