@@ -230,8 +230,8 @@ def test_reranking_and_training_need_none_of_pyserini_faiss_and_accelerate() -> 
 
 def test_the_exported_names_are_these() -> None:
     assert ranker.__all__ == [
-        "Collection", "Dataset", "Fusion", "Passage", "Query", "RankerError", "Ranking", "Run", "Scorer", "Source",
-        "Compute", "compare", "evaluate", "fuse", "load_model", "open_dataset", "parse_measures", "read_qrels",
+        "Collection", "Compute", "Dataset", "Fusion", "Passage", "Query", "RankerError", "Ranking", "Run", "Scorer", "Source",
+        "compare", "evaluate", "fuse", "load_model", "open_dataset", "parse_measures", "read_qrels",
         "read_run", "rerank", "write_qrels", "write_run",
     ]  # fmt: skip
     assert dir(ranker) == sorted([*ranker.__all__, "__version__"])
@@ -251,7 +251,8 @@ def test_type_checkers_see_the_modules_that_exports_come_from() -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ranker.")
         for alias in node.names
     }
-    assert shown == {name: getattr(ranker, name).__module__ for name in ranker.__all__}
+    homes = {name: getattr(ranker, name).__module__ for name in ranker.__all__}
+    assert shown == {**homes, "__version__": "ranker.version"}
 
 
 def test_the_package_itself_loads_nothing() -> None:
