@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ranker.data.run import Ranking, Run
     from ranker.data.trec import read_qrels, read_run, write_qrels, write_run
     from ranker.errors import RankerError
+    from ranker.evaluation.fusion import Fusion, Source, fuse
     from ranker.evaluation.measures import evaluate, parse_measures
     from ranker.evaluation.significance import compare
     from ranker.model.loading import load_model
@@ -27,14 +28,17 @@ __all__ = [
     "Collection",
     "Compute",
     "Dataset",
+    "Fusion",
     "Passage",
     "Query",
     "RankerError",
     "Ranking",
     "Run",
     "Scorer",
+    "Source",
     "compare",
     "evaluate",
+    "fuse",
     "load_model",
     "open_dataset",
     "parse_measures",
@@ -49,14 +53,17 @@ _HOMES: Final = {
     "Collection": "ranker.data.collection",
     "Compute": "ranker.settings.compute",
     "Dataset": "ranker.data.dataset",
+    "Fusion": "ranker.evaluation.fusion",
     "Passage": "ranker.data.records",
     "Query": "ranker.data.records",
     "RankerError": "ranker.errors",
     "Ranking": "ranker.data.run",
     "Run": "ranker.data.run",
     "Scorer": "ranker.scoring.scorer",
+    "Source": "ranker.evaluation.fusion",
     "compare": "ranker.evaluation.significance",
     "evaluate": "ranker.evaluation.measures",
+    "fuse": "ranker.evaluation.fusion",
     "load_model": "ranker.model.loading",
     "open_dataset": "ranker.data.catalogue",
     "parse_measures": "ranker.evaluation.measures",

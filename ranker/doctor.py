@@ -1,4 +1,4 @@
-"""What this machine has of what the toolkit needs, and what to do about the rest."""
+"""Checks what this machine has of what the toolkit needs, and says what to do about the rest."""
 
 import os
 import shutil
@@ -24,10 +24,7 @@ _LISTED: Final = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what was found or is wrong, and where it is wrong how to mend it.
-
-    ``blocks``: ``ranker reproduce``, the main job, would fail.
-    """
+    """The state of one thing, and a fix where it is wrong; ``blocks`` where ``ranker reproduce`` would fail."""
 
     subject: str
     found: str
@@ -36,9 +33,9 @@ class Finding:
 
 
 def diagnose(folder: Path, measure: bool = True) -> Iterator[Finding]:
-    """Looks at everything, in the order in which one thing builds on another; results are to go to ``folder``.
+    """Yields a finding for everything, in the order in which one thing builds on another.
 
-    To ``measure`` how fast this machine is takes some ten seconds.
+    Results are to go to ``folder``; to ``measure`` how fast this machine is takes some ten seconds.
     """
     yield Finding("Python", f"{sys.version.split()[0]}, {sys.executable}")
     yield from check_packages(metadata.requires("ranker") or ())
@@ -51,7 +48,7 @@ def diagnose(folder: Path, measure: bool = True) -> Iterator[Finding]:
 
 
 def _guarded(look: Callable[[], Finding]) -> Iterator[Finding]:
-    """A package that is there and does not import is a finding too."""
+    """Yields a finding, also where a package is installed and does not import."""
     try:
         yield look()
     except (ImportError, OSError) as error:
@@ -60,15 +57,16 @@ def _guarded(look: Callable[[], Finding]) -> Iterator[Finding]:
 
 
 def check_packages(required: Iterable[str]) -> Iterator[Finding]:
-    """Each package that is missing or of a version not asked for; one line where all is well."""
-    needed = [one for one in map(Requirement, required) if one.marker is None or one.marker.evaluate({"extra": ""})]
+    """Yields each package that is missing or of another version than required; one finding where all is well."""
+    requirements = map(Requirement, required)
+    needed = [each for each in requirements if each.marker is None or each.marker.evaluate({"extra": ""})]
     wrong = 0
     for requirement in needed:
         version = installed(requirement.name)
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             wrong += 1
-            found = f"version {version}, not {requirement.specifier}" if version else "is not installed"
-            yield Finding(requirement.name, found, f"pip install '{requirement}'", blocks=True)
+            state = f"version {version}, not {requirement.specifier}" if version else "is not installed"
+            yield Finding(requirement.name, state, f"pip install '{requirement}'", blocks=True)
     if not wrong:
         names = ("torch", "transformers", "pyserini")
         shown = ", ".join(f"{name} {installed(name)}" for name in names)
@@ -99,11 +97,11 @@ def _anserini() -> Finding:
 
 
 def check_faiss() -> Finding:
-    """The wheels of CPU and GPU have one folder between them, and whichever came last is what is imported."""
-    found = [(name, installed(name)) for name in ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11")]
-    here = [f"{name} {version}" for name, version in found if version]
+    """Finds the FAISS that is imported; the wheels for CPU and GPU share a folder and overwrite each other."""
+    wheels = [(name, installed(name)) for name in ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11")]
+    here = [f"{name} {version}" for name, version in wheels if version]
     if len(here) > 1:
-        names = " ".join(one.split()[0] for one in here)
+        names = " ".join(wheel.split()[0] for wheel in here)
         fix = f"pip uninstall {names}, then pip install one of them"
         return Finding("FAISS", f"{' and '.join(here)} overwrite each other", fix, blocks=True)
     if here:
@@ -117,7 +115,7 @@ def _cuda() -> Finding:
     import torch
 
     if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return Finding("CUDA", f"{torch.version.cuda}: {', '.join(names)}")
     if shutil.which("nvidia-smi") is None:
         return Finding("CUDA", "no GPU: everything runs on the CPU")
@@ -127,7 +125,7 @@ def _cuda() -> Finding:
 
 
 def _processor() -> Finding:
-    """What it computes in each precision, and what ``--precision auto`` takes."""
+    """The kernels of the processor for each precision, and the precision that ``auto`` takes."""
     import torch
 
     from ranker.model.device import NEEDS, choose_precision, instruction_set, kernels
@@ -144,7 +142,7 @@ def _processor() -> Finding:
 
 
 def _speed() -> Finding:
-    """What ``--precision auto`` takes on the device, held against what is measured."""
+    """The measured speed of each precision, and whether ``--precision auto`` takes the fastest."""
     import torch
 
     from ranker.model.device import CLEARLY, choose_device, choose_precision, products_per_second
@@ -162,7 +160,7 @@ def _speed() -> Finding:
 
 
 def _main_job() -> Finding:
-    """How long ``ranker reproduce`` takes here, by the probe with which it begins."""
+    """The time that ``ranker reproduce`` takes here, estimated by the probe with which it begins."""
     from ranker.data.catalogue import open_dataset
     from ranker.experiments.reproduction import ReproductionConfig, expected_seconds
     from ranker.model.loading import OFFLINE
@@ -191,9 +189,9 @@ def _offline() -> Finding:
 
 
 def unknown_shares(path: Path) -> list[tuple[str, float]]:
-    """The languages of which a tokenizer does not know enough, and how much of them, most first.
+    """The languages of which a tokenizer has too many unknown tokens, with their share, most first.
 
-    Of each language that BM25 reads it is shown the names of countries that the Unicode CLDR has.
+    It is measured on the names of countries in the Unicode CLDR, in each language that BM25 reads.
     """
     from tokenizers import Tokenizer
 
@@ -207,7 +205,7 @@ def unknown_shares(path: Path) -> list[tuple[str, float]]:
     shares: dict[str, float] = {}
     for code in LANGUAGES:
         ids = tokenizer.encode(" ".join(territory_names(code)), add_special_tokens=False).ids
-        shares[code] = sum(number == unknown for number in ids) / len(ids)
+        shares[code] = sum(token == unknown for token in ids) / len(ids)
     most_first = sorted(shares.items(), key=lambda item: -item[1])
     return [(code, share) for code, share in most_first if share > WORTH_SAYING]
 
@@ -221,18 +219,18 @@ def _models() -> Finding:
 
 
 def check_space(subject: str, folder: Path) -> Iterator[Finding]:
-    """Whether a folder, or what it will be made in, can be written to and has room."""
-    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    """Yields whether a folder, or the one that it will be made in, can be written to and has room."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         yield Finding(f"disk for {subject}", f"{there} cannot be written to", _elsewhere(subject), blocks=True)
         return
     free = shutil.disk_usage(there).free
-    found = f"{free / 2**30:.1f} GiB free in {there}"
+    room = f"{free / 2**30:.1f} GiB free in {there}"
     if free < MIN_FREE_BYTES:
-        found += f", less than the {MIN_FREE_BYTES / 2**30:.0f} GiB that the main job may take"
-        yield Finding(f"disk for {subject}", found, f"free some, or {_elsewhere(subject)}", blocks=True)
+        room += f", less than the {MIN_FREE_BYTES / 2**30:.0f} GiB that the main job may take"
+        yield Finding(f"disk for {subject}", room, f"free some, or {_elsewhere(subject)}", blocks=True)
     else:
-        yield Finding(f"disk for {subject}", found)
+        yield Finding(f"disk for {subject}", room)
 
 
 def _elsewhere(subject: str) -> str:

@@ -28,8 +28,8 @@ def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str
     --split. Depth 0 is the run before.
     """
     from ranker.data.manifest import read_manifest
-    from ranker.evaluation.depths import evaluations_by_depth
     from ranker.evaluation.measures import parse_measures
+    from ranker.evaluation.ties import evaluations_by_depth
     from ranker.report.tables import render_depths
 
     wanted = parse_measures(measures)

@@ -32,10 +32,8 @@ from ranker.settings.model import PlainConfig
 from ranker.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ranker.explanation.occlusion import PairText, WordImportance
-    from ranker.explanation.result import Explanation
+    from ranker.explanation.document import Explanation
+    from ranker.explanation.occlusion import PairText, Part
 
 _FOR = (255, 194, 114, 71, 28)
 _AGAINST = (255, 224, 217, 210, 160)
@@ -85,8 +83,7 @@ def explain_command(
     Every word is left out in turn, and the change of the score is its importance. Below stands how much attention each
     layer pays to markers, stopwords, content words and punctuation. Stopwords are English ones.
     """
-    from ranker.explanation.document import page
-    from ranker.explanation.result import explain, record
+    from ranker.explanation.document import explain, page, record
     from ranker.files.atomic import atomic_file, check_output
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
@@ -104,14 +101,14 @@ def explain_command(
     explanation = explain(scorer, pair, lambda total: progress("explain", total, "pair"))
     say_unknown(scorer)
     if output:
-        with atomic_file(output, force) as beside:
-            beside.write_text(page(explanation), encoding="utf-8")
+        with atomic_file(output, force) as path:
+            path.write_text(page(explanation), encoding="utf-8")
         say(f"{output}: {counted(len(explanation.occlusion.words), 'word')} explained.")
     show(_json(record(explanation)) if form == "json" else _table(explanation))
 
 
 def _pair(dataset: str | None, query: str, passage: str, split: str) -> PairText:
-    """The two texts, from a dataset by their ids.
+    """The two texts: those given, or those of a dataset with these ids.
 
     Raises: DataError for an id that the dataset lacks, and an empty text.
     """
@@ -119,50 +116,49 @@ def _pair(dataset: str | None, query: str, passage: str, split: str) -> PairText
     from ranker.explanation.occlusion import PairText
 
     if dataset is None:
-        found = PairText(query, passage)
-        empty = next((part for part, text in found._asdict().items() if not text.strip()), None)
+        pair = PairText(query, passage)
+        empty = next((part for part, text in pair._asdict().items() if not text.strip()), None)
         if empty is not None:
             raise DataError(f"--{empty}: is empty, expected a text.")
-        return found
+        return pair
     data = open_dataset(dataset)
     split = asked_split(split, data)
     queries = data.queries(split)
     say_oddities(data)
     if query not in queries:
-        place = f"split {split!r} has" if split else "has"
-        raise DataError(f"dataset {data.name}: {place} no query {query!r}.")
+        subject = f"split {split!r} has" if split else "has"
+        raise DataError(f"dataset {data.name}: {subject} no query {query!r}.")
     if passage not in data.collection:
         raise DataError(f"dataset {data.name}: has no passage {passage!r}.")
     return PairText(queries[query].text, data.collection[passage].contents)
 
 
 def _json(told: dict[str, Any]) -> str:
-    """JSON escapes the control characters of ASCII alone; a terminal obeys those above it too."""
+    """JSON without the control characters above ASCII, which the format leaves as they are and a terminal obeys."""
     text = json.dumps(told, indent=2, ensure_ascii=False)
     return re.sub(r"[\x7f-\x9f]", lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def _table(explanation: Explanation) -> str:
+    """The explanation for a terminal."""
     from ranker.explanation.document import strongest, summary
     from ranker.explanation.words import KINDS
 
-    found = explanation.occlusion
     words = [
-        f"  {one.importance:+8.4f}  {shown(one.word.text)}  ({one.part}, {one.word.kind})"
-        for one in strongest(explanation)
+        f"  {word.importance:+8.4f}  {shown(word.word.text)}  ({word.part}, {word.word.kind})"
+        for word in strongest(explanation)
     ] or ["  none"]
-    layers = [
-        f"  {one.layer:5d}  " + "  ".join(f"{one.shares[kind]:11.1%}" for kind in KINDS)
-        for one in explanation.attention
-    ]
-    head = "  layer  " + "  ".join(f"{kind:>11}" for kind in KINDS)
-    attention = [head, *layers] if layers else ["  none: this mode reads the word embeddings alone"]
+    attention = ["  layer  " + "  ".join(f"{kind:>11}" for kind in KINDS)]
+    for layer in explanation.attention:
+        attention.append(f"  {layer.layer:5d}  " + "  ".join(f"{layer.shares[kind]:11.1%}" for kind in KINDS))
+    if not explanation.attention:
+        attention = ["  none: this mode reads the word embeddings alone"]
     return "\n".join(
         (
             shown(summary(explanation)),
             "",
-            "question: " + _coloured(explanation, found.pair.query, found.of("query")),
-            "passage:  " + _coloured(explanation, found.pair.passage, found.of("passage")),
+            "question: " + _coloured(explanation, "query"),
+            "passage:  " + _coloured(explanation, "passage"),
             "",
             "change of the score by the words that matter most",
             *words,
@@ -173,16 +169,13 @@ def _table(explanation: Explanation) -> str:
     )
 
 
-def _coloured(explanation: Explanation, text: str, words: Sequence[WordImportance]) -> str:
-    """The text with its words on green, where they raise the score, or red; plain where nothing shows colours."""
-    from ranker.explanation.document import shares
+def _coloured(explanation: Explanation, part: Part) -> str:
+    """A text with its words on green, where they raise the score, or red; plain where nothing shows colours."""
+    from ranker.explanation.document import coloured_pieces
 
-    parts, end = [], 0
-    for one, share in zip(words, shares(explanation, words), strict=True):
+    pieces = []
+    for text, _, share in coloured_pieces(explanation, part):
         scale = _FOR if share > 0 else _AGAINST
         strength = round(abs(share) * (len(scale) - 1))
-        word = shown(one.word.text)
-        styled = click.style(word, fg="black", bg=scale[strength]) if strength else word
-        parts += [shown(text[end : one.word.start]), styled]
-        end = one.word.end
-    return "".join((*parts, shown(text[end:])))
+        pieces.append(click.style(shown(text), fg="black", bg=scale[strength]) if strength else shown(text))
+    return "".join(pieces)

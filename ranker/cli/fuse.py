@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
@@ -27,8 +27,7 @@ from ranker.limits import DEFAULT_RRF_K, MAX_DEPTH, MAX_RRF_K
 from ranker.wording import counted
 
 if TYPE_CHECKING:
-    from ranker.evaluation.fusion import Fusion, Source
-    from ranker.evaluation.tuning import Tuned
+    from ranker.evaluation.fusion import Source
 
 METHODS: Final = {
     "rrf": "reciprocal rank fusion, the sum of weight / (k + rank); needs no tuning",
@@ -38,17 +37,6 @@ METHODS: Final = {
 
 _OF_TUNING: Final = {"tune_runs": "--tune-run", "split": "--split", "measure": "--measure", "folds": "--folds",
                      "seed": "--seed"}  # fmt: skip
-
-
-class _Tune(NamedTuple):
-    """What weights are tuned on."""
-
-    qrels: str
-    split: str
-    runs: tuple[Path, ...]
-    measure: str
-    folds: int
-    seed: int
 
 
 @click.command("fuse")
@@ -120,59 +108,80 @@ def fuse_command(
 
     The value that is told of them is out of fold: each query's by weights chosen on the other folds.
     """  # noqa: D301  # click keeps lines as they are behind a real backspace
-    from ranker.evaluation.fusion import Fusion, fuse, unanswered
+    from ranker.evaluation.fusion import Fusion, Tuning, fuse, unanswered, weights_grid
+    from ranker.evaluation.fusion import tune as tune_weights
+    from ranker.evaluation.measures import parse_measures
     from ranker.files.atomic import check_output
+    from ranker.files.digests import content_digest
 
-    asked = None if tune is None else _Tune(tune, split, tune_runs, measure, folds, seed)
-    _check_use(context, runs, weights, asked)
+    _check_use(context, runs, weights, tune, tune_runs)
     check_output(output, force)
     fusion = Fusion(method, weights or (1.0,) * len(runs), k)
     sources, records = _open(runs)
     facts: dict[str, Any] = {"runs": records}
-    if asked is not None:
-        tuned, facts["tuned"] = _tuned(asked, fusion)
+    tuned = None
+    if tune is not None:
+        (wanted,) = parse_measures([measure])
+        judgments = open_qrels(tune, split, [wanted])
+        path = qrels_path(tune, split)
+        tune_sources, tune_records = _open(tune_runs)
+        with progress("tune", len(weights_grid(len(runs))), "fusion") as advance:
+            tuned = tune_weights(tune_sources, judgments, fusion, Tuning(wanted, folds, seed), advance)
         fusion = replace(fusion, weights=tuned.weights)
+        facts["tuned"] = {
+            "qrels": {"path": str(path), "sha256": content_digest(path)},
+            "runs": tune_records,
+            "measure": str(wanted),
+            "queries": len(judgments),
+            "folds": folds,
+            "seed": seed,
+            **asdict(tuned),
+            "out_of_fold": tuned.value,
+        }
     run = fuse(sources, fusion, depth)
     facts |= {"fusion": {**asdict(fusion), "depth": depth}, "queries": len(run), "unanswered": unanswered(sources)}
-    if asked is not None:
+    if tuned is not None:
         facts["tuned"]["fused_too"] = len(tuned.out_of_fold.keys() & run.keys())
     write_named(run, output, force, facts)
     say(f"{output}: {_told(method, facts)}.")
 
 
-def _check_use(context: click.Context, runs: tuple[Path, ...], weights: tuple[float, ...], asked: _Tune | None) -> None:
+def _check_use(
+    context: click.Context,
+    runs: tuple[Path, ...],
+    weights: tuple[float, ...],
+    tune: str | None,
+    theirs: tuple[Path, ...],
+) -> None:
+    """Refuses options that do not go together, and runs to tune on that cannot be those of the runs to fuse."""
     if len(runs) < 2:
         raise click.UsageError("needs two runs or more, to make one of them.")
     if weights and len(weights) != len(runs):
         raise click.UsageError(
             f"--weight is given for {len(weights)} of {counted(len(runs), 'run')}, expected one for each."
         )
-    if asked is None:
+    if tune is None:
         typed = [name for name in _OF_TUNING if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
         if typed:
             raise click.UsageError(
                 f"{_OF_TUNING[typed[0]]} goes with --tune, which names the QRELS to choose weights by."
             )
-    elif weights:
+        return
+    if weights:
         raise click.UsageError("--weight gives the weights that --tune is to choose; expected one of the two.")
-    else:
-        _check_pairs([run_name(path) for path in runs], [run_name(path) for path in asked.runs])
-
-
-def _check_pairs(names: list[str], theirs: list[str]) -> None:
-    """Refuses runs to tune on that cannot be those of the runs to fuse."""
-    if len(theirs) != len(names):
+    if len(theirs) != len(runs):
         raise click.UsageError(
-            f"--tune-run is given for {len(theirs)} of {counted(len(names), 'run')}, expected one for each."
+            f"--tune-run is given for {len(theirs)} of {counted(len(runs), 'run')}, expected one for each."
         )
-    if theirs != names and sorted(theirs) == sorted(names):
+    names, tuned_names = [run_name(path) for path in runs], [run_name(path) for path in theirs]
+    if tuned_names != names and sorted(tuned_names) == sorted(names):
         raise click.UsageError(
-            f"--tune-run names {', '.join(theirs)}; expected the order of the runs, {', '.join(names)}."
+            f"--tune-run names {', '.join(tuned_names)}; expected the order of the runs, {', '.join(names)}."
         )
 
 
 def _open(paths: tuple[Path, ...]) -> tuple[list[Source], list[dict[str, Any]]]:
-    """Runs, with how deep they were scored, and what a manifest says of each.
+    """Opens runs with the depth to which they were scored, and gives the manifest's record of each.
 
     Raises: DataError where two are the same.
     """
@@ -196,7 +205,7 @@ def _open(paths: tuple[Path, ...]) -> tuple[list[Source], list[dict[str, Any]]]:
 
 
 def _scored(path: Path, sha256: str) -> int:
-    """How far down a run has scores of one system: all of it, but for a reranked one."""
+    """The depth to which a run has scores of one system: the whole of it, unless it was reranked."""
     from ranker.data.manifest import manifest_path, read_manifest, scored_depth
     from ranker.errors import DataError
 
@@ -211,33 +220,8 @@ def _scored(path: Path, sha256: str) -> int:
     return scored_depth(path, manifest)
 
 
-def _tuned(asked: _Tune, fusion: Fusion) -> tuple[Tuned, dict[str, Any]]:
-    """The weights that are worth most, and what the manifest says of how they were chosen."""
-    from ranker.evaluation.measures import parse_measures
-    from ranker.evaluation.tuning import Tuning, tune, weights_grid
-    from ranker.files.digests import content_digest
-
-    (measure,) = parse_measures([asked.measure])
-    judgments = open_qrels(asked.qrels, asked.split, [measure])
-    path = qrels_path(asked.qrels, asked.split)
-    sources, records = _open(asked.runs)
-    with progress("tune", len(weights_grid(len(sources))), "fusion") as advance:
-        tuned = tune(sources, judgments, fusion, Tuning(measure, asked.folds, asked.seed), advance)
-    told = {
-        "qrels": {"path": str(path), "sha256": content_digest(path)},
-        "runs": records,
-        "measure": str(measure),
-        "queries": len(judgments),
-        "folds": asked.folds,
-        "seed": asked.seed,
-        **asdict(tuned),
-        "out_of_fold": tuned.value,
-    }
-    return tuned, told
-
-
 def _told(method: str, facts: Mapping[str, Any]) -> str:
-    """What was fused, and what the weights are worth, in words."""
+    """The line that is said at the end: what was fused, and how good tuned weights are."""
     weights = zip(facts["fusion"]["weights"], facts["runs"], strict=True)
     shares = " and ".join(f"{weight:g} {run['name']}" for weight, run in weights)
     lacking = "".join(f"; {name} lacks {count}" for name, count in facts["unanswered"].items() if count)

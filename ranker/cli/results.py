@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ranker.report.tables import Format
 
 _FORMATS = ("table", "markdown", "json", "csv")
-"""``report.FORMATS``, which cannot be read without loading numpy."""
+"""The formats of ``report.tables.FORMATS``, whose import would load numpy."""
 
 measure_option = click.option(
     "-m", "--measure", "measures", multiple=True, default=DEFAULT_MEASURES, show_default=True,
@@ -65,9 +65,9 @@ def evaluate_command(
 
     wanted = parse_measures(measures)
     judgments = open_qrels(qrels, split, wanted)
-    found = [leave_out_queries(run, leave_out_query) for run in open_runs(runs)]
-    evaluations = [evaluate(run, judgments, wanted) for run in found]
-    ties = [evaluate_ties(run, judgments, e) for run, e in zip(found, evaluations, strict=True)]
+    opened = [leave_out_queries(run, leave_out_query) for run in open_runs(runs)]
+    evaluations = [evaluate(run, judgments, wanted) for run in opened]
+    ties = [evaluate_ties(run, judgments, e) for run, e in zip(opened, evaluations, strict=True)]
     show(render_evaluations(evaluations, cast("Format", form), per_query, ties), newline=False)
     if form == "csv":
         for evaluation, tied in zip(evaluations, ties, strict=True):
@@ -114,8 +114,8 @@ def compare_command(
 
     wanted = parse_measures(measures)
     judgments = open_qrels(qrels, split, wanted)
-    found = [leave_out_queries(run, leave_out_query) for run in open_runs(runs)]
-    evaluations = [evaluate(run, judgments, wanted) for run in found]
+    opened = [leave_out_queries(run, leave_out_query) for run in open_runs(runs)]
+    evaluations = [evaluate(run, judgments, wanted) for run in opened]
     name = run_name(Path(baseline)) if baseline else None
     comparison = compare(evaluations, name, missing=missing)
     show(render_comparison(comparison, cast("Format", form)), newline=False)

@@ -1,4 +1,7 @@
-"""How good a run is by the judgments: values per query, equal to trec_eval's. The only place that knows ir_measures."""
+"""Evaluates runs by relevance judgments, query by query, with values equal to trec_eval's.
+
+The only module that imports ir_measures.
+"""
 
 import difflib
 import re
@@ -27,7 +30,7 @@ _FALLING = [float(rank) for rank in range(MAX_DEPTH, 0, -1)]
 """Distinct scores, exact in float32: whatever an evaluator does with ties, it meets none."""
 
 _MAX_NAME = 200
-"""Characters of a measure. Python's own parser reads it, and deep nesting would exhaust that."""
+"""Characters of a measure: ir_measures reads it with Python's own parser, which deep nesting would exhaust."""
 
 _EXAMPLES = "expected one that ir-measures knows, such as nDCG@10, RR@10, AP, AP(rel=2), R@100."
 
@@ -40,9 +43,10 @@ _FOREIGN = (ArithmeticError, AssertionError, LookupError, NameError, RuntimeErro
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure, named as ir_measures prints it.
+    """A measure that ir_measures defines, checked to be computable here; it prints as ir_measures does.
 
-    ``cutoff`` is None where the whole ranking is read. ``counts`` tells a number over all queries (NumRet) from a mean.
+    ``cutoff`` is None where the whole ranking is read. ``counts`` is of measures that add up over the queries (NumRet),
+    where others have a mean.
     """
 
     name: str
@@ -56,12 +60,12 @@ class Measure:
 
     @property
     def depth(self) -> int:
-        """How far down a ranking it may look: that of judged passages alone goes below its cutoff."""
+        """The depth to which it reads a ranking: a measure of judged passages alone reads below its cutoff."""
         return MAX_DEPTH if self.cutoff is None or self.definition.params.get("judged_only") else self.cutoff
 
 
 class Share(NamedTuple):
-    """Retrieved passages of the judged queries, as far as a measure reads, and how many of them are unjudged."""
+    """The number of passages retrieved for the judged queries down to a measure's cutoff, and of the unjudged ones."""
 
     unjudged: int
     retrieved: int
@@ -74,12 +78,12 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What the judgments say about one run, query by query.
+    """The values of one run by some measures, query by query; ``evaluation[RR @ 10]`` is the value over all queries.
 
-    ``values`` and ``unjudged`` are by the measure's name. ``query_ids`` are all judged queries, in the order of the
-    qrels. ``missing`` are those of them that the run does not answer; each counts 0, as under ``trec_eval -c``.
-    ``ignored`` are queries of the run that have no judgments.
-    Shape: values[measure] (queries,), float64.
+    ``values`` and ``unjudged`` are by the measure's name; methods take a measure of this package or of ir_measures, or
+    its name. ``query_ids`` are all judged queries, in the order of the qrels. ``missing`` are those of them that the
+    run does not answer; each counts 0, as under ``trec_eval -c``. ``ignored`` are queries of the run without judgments.
+    Shape: values[name] (queries,), float64.
     """
 
     name: str
@@ -90,22 +94,25 @@ class Evaluation:
     ignored: tuple[str, ...]
     unjudged: Mapping[str, Share]
 
-    def mean(self, measure: str) -> float:
+    def __getitem__(self, measure: Measure | str) -> float:
+        """The value that trec_eval prints for all queries: the mean, or the sum of a measure that counts.
+
+        Raises: KeyError where it was not evaluated by the measure.
+        """
+        counts = any(known.counts for known in self.measures if known.name == str(measure))
+        return float(self.values[str(measure)].sum()) if counts else self.mean(measure)
+
+    def mean(self, measure: Measure | str) -> float:
         """The mean over all judged queries."""
-        return float(self.values[measure].mean())
+        return float(self.values[str(measure)].mean())
 
-    def summary(self, measure: str) -> float:
-        """What trec_eval prints for all queries: the mean, or the sum of a measure that counts."""
-        counts = any(known.counts for known in self.measures if known.name == measure)
-        return float(self.values[measure].sum()) if counts else self.mean(measure)
-
-    def per_query(self, measure: str) -> dict[str, float]:
+    def per_query(self, measure: Measure | str) -> dict[str, float]:
         """The value of each judged query."""
-        return dict(zip(self.query_ids, self.values[measure].tolist(), strict=True))
+        return dict(zip(self.query_ids, self.values[str(measure)].tolist(), strict=True))
 
 
 def parse_measures(names: Iterable[str]) -> tuple[Measure, ...]:
-    """Reads measures as ir_measures writes them (``nDCG@10``, ``AP(rel=2)``); one named twice is kept once.
+    """Parses measures as ir_measures writes them (``nDCG@10``, ``AP(rel=2)``); one named twice is kept once.
 
     Raises: RankerError for what is no measure, SetupError for one whose evaluator is not installed.
     """
@@ -113,7 +120,7 @@ def parse_measures(names: Iterable[str]) -> tuple[Measure, ...]:
 
 
 def beyond_judgments(measures: Sequence[Measure], qrels: Qrels) -> list[str]:
-    """A sentence for the measures of which no passage is judged relevant enough, so that every run has 0."""
+    """A sentence for each measure for which no passage is judged relevant enough, so that every run has 0."""
     highest = max((relevance for judged in qrels.values() for relevance in judged.values()), default=0)
     asked = {measure.name: _least_relevance(measure.definition) for measure in measures}
     beyond = {name: least for name, least in asked.items() if least > highest}
@@ -124,34 +131,45 @@ def beyond_judgments(measures: Sequence[Measure], qrels: Qrels) -> list[str]:
 
 
 def _least_relevance(definition: Any) -> int:  # noqa: ANN401
-    """From which relevance on a measure calls a passage relevant; of one that does not, below every relevance."""
+    """The relevance from which a measure calls a passage relevant; below every relevance where it has no such bound."""
     known = definition.SUPPORTED_PARAMS.get("rel")
     least = definition.params.get("rel", known.default if known else None)
     return least if isinstance(least, int) else -MAX_RELEVANCE
 
 
 def evaluate(run: Run, qrels: Qrels, measures: Sequence[Measure]) -> Evaluation:
-    """Scores a run over every judged query; a query without a relevant passage counts 0, as in trec_eval.
+    """Evaluates a run over every judged query; a query without a relevant passage counts 0, as in trec_eval.
 
-    Evaluators see falling ranks in the order of the ranking, so float32 ties are broken once, by doc_id falling.
-    Raises: DataError where the run answers none of the judged queries.
+    Measures are those of ``parse_measures``, or ir_measures' own. Evaluators see falling ranks in the order of the
+    ranking, so float32 ties are broken once, by doc_id falling.
+    Raises: DataError where the run answers none of the judged queries; and as ``parse_measures``.
+
+    >>> from ir_measures import RR, nDCG
+    >>> from ranker import Ranking, Run, evaluate
+    >>> run = Run("bm25", {"q1": Ranking.ordered(["a", "b"], [2, 1]), "q2": Ranking.ordered(["c"], [1])})
+    >>> evaluation = evaluate(run, {"q1": {"b": 1}, "q2": {"c": 1}}, [RR @ 10, nDCG @ 10])
+    >>> evaluation[RR @ 10]
+    0.75
+    >>> evaluation.per_query(RR @ 10)
+    {'q1': 0.5, 'q2': 1.0}
     """
+    measures = tuple(measure if isinstance(measure, Measure) else _parse(str(measure)) for measure in measures)
     query_ids = tuple(qrels)
     answered = [query_id for query_id in query_ids if query_id in run and len(run[query_id])]
     _check_overlap(run, query_ids, answered)
-    place = {query_id: row for row, query_id in enumerate(query_ids)}
+    row_of = {query_id: row for row, query_id in enumerate(query_ids)}
     values = {measure.name: np.zeros(len(query_ids)) for measure in measures}
     for group, depth in _groups(measures):
         for batch in _batches(run, answered, depth):
             for measure, query_id, value in _scored({q: run[q] for q in batch}, qrels, group, depth):
-                values[measure][place[query_id]] = value
-    found = set(answered)
+                values[measure][row_of[query_id]] = value
+    in_run = set(answered)
     return Evaluation(
         name=run.name,
-        measures=tuple(measures),
+        measures=measures,
         query_ids=query_ids,
         values=values,
-        missing=tuple(query_id for query_id in query_ids if query_id not in found),
+        missing=tuple(query_id for query_id in query_ids if query_id not in in_run),
         ignored=tuple(query_id for query_id in run if query_id not in qrels),
         unjudged=_unjudged(run, qrels, answered, measures),
     )
@@ -169,7 +187,7 @@ def _check_overlap(run: Run, query_ids: tuple[str, ...], answered: list[str]) ->
 
 
 def _groups(measures: Sequence[Measure]) -> Iterator[tuple[list[Measure], int]]:
-    """Measures that do not look at a whole ranking are spared the rest of it."""
+    """Yields measures with the depth to which they read, so that those with a cutoff are spared the rest."""
     cut = [m for m in measures if m.depth < MAX_DEPTH]
     whole = [m for m in measures if m not in cut]
     if cut:
@@ -179,6 +197,7 @@ def _groups(measures: Sequence[Measure]) -> Iterator[tuple[list[Measure], int]]:
 
 
 def _batches(run: Run, query_ids: list[str], depth: int) -> Iterator[list[str]]:
+    """Yields the queries in batches of some ``_BATCH_PASSAGES`` passages."""
     batch: list[str] = []
     passages = 0
     for query_id in query_ids:
@@ -194,9 +213,9 @@ def _batches(run: Run, query_ids: list[str], depth: int) -> Iterator[list[str]]:
 def _scored(
     rankings: Mapping[str, Ranking], qrels: Qrels, measures: list[Measure], depth: int
 ) -> Iterator[tuple[str, str, float]]:
-    """Measure, query_id and value; queries go by number here, since gdeval takes no other names."""
+    """Yields measure, query_id and value; evaluators see queries by number, since gdeval takes no other names."""
     query_ids = {str(number): query_id for number, query_id in enumerate(rankings, start=1)}
-    judged = {number: _graded(qrels[query_id]) for number, query_id in query_ids.items()}
+    judged = {number: _with_a_grade(qrels[query_id]) for number, query_id in query_ids.items()}
     falling = {number: _ranks(rankings[query_id], depth) for number, query_id in query_ids.items()}
     names = {measure.definition: measure.name for measure in measures}
     try:
@@ -208,8 +227,8 @@ def _scored(
         raise DataError(f"gdeval cannot compute {asked} on these qrels: it takes relevance up to 4.") from error
 
 
-def _graded(judged: dict[str, int]) -> dict[str, int]:
-    """The judgments of a query, raised to 0 where all are negative: on those trec_eval's nDCG never ends."""
+def _with_a_grade(judged: dict[str, int]) -> dict[str, int]:
+    """The judgments of a query, raised to 0 where all are negative: for those trec_eval's nDCG never returns."""
     if max(judged.values(), default=-1) >= 0:
         return judged
     return dict.fromkeys(judged, 0)

@@ -1,4 +1,4 @@
-"""Whether one run beats another, by how much, and whether that could be chance: paired statistics over the queries."""
+"""Paired statistics over the queries: how much one run differs from another, and whether that could be chance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 
 from ranker.errors import DataError
-from ranker.evaluation.measures import Evaluation
+from ranker.evaluation.measures import Evaluation, Measure
 from ranker.limits import BOOTSTRAP_SAMPLES, MIN_COMPARED_QUERIES, RANDOMISATION_SAMPLES
 from ranker.wording import counted
 
@@ -51,7 +51,7 @@ class Difference:
 
     @property
     def outcome(self) -> Outcome:
-        """Whether the corrected randomisation test rules out chance, and for whom."""
+        """Who is better by the corrected randomisation test; "undecided" where it could be chance."""
         if self.p_randomisation_holm >= ALPHA:
             return "undecided"
         return "won" if self.difference > 0 else "lost"
@@ -71,11 +71,11 @@ class Comparison:
     samples: int
     seed: int
 
-    def by(self, measure: str) -> list[Difference]:
+    def by(self, measure: Measure | str) -> list[Difference]:
         """The differences of all runs by one measure."""
-        return [difference for difference in self.differences if difference.measure == measure]
+        return [difference for difference in self.differences if difference.measure == str(measure)]
 
-    def of(self, run: str, measure: str) -> Difference:
+    def of(self, run: str, measure: Measure | str) -> Difference:
         """The difference of one run by one measure.
 
         Raises: KeyError where they were not compared.
@@ -83,7 +83,7 @@ class Comparison:
         for difference in self.by(measure):
             if difference.run == run:
                 return difference
-        raise KeyError((run, measure))
+        raise KeyError((run, str(measure)))
 
 
 def compare(
@@ -96,14 +96,24 @@ def compare(
 ) -> Comparison:
     """Compares each run with the baseline, the first where none is named, over every judged query.
 
-    Raises: DataError for too few runs, queries or measures, two runs of one name, a baseline that is none of them,
-    runs evaluated otherwise, and a run that lacks judged queries unless ``missing`` is "zero".
+    Raises: DataError for too few runs, queries or measures, two runs of one name, a baseline that is none of them, runs
+    evaluated by other qrels or measures, and a run that lacks judged queries unless ``missing`` is "zero".
+
+    >>> from ir_measures import RR
+    >>> from ranker import Ranking, Run, compare, evaluate
+    >>> qrels = {str(query): {"a": 1} for query in range(20)}
+    >>> first = Run("bm25", {query: Ranking.ordered(["b", "a"], [2, 1]) for query in qrels})
+    >>> second = Run("cross", {query: Ranking.ordered(["a", "b"], [2, 1]) for query in qrels})
+    >>> comparison = compare([evaluate(run, qrels, [RR @ 10]) for run in (first, second)])
+    >>> difference = comparison.of("cross", RR @ 10)
+    >>> difference.outcome, difference.difference
+    ('won', 0.5)
     """
     _check_alike(evaluations)
     lacking = {e.name: e.missing for e in evaluations if e.missing}
     if missing == "refuse":
         _check_complete(lacking, len(evaluations[0].query_ids))
-    base = _find(evaluations, evaluations[0].name if baseline is None else baseline)
+    base = _named(evaluations, evaluations[0].name if baseline is None else baseline)
     others = [e for e in evaluations if e is not base]
     pairs = [(measure.name, other) for measure in base.measures for other in others]
     columns = np.stack([_difference(other, base, measure) for measure, other in pairs], axis=1)
@@ -121,42 +131,45 @@ def compare(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for being many, in the order given; Holm 1979, *A simple sequentially rejective procedure*."""
+    """Corrects p-values for being many, in the order given; Holm 1979, *A simple sequentially rejective procedure*."""
     count = len(p_values)
     corrected, floor = [0.0] * count, 0.0
-    for rank, place in enumerate(sorted(range(count), key=p_values.__getitem__)):
-        floor = max(floor, min(1.0, (count - rank) * p_values[place]))
-        corrected[place] = floor
+    for rank, position in enumerate(sorted(range(count), key=p_values.__getitem__)):
+        floor = max(floor, min(1.0, (count - rank) * p_values[position]))
+        corrected[position] = floor
     return corrected
 
 
 def randomisation_test(columns: Floats, samples: int, seed: int) -> Floats:
     """Two-sided p of each column's mean, under random signs of its differences.
 
-    A column with so few differences that all signs are no more than ``samples`` is counted out exactly; otherwise the
-    sample given counts as one of the relabellings, so p is never 0. Columns share their signs: no p depends on others.
+    A column with so few differences that there are no more than ``samples`` combinations of signs is computed exactly;
+    otherwise the observed signs count as one sample, so p is never 0. Columns share their signs, so no p depends on
+    other columns.
     Source: Smucker, Allan and Carterette 2007, *A comparison of statistical significance tests for IR evaluation*.
-    *Shape*: columns (queries, comparisons); result (comparisons,).
+    Shape: columns (queries, comparisons); result (comparisons,).
     """
     exceeding = np.zeros(columns.shape[1])
     limits = np.abs(columns.sum(axis=0)) - TIE * np.abs(columns).sum(axis=0)
     generator = np.random.default_rng([seed, 0])
     for rows in _chunks(samples, len(columns)):
+        # a random bit for each sign, eight to a byte
         packed = generator.integers(0, 256, size=(rows, -(-len(columns) // 8)), dtype=np.uint8)
         positive = np.unpackbits(packed, axis=1)[:, : len(columns)].astype(np.float64)
+        # the sum under the signs is that of the positive terms less that of the others: twice the former less all
         exceeding += (np.abs(2 * (positive @ columns) - columns.sum(axis=0)) >= limits).sum(axis=0)
     result: Floats = (1 + exceeding) / (1 + samples)
-    for place, column in enumerate(columns.T):
+    for position, column in enumerate(columns.T):
         differing = column[column != 0]
         if 2 ** len(differing) <= samples:
-            result[place] = _exact(differing)
+            result[position] = _exact(differing)
     return result
 
 
 def t_test(columns: Floats) -> Floats:
     """Two-sided p of a paired t-test for each column of differences; 1 where no query differs.
 
-    *Shape*: columns (queries, comparisons); result (comparisons,).
+    Shape: columns (queries, comparisons); result (comparisons,).
     """
     queries = len(columns)
     error = columns.std(axis=0, ddof=1) / np.sqrt(queries)
@@ -170,12 +183,13 @@ def t_test(columns: Floats) -> Floats:
 def bootstrap_interval(columns: Floats, samples: int, seed: int) -> Floats:
     """Percentile interval of each column's mean, resampling the queries.
 
-    *Shape*: columns (queries, comparisons); result (2, comparisons), the lower ends first.
+    Shape: columns (queries, comparisons); result (2, comparisons), the lower ends first.
     """
     queries = len(columns)
     generator = np.random.default_rng([seed, 1])
     means = []
     for rows in _chunks(samples, queries):
+        # queries drawn by each resample (row), numbered so that every row has bins of its own
         drawn = generator.integers(0, queries, size=(rows, queries)) + queries * np.arange(rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=rows * queries).reshape(rows, queries)
         means.append(times.astype(np.float64) @ columns / queries)
@@ -184,8 +198,8 @@ def bootstrap_interval(columns: Floats, samples: int, seed: int) -> Floats:
 
 
 def _exact(differing: Floats) -> float:
-    """Share of all signs whose sum is as far from 0; sums grow by one difference at a time, as binary digits do."""
-    sums = np.zeros(1)
+    """The share of all combinations of signs whose sum is at least as far from 0 as the observed one."""
+    sums = np.zeros(1)  # of every combination of signs so far: each difference doubles them
     for value in differing:
         sums = np.concatenate([sums + value, sums - value])
     limit = abs(differing.sum()) - TIE * np.abs(differing).sum()
@@ -198,7 +212,10 @@ def _chunks(samples: int, width: int) -> list[int]:
 
 
 def _statistics(columns: Floats, runs: int, samples: int, seed: int) -> list[dict[str, float]]:
-    """Named values for each comparison; ``runs`` consecutive ones share a measure: a family for Holm's correction."""
+    """Statistics of each comparison by name; ``runs`` consecutive columns share a measure, a family in Holm's sense.
+
+    Shape: columns (queries, comparisons).
+    """
     low, high = bootstrap_interval(columns, BOOTSTRAP_SAMPLES, seed).tolist()
     named = {"difference": columns.mean(axis=0).tolist(), "low": low, "high": high}
     tests = {"p_randomisation": randomisation_test(columns, samples, seed), "p_t": t_test(columns)}
@@ -228,7 +245,7 @@ def _difference(run: Evaluation, base: Evaluation, measure: str) -> Floats:
     return np.where(np.abs(values) < TIE, 0.0, values)
 
 
-def _find(evaluations: Sequence[Evaluation], name: str) -> Evaluation:
+def _named(evaluations: Sequence[Evaluation], name: str) -> Evaluation:
     for evaluation in evaluations:
         if evaluation.name == name:
             return evaluation
@@ -237,7 +254,7 @@ def _find(evaluations: Sequence[Evaluation], name: str) -> Evaluation:
 
 
 def _check_alike(evaluations: Sequence[Evaluation]) -> None:
-    """Refuses what cannot be compared, or not be told apart in the answer."""
+    """Refuses evaluations that cannot be compared, or have one name."""
     names = [e.name for e in evaluations]
     if len(names) < 2:
         raise DataError(f"a comparison needs at least 2 runs, found {len(names)}.")
@@ -264,6 +281,27 @@ def _check_complete(lacking: Mapping[str, tuple[str, ...]], queries: int) -> Non
 
 
 def interval(values: Sequence[float] | Floats, seed: int = 0) -> tuple[float, float]:
-    """Between what the mean of values, one a query, lies, by a percentile bootstrap over the queries."""
+    """The ends of a percentile bootstrap interval of the mean of values, one a query."""
     low, high = bootstrap_interval(np.asarray(values, dtype=np.float64)[:, None], BOOTSTRAP_SAMPLES, seed)
     return float(low[0]), float(high[0])
+
+
+def mean_ranks(evaluations: Sequence[Evaluation], measure: Measure | str) -> dict[str, float]:
+    """The mean rank of each run over the queries, 1 the best; ties share the mean of their ranks.
+
+    Source: Demšar 2006, section 3.2.2.
+    """
+    values = np.stack([evaluation.values[str(measure)] for evaluation in evaluations])
+    # (RUNS, 1, QUERIES) against (1, RUNS, QUERIES): for each run, how many others are better, and how many equal
+    above = (values[:, None, :] < values[None, :, :] - TIE).sum(axis=1)
+    level = (np.abs(values[:, None, :] - values[None, :, :]) <= TIE).sum(axis=1)
+    ranks = (above + (level + 1) / 2).mean(axis=1)
+    return {evaluation.name: float(rank) for evaluation, rank in zip(evaluations, ranks, strict=True)}
+
+
+def critical_difference(runs: int, queries: int) -> float:
+    """The distance from which two mean ranks differ by the Nemenyi test at ALPHA (Demšar 2006, section 3.2.2)."""
+    from scipy.stats import studentized_range  # noqa: PLC0415  # takes a second to load, and only plots ask for it
+
+    quantile = float(studentized_range.ppf(1 - ALPHA, runs, np.inf)) / np.sqrt(2)
+    return float(quantile * np.sqrt(runs * (runs + 1) / (6 * queries)))

@@ -1,21 +1,21 @@
-"""What the papers claim, each put to the study's own runs: held, not held, or undecided."""
+"""Claims of the papers, tested on a study's runs: held, not held, or undecided."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
+from ranker.evaluation.measures import Evaluation
 from ranker.evaluation.significance import ALPHA, Difference, compare, holm, interval
-from ranker.experiments.rows import Row
-from ranker.experiments.score_statistics import CERTAIN, Behaviour
+from ranker.experiments.score_statistics import CERTAIN, ScoreStatistics
 
 Answer = Literal["held", "not held", "undecided", "not tested"]
 
 NEGLIGIBLE: Final = 0.01
-"""A difference of means that lies within it, with its whole interval, is none that a user would see."""
+"""A difference of means whose whole interval lies within it is too small for a user to see."""
 
 
 class Claim(NamedTuple):
-    """One run against another: ``better``, ``not worse`` or ``no different``."""
+    """A claim that one arm is ``better`` or ``not worse`` than another, or ``no different`` from it."""
 
     key: str
     text: str
@@ -25,14 +25,14 @@ class Claim(NamedTuple):
 
     @property
     def tested(self) -> str:
-        """The claim as arms of a study."""
+        """The claim in the names of a study's arms."""
         return f"{self.run} {self.says} {'from' if self.says == 'no different' else 'than'} {self.rival}"
 
 
 class Verdict(NamedTuple):
-    """What became of a claim: the difference or share that was found, and its 95% interval.
+    """The outcome of a claim, with the difference or share that was measured and its 95% interval.
 
-    ``p`` is corrected for all claims that compare two arms. What was not tested has NaN.
+    ``p`` is corrected for all claims that compare two arms. A claim that was not tested has NaN.
     """
 
     key: str
@@ -65,11 +65,11 @@ CLAIMS: Final = (
         "2''", "The last layer's [CLS] is not worse than attention over layers", "cross", "layer-attention", "not worse"
     ),
 )
-"""a to d: Qiao et al. 2019. 1 and 2: what Peters et al. 2019 and Kaneko & Komachi 2019 lead to expect of matching."""
+"""Sources: a to d Qiao et al. 2019; 1 and 2 by analogy with Peters et al. 2019 and Kaneko & Komachi 2019."""
 
 HALF: Final = 0.5
 FEW: Final = 0.1
-"""The share of the words that may have half of all importance where few decide."""
+"""A few words decide where less than this share of them has half of all importance."""
 
 SCORES_ARE_EXTREME: Final = Verdict(
     "e", "Scores are extreme", f"cross tells more than half of a query's pairs apart with p > {CERTAIN}", "not tested"
@@ -80,51 +80,55 @@ FEW_WORDS_DECIDE: Final = Verdict(
     f"cross has half of all change in less than {FEW:.0%} of the words",
     "not tested",
 )
-"""e: Qiao et al. 2019, sections 4.2 and 4.4, put as a share that can be counted under any loss."""
+"""Source of e: Qiao et al. 2019, sections 4.2 and 4.4, as shares that can be counted under any loss."""
 
 
-def verdicts(rows: Mapping[str, Row], measure: str, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
-    """Every claim that compares two arms, decided by its corrected p and its interval."""
-    found = {claim: _difference(claim, rows, measure) for claim in claims if {claim.run, claim.rival} <= rows.keys()}
-    corrected = dict(zip(found, holm([one.p_randomisation for one in found.values()]), strict=True))
+def verdicts(evaluations: Mapping[str, Evaluation], measure: str, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
+    """Decides every claim that compares two arms by its corrected p and its interval; ``evaluations`` are by arm."""
+    differences: dict[Claim, Difference] = {}
+    for claim in claims:
+        if claim.run in evaluations and claim.rival in evaluations:
+            pair = [evaluations[claim.rival], evaluations[claim.run]]
+            differences[claim] = compare(pair, claim.rival, missing="zero").of(claim.run, measure)
+    corrected = dict(
+        zip(differences, holm([difference.p_randomisation for difference in differences.values()]), strict=True)
+    )
+    outcomes = []
+    for claim in claims:
+        verdict = Verdict(claim.key, claim.text, claim.tested, "not tested")
+        if claim in differences:
+            difference, p = differences[claim], corrected[claim]
+            verdict = verdict._replace(
+                answer=_answer(claim, difference, p),
+                value=difference.difference,
+                low=difference.low,
+                high=difference.high,
+                p=p,
+            )
+        outcomes.append(verdict)
+    return outcomes
+
+
+def share_verdicts(statistics: ScoreStatistics | None) -> list[Verdict]:
+    """Decides what the paper claims of a cross-encoder's scores by the interval alone."""
     return [
-        _compared(claim, found[claim], corrected[claim])
-        if claim in found
-        else Verdict(claim.key, claim.text, claim.tested, "not tested")
-        for claim in claims
+        _share_verdict(SCORES_ARE_EXTREME, statistics and statistics.extreme, above=HALF),
+        _share_verdict(FEW_WORDS_DECIDE, statistics and statistics.words_for_half, below=FEW),
     ]
 
 
-def share_verdicts(behaviour: Behaviour | None) -> list[Verdict]:
-    """What the paper says of how a cross-encoder's scores behave, decided by the interval alone."""
-    return [
-        _shared(SCORES_ARE_EXTREME, behaviour and behaviour.extreme, above=HALF),
-        _shared(FEW_WORDS_DECIDE, behaviour and behaviour.words_for_half, below=FEW),
-    ]
-
-
-def _difference(claim: Claim, rows: Mapping[str, Row], measure: str) -> Difference:
-    evaluations = [rows[claim.rival].mean, rows[claim.run].mean]
-    return compare(evaluations, claim.rival, missing="zero").of(claim.run, measure)
-
-
-def _compared(claim: Claim, found: Difference, p: float) -> Verdict:
-    answer = _answer(claim, found, p)
-    return Verdict(claim.key, claim.text, claim.tested, answer, found.difference, found.low, found.high, p)
-
-
-def _answer(claim: Claim, found: Difference, p: float) -> Answer:
-    """That a difference is none counts before that it is certain."""
-    above, below, certain = found.low > -NEGLIGIBLE, found.high < NEGLIGIBLE, p < ALPHA
-    none = above and below
+def _answer(claim: Claim, difference: Difference, p: float) -> Answer:
+    """The answer to a claim; that a difference is negligible counts before that it is significant."""
+    above, below, certain = difference.low > -NEGLIGIBLE, difference.high < NEGLIGIBLE, p < ALPHA
+    negligible = above and below
     held = {
-        "better": certain and found.difference > 0 and not none,
-        "not worse": above or (certain and found.difference > 0),
-        "no different": none,
+        "better": certain and difference.difference > 0 and not negligible,
+        "not worse": above or (certain and difference.difference > 0),
+        "no different": negligible,
     }
     not_held = {
-        "better": none or (certain and found.difference < 0),
-        "not worse": certain and found.difference < 0,
+        "better": negligible or (certain and difference.difference < 0),
+        "not worse": certain and difference.difference < 0,
         "no different": certain,
     }
     if held[claim.says]:
@@ -132,8 +136,8 @@ def _answer(claim: Claim, found: Difference, p: float) -> Answer:
     return "not held" if not_held[claim.says] else "undecided"
 
 
-def _shared(verdict: Verdict, values: Sequence[float] | None, above: float = 0.0, below: float = 1.0) -> Verdict:
-    """A mean share of the queries that is to lie above or below a bar; ``values`` has one for each query."""
+def _share_verdict(verdict: Verdict, values: Sequence[float] | None, above: float = 0.0, below: float = 1.0) -> Verdict:
+    """Decides whether a mean share, of which ``values`` has one for each query, lies above or below a bound."""
     known = [value for value in values or () if not math.isnan(value)]
     if not known:
         return verdict

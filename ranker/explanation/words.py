@@ -1,4 +1,4 @@
-"""The words of a text as a reader sees them, and what each token of a model belongs to."""
+"""The words of a text as a reader sees them, and the kind of word that each token of a model belongs to."""
 
 import re
 import unicodedata
@@ -28,11 +28,11 @@ _JOINERS: Final = ("\u200c", "\u200d")
 """Zero-width: they say how the letters of one word of an Indic or Arabic script join."""
 
 _WORD: Final = re.compile("am*|l[lm]*(?:'l[lm]*)*")
-"""Over the classes of a text's characters; marks, as vowel signs are, belong to the letter before them."""
+"""Matches words in the classes of a text's characters; a mark, such as a vowel sign, belongs to the letter before."""
 
 
 class Word(NamedTuple):
-    """A word by its place in the text."""
+    """A word, with the characters of its text between which it stands."""
 
     text: str
     start: int
@@ -40,22 +40,22 @@ class Word(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """Whether it is a function word of English."""
+        """Whether it is a function word of English, or not."""
         return "stopword" if self.text.lower().replace("\u2019", "'") in STOPWORDS else "content"
 
 
 def words_of(text: str) -> list[Word]:
-    """The words of a text in order: letters and digits that stand together; punctuation is none.
+    """The words of a text in order: runs of letters and digits, without punctuation.
 
-    Of scripts that set no spaces each character is one.
+    In scripts that set no spaces each character is a word.
     """
-    found = _WORD.finditer("".join(map(_class, text)))
-    return [Word(text[match.start() : match.end()], match.start(), match.end()) for match in found]
+    matches = _WORD.finditer("".join(map(_class, text)))
+    return [Word(text[match.start() : match.end()], match.start(), match.end()) for match in matches]
 
 
 @lru_cache(maxsize=65_536)
 def _class(character: str) -> str:
-    """``l``: letter or digit, ``a``: one that is a word alone, ``m``: mark, ``'``: apostrophe; else a space."""
+    """A character's class: ``l`` letter or digit, ``a`` a word alone, ``m`` mark, ``'`` apostrophe, or a space."""
     if character in _JOINERS or unicodedata.category(character).startswith("M"):
         return "m"
     if character.isalnum():
@@ -64,18 +64,18 @@ def _class(character: str) -> str:
 
 
 def without_word(text: str, word: Word) -> str:
-    """The text without one word and the space that parted it from the next."""
+    """The text without a word and the space between it and the next."""
     rest = text[word.end :]
     return text[: word.start] + (rest.lstrip() if text[: word.start][-1:].isspace() or not word.start else rest)
 
 
 def kinds_of(spans: Sequence[tuple[int, int]], words: Sequence[Word]) -> list[Kind]:
-    """What each token belongs to, by the place in the text that it was made of; outside all words it is punctuation."""
-    found: list[Kind] = []
-    number = 0
+    """The kind of each token by its span in the text; a token outside all words is punctuation."""
+    kinds: list[Kind] = []
+    current = 0
     for start, end in spans:
-        while number < len(words) and words[number].end <= start:
-            number += 1
-        inside = number < len(words) and words[number].start < end
-        found.append(words[number].kind if inside else "punctuation")
-    return found
+        while current < len(words) and words[current].end <= start:
+            current += 1
+        inside = current < len(words) and words[current].start < end
+        kinds.append(words[current].kind if inside else "punctuation")
+    return kinds

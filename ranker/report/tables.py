@@ -1,11 +1,12 @@
-"""Evaluations and comparisons as text: aligned for a terminal, as Markdown, as JSON and as CSV. Nothing is computed."""
+"""Evaluations, comparisons and plans as text: tables for a terminal, as Markdown, CSV and HTML, and JSON."""
 
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any, Final, Literal
+from html import escape
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ranker.evaluation.measures import Evaluation, Measure
 from ranker.evaluation.significance import ALPHA, Comparison, Difference
@@ -14,7 +15,7 @@ from ranker.limits import MAX_DEPTH
 from ranker.wording import counted
 
 if TYPE_CHECKING:
-    from ranker.reranking.plan import Plan
+    from ranker.reranking.plan import Plan  # loads torch, which tables of evaluations do without
 
 Format = Literal["table", "markdown", "json", "csv"]
 FORMATS: Final[tuple[Format, ...]] = ("table", "markdown", "json", "csv")
@@ -25,54 +26,130 @@ _LISTED = 5
 _BAR: Final = 40
 """Characters of a histogram's longest bar."""
 
-Rows = Sequence[Sequence[str]]
+_LONG: Final = 24
+"""Letters from which a cell of words needs some width of its own, or a narrow screen breaks it after each word."""
+
+_COVERAGE = f"{1 - ALPHA:.0%}"
+
+
+class Table(NamedTuple):
+    """Cells as text under a head, with notes below; columns in ``words`` are aligned left, the others right."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    words: Sequence[int] = (0,)
+    title: str = ""
+
+    def render(self, form: Format) -> str:
+        """The table and its notes for a terminal or as Markdown, or the cells as CSV; it ends in a newline."""
+        if form == "csv":
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows([self.head, *self.rows])
+            return text.getvalue()
+        table = self.markdown() if form == "markdown" else self.aligned()
+        notes = [f"- {note}" if form == "markdown" else note for note in self.notes]
+        return "\n".join([table, *(["", *notes] if notes else [])]) + "\n"
+
+    def aligned(self) -> str:
+        """The cells in columns that stand two spaces apart."""
+        widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
+        lines = []
+        for row in (self.head, *self.rows):
+            cells = []
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
+                cells.append(cell.ljust(width) if column in self.words else cell.rjust(width))
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join(lines)
+
+    def markdown(self) -> str:
+        """The cells as a Markdown table."""
+        rule = ["---" if column in self.words else "---:" for column in range(len(self.head))]
+        lines = []
+        for row in (self.head, rule, *self.rows):
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+        return "\n".join(lines)
+
+    def html(self, classes: Mapping[str, str]) -> str:
+        """The title, the cells and the notes as HTML; ``classes`` has the class of a cell with a certain text."""
+        lines = []
+        for tag, row in (("th", self.head), *(("td", row) for row in self.rows)):
+            cells = []
+            for column, text in enumerate(row):
+                words = column in self.words
+                names = ["words"] * words + ["long"] * (words and len(text) > _LONG) + [classes.get(text, "")]
+                name = " ".join(filter(None, names))
+                cells.append(f'<{tag} class="{name}">' if name else f"<{tag}>")
+                cells.append(f"{escape(text)}</{tag}>")
+            lines.append(f"<tr>{''.join(cells)}</tr>")
+        head = f'<h2>{escape(self.title)}</h2>\n<div class="scroll"><table>'
+        notes = [f"<p><small>{'<br>'.join(map(escape, self.notes))}</small></p>"] if self.notes else []
+        return "\n".join([head, *lines, "</table></div>", *notes])
 
 
 def render_evaluations(
     evaluations: Sequence[Evaluation], form: Format = "table", per_query: bool = False, ties: Sequence[Ties] = ()
 ) -> str:
-    """One row per run, or per run and query; a table also says what was missing and unjudged, and what ties decide.
+    """One row per run, or per run and query; a table's notes tell what was missing and unjudged, and what ties decide.
 
     All evaluations are of the same measures. CSV has one value a row: run, query_id (``all``), measure, value.
     """
     if form == "json":
-        decided = {one.expected.name: _ties_record(one) for one in ties}
-        records = [_evaluation_record(e, per_query) | decided.get(e.name, {}) for e in evaluations]
-        return _json({"runs": records})
+        ties_of = {tied.expected.name: _ties_record(tied) for tied in ties}
+        return _json({"runs": [_evaluation_record(e, per_query) | ties_of.get(e.name, {}) for e in evaluations]})
     if form == "csv":
-        return _csv(_evaluation_csv(evaluations, per_query))
-    rows = _query_rows(evaluations) if per_query else _run_rows(evaluations)
-    said = [note for e in evaluations for note in notes(e)] + [note for one in ties for note in tie_notes(one)]
-    return "\n".join([_table(form)(rows, 2 if per_query else 1), "", *_bullets(said, form)]) + "\n"
+        return _value_rows(evaluations, per_query).render(form)
+    names = [measure.name for measure in evaluations[0].measures] if evaluations else []
+    rows: list[list[str]] = []
+    for e in evaluations:
+        means = [_number(m, e[m]) for m in e.measures]
+        if not per_query:
+            rows.append([e.name, *means])
+            continue
+        columns = [[_number(m, value) for value in e.values[m.name].tolist()] for m in e.measures]
+        rows += [[e.name, query_id, *values] for query_id, *values in zip(e.query_ids, *columns, strict=True)]
+        rows.append([e.name, "all", *means])
+    words = ("run", "query") if per_query else ("run",)
+    said = [note for e in evaluations for note in notes(e)] + [note for tied in ties for note in tie_notes(tied)]
+    return Table([*words, *names], rows, said, range(len(words))).render(form)
 
 
 def render_depths(evaluations: Mapping[int, Evaluation], form: Format = "table") -> str:
     """One row per depth of reranking, 0 being none."""
     measures = evaluations[0].measures
-    means = {depth: {m.name: e.summary(m.name) for m in measures} for depth, e in evaluations.items()}
     if form == "json":
+        means = {depth: {m.name: e[m] for m in measures} for depth, e in evaluations.items()}
         return _json({"depths": [{"depth": depth, "measures": values} for depth, values in means.items()]})
     if form == "csv":
-        values = [[str(depth), name, repr(value)] for depth, row in means.items() for name, value in row.items()]
-        return _csv([["depth", "measure", "value"], *values])
-    rows = [[str(depth), *(_number(m, row[m.name]) for m in measures)] for depth, row in means.items()]
-    return _table(form)([["depth", *(m.name for m in measures)], *rows], 0) + "\n"
+        values = [[str(depth), m.name, repr(e[m])] for depth, e in evaluations.items() for m in measures]
+        return Table(["depth", "measure", "value"], values).render(form)
+    rows = [[str(depth), *(_number(m, e[m]) for m in measures)] for depth, e in evaluations.items()]
+    return Table(["depth", *(m.name for m in measures)], rows, words=()).render(form)
 
 
 def render_comparison(comparison: Comparison, form: Format = "table") -> str:
-    """One row per measure and run; a table also says what was tested and how."""
+    """One row per measure and run; a table's notes tell what was tested and how."""
     if form == "json":
         return _json(_comparison_record(comparison))
     if form == "csv":
         names = [field.name for field in fields(Difference)]
-        rows = [[_exact(getattr(d, name)) for name in names] for d in comparison.differences]
-        return _csv([["baseline", *names], *([comparison.baseline, *row] for row in rows)])
-    rows = [_COMPARISON_HEADER, *map(_comparison_row, comparison.differences)]
-    return "\n".join([_table(form)(rows, 2), "", *_bullets(_comparison_notes(comparison), form)]) + "\n"
+        exact = []
+        for d in comparison.differences:
+            values = [getattr(d, name) for name in names]
+            exact.append([comparison.baseline, *(v if isinstance(v, str) else repr(v) for v in values)])
+        return Table(["baseline", *names], exact).render(form)
+    head = ["measure", "run", "mean", "difference", f"{_COVERAGE} interval", "p", "p (t-test)", "w/t/l"]
+    rows = []
+    for d in comparison.differences:
+        interval = f"[{signed(d.low)}, {signed(d.high)}]"
+        tests = [p_value(d.p_randomisation_holm), p_value(d.p_t_holm)]
+        sizes = [f"{d.mean:.4f}", signed(d.difference), interval]
+        rows.append([d.measure, d.run, *sizes, *tests, f"{d.wins}/{d.ties}/{d.losses}"])
+    return Table(head, rows, _comparison_notes(comparison), (0, 1)).render(form)
 
 
-def render_plan(plan: "Plan", what: str) -> str:
-    """What a reranking would take, a fact a line."""
+def render_plan(plan: "Plan", subject: str) -> str:
+    """What a reranking would take, one fact a line; ``subject`` names what is to be reranked."""
     width = max((len(f"{count:,}") for count in plan.histogram.values()), default=0)
     most = max(plan.histogram.values(), default=1)
     bars = [
@@ -85,7 +162,7 @@ def render_plan(plan: "Plan", what: str) -> str:
     cut += f"; {counted(plan.cut.queries, 'query', ',')} cut" if plan.cut.queries else ""
     return "\n".join(
         [
-            f"{what}: {counted(plan.queries, 'query', ',')}, {counted(plan.pairs, 'pair', ',')}; {cut}.",
+            f"{subject}: {counted(plan.queries, 'query', ',')}, {counted(plan.pairs, 'pair', ',')}; {cut}.",
             f"{counted(plan.inputs, 'input', ',')} of {counted(plan.tokens, 'token', ',')}, "
             f"with {plan.padding:.1%} padding; within:",
             *bars,
@@ -95,7 +172,7 @@ def render_plan(plan: "Plan", what: str) -> str:
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """What the numbers do not show: judged queries without an answer, answers without a judgment."""
+    """Sentences on judged queries without an answer, and on answers without a judgment."""
     name, queries = evaluation.name, len(evaluation.query_ids)
     said = [f"{name}: {queries - len(evaluation.missing)} of {counted(queries, 'judged query')} answered"]
     if evaluation.missing:
@@ -110,10 +187,10 @@ def notes(evaluation: Evaluation) -> list[str]:
 
 
 def tie_notes(ties: Ties) -> list[str]:
-    """The values that hang on the order of equal scores: the least, the expected and the greatest."""
+    """Sentences on the values that depend on the order of equal scores: the least, the expected and the greatest."""
     ranges = []
     for measure in ties.expected.measures:
-        least, expected, greatest = (_number(measure, e.summary(measure.name)) for e in ties.extent)
+        least, expected, greatest = (_number(measure, e[measure]) for e in ties.extent)
         if least != greatest:
             ranges.append(f"{measure.name} {least} to {greatest}, {expected} expected")
     if not ranges:
@@ -123,7 +200,7 @@ def tie_notes(ties: Ties) -> list[str]:
 
 
 def verdict(difference: Difference, baseline: str) -> str:
-    """One sentence: whether the run beat the baseline, by how much, and with what corrected p."""
+    """One sentence on whether the run beat the baseline, by how much, and with what corrected p."""
     d = difference
     outcome = {"won": f"{d.run} beats {baseline}", "lost": f"{d.run} loses to {baseline}"}.get(
         d.outcome, f"{d.run} and {baseline} are not told apart"
@@ -135,37 +212,22 @@ def verdict(difference: Difference, baseline: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """As ``--budget`` takes it."""
+    """Seconds in the form that ``--budget`` takes."""
     for unit, length in (("h", 3600), ("m", 60)):
         if seconds >= length:
             return f"{seconds / length:.1f}{unit}"
     return f"{seconds:.1f}s"
 
 
-def _run_rows(evaluations: Sequence[Evaluation]) -> Rows:
-    measures = evaluations[0].measures if evaluations else ()
-    header = ["run", *(measure.name for measure in measures)]
-    return [header, *([e.name, *(_number(m, e.summary(m.name)) for m in measures)] for e in evaluations)]
-
-
-def _query_rows(evaluations: Sequence[Evaluation]) -> Rows:
-    measures = evaluations[0].measures if evaluations else ()
-    rows = [["run", "query", *(measure.name for measure in measures)]]
-    for e in evaluations:
-        columns = [[_number(m, value) for value in e.values[m.name].tolist()] for m in measures]
-        rows += [[e.name, query_id, *values] for query_id, *values in zip(e.query_ids, *columns, strict=True)]
-        rows.append([e.name, "all", *(_number(m, e.summary(m.name)) for m in measures)])
-    return rows
-
-
-def _evaluation_csv(evaluations: Sequence[Evaluation], per_query: bool) -> list[list[str]]:
-    rows = [["run", "query_id", "measure", "value"]]
+def _value_rows(evaluations: Sequence[Evaluation], per_query: bool) -> Table:
+    """A row for each value, with every digit."""
+    rows: list[list[str]] = []
     for e in evaluations:
         for measure in e.measures:
             if per_query:
-                rows += [[e.name, query_id, measure.name, repr(v)] for query_id, v in e.per_query(measure.name).items()]
-            rows.append([e.name, "all", measure.name, repr(e.summary(measure.name))])
-    return rows
+                rows += [[e.name, query_id, measure.name, repr(v)] for query_id, v in e.per_query(measure).items()]
+            rows.append([e.name, "all", measure.name, repr(e[measure])])
+    return Table(["run", "query_id", "measure", "value"], rows)
 
 
 def _evaluation_record(evaluation: Evaluation, per_query: bool) -> dict[str, Any]:
@@ -173,7 +235,7 @@ def _evaluation_record(evaluation: Evaluation, per_query: bool) -> dict[str, Any
     record: dict[str, Any] = {
         "name": evaluation.name,
         "queries": len(evaluation.query_ids),
-        "measures": {name: evaluation.summary(name) for name in names},
+        "measures": {name: evaluation[name] for name in names},
         "unjudged": {name: evaluation.unjudged[name].fraction for name in names},
         "missing": list(evaluation.missing),
         "ignored": list(evaluation.ignored),
@@ -186,30 +248,12 @@ def _evaluation_record(evaluation: Evaluation, per_query: bool) -> dict[str, Any
 def _ties_record(ties: Ties) -> dict[str, Any]:
     names = [measure.name for measure in ties.expected.measures]
     words = ("least", "expected", "greatest")
-    values = {name: dict(zip(words, (e.summary(name) for e in ties.extent), strict=True)) for name in names}
+    values = {name: dict(zip(words, (e[name] for e in ties.extent), strict=True)) for name in names}
     return {"ties": {"queries": list(ties.queries), "exact": ties.exact, "measures": values}}
 
 
 def _extent(measure: Measure) -> str:
     return "all passages" if measure.cutoff is None else f"the first {measure.cutoff}"
-
-
-_COVERAGE = f"{1 - ALPHA:.0%}"
-
-_COMPARISON_HEADER = ["measure", "run", "mean", "difference", f"{_COVERAGE} interval", "p", "p (t-test)", "w/t/l"]
-
-
-def _comparison_row(d: Difference) -> list[str]:
-    interval = f"[{signed(d.low)}, {signed(d.high)}]"
-    sizes = [f"{d.mean:.4f}", signed(d.difference), interval]
-    return [
-        d.measure,
-        d.run,
-        *sizes,
-        p_value(d.p_randomisation_holm),
-        p_value(d.p_t_holm),
-        f"{d.wins}/{d.ties}/{d.losses}",
-    ]
 
 
 def _comparison_notes(comparison: Comparison) -> list[str]:
@@ -240,39 +284,6 @@ def _comparison_record(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _table(form: Format) -> Callable[[Rows, int], str]:
-    return _markdown if form == "markdown" else _aligned
-
-
-def _aligned(rows: Rows, words: int) -> str:
-    """Columns apart by two spaces: the first ``words`` of them to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if place < words else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _markdown(rows: Rows, words: int) -> str:
-    header, *body = ([cell.replace("|", "\\|") for cell in row] for row in rows)
-    rule = ["---" if place < words else "---:" for place in range(len(header))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *body])
-
-
-def _bullets(notes: Sequence[str], form: Format) -> list[str]:
-    return [f"- {note}" for note in notes] if form == "markdown" else list(notes)
-
-
-def _csv(rows: Rows) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
 def _json(record: dict[str, Any]) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -287,16 +298,12 @@ def _number(measure: Measure, value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """With its sign and four digits; adding 0 turns the -0.0 of rounding into 0.0."""
+    """A number with its sign and four digits; adding 0 turns the -0.0 of rounding into 0.0."""
     return f"{round(value, 4) + 0.0:+.4f}"
 
 
-def _exact(value: str | float) -> str:
-    return value if isinstance(value, str) else repr(value)
-
-
 def p_value(p: float) -> str:
-    """Four digits, or that it is below them."""
+    """A p-value with four digits, or that it is below them."""
     return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 

@@ -44,7 +44,7 @@ def test_texts_without_words_say_so(ranker, tiny, tmp_path):
     assert said.status == 0, said.err
     lines = said.out.splitlines()
     assert lines[lines.index("change of the score by the words that matter most") + 1] == "  none"
-    assert '<td colspan="4">none</td>' in (tmp_path / "why.html").read_text()
+    assert '<td class="words">none</td>' in (tmp_path / "why.html").read_text()
 
 
 HOSTILE = "the \x1b]0;X\x07 capital \x1b[2J of \x9b31m paris\u202e lies"

@@ -3,8 +3,8 @@ import pytest
 
 from ranker.data.run import Ranking, Run
 from ranker.errors import DataError
-from ranker.evaluation.depths import at_depth, check_same, depths_to, evaluations_by_depth
 from ranker.evaluation.measures import evaluate, parse_measures
+from ranker.evaluation.ties import at_depth, check_same, depths_to, evaluations_by_depth
 from ranker.reranking.rerank import with_tail
 
 MEASURES = parse_measures(["RR@10", "nDCG@10"])

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import ir_measures
 import numpy as np
 import pytest
 import pytrec_eval
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ranker import evaluation
 from ranker.data.records import Qrels
 from ranker.data.run import Ranking, Run
 from ranker.data.trec import read_qrels, read_run
@@ -238,7 +238,7 @@ def test_batches_change_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = {str(q): dict(zip(doc_ids, generator.normal(size=30).tolist(), strict=True)) for q in range(20)}
     qrels = {str(q): {d: int(generator.integers(0, 3)) for d in doc_ids[::3]} for q in range(0, 25)}
     whole = evaluated(scores, qrels, *DEFAULT_MEASURES)
-    monkeypatch.setattr(evaluation, "_BATCH_PASSAGES", 45)
+    monkeypatch.setattr("ranker.evaluation.measures._BATCH_PASSAGES", 45)
     parts = evaluated(scores, qrels, *DEFAULT_MEASURES)
     for measure in DEFAULT_MEASURES:
         np.testing.assert_array_equal(whole.values[measure], parts.values[measure])
@@ -253,9 +253,9 @@ def test_only_judged_passages_count_however_deep_they_stand() -> None:
 
 def test_a_counting_measure_is_summed() -> None:
     result = evaluated({"1": {"a": 1.0, "b": 0.5}, "2": {"a": 1.0}}, {"1": {"a": 1}, "2": {"a": 1}}, "NumRet", "P@10")
-    assert result.summary("NumRet") == 3
+    assert result["NumRet"] == 3
     assert result.mean("NumRet") == 1.5
-    assert result.summary("P@10") == result.mean("P@10") == pytest.approx(0.1)
+    assert result["P@10"] == result.mean("P@10") == pytest.approx(0.1)
 
 
 @pytest.mark.skipif(shutil.which("perl") is None, reason="gdeval is a perl script")
@@ -356,3 +356,19 @@ def test_evaluating_loads_neither_torch_nor_pandas_nor_a_jvm() -> None:
 def test_a_measure_of_the_qrels_alone_is_refused(name: str) -> None:
     with pytest.raises(RankerError, match="counts what is in the qrels, whatever the run"):
         parse_measures([name])
+
+
+def test_a_measure_is_a_value_that_prints_as_itself() -> None:
+    run, qrels = Run("r", {"q": Ranking.ordered(["a", "b"], [2, 1])}), {"q": {"b": 2}}
+    found = evaluate(run, qrels, [ir_measures.RR @ 10, ir_measures.AP(rel=2)])
+    assert found.measures == parse_measures(["RR@10", "AP(rel=2)"])
+    assert [str(measure) for measure in found.measures] == ["RR@10", "AP(rel=2)"]
+    assert found[ir_measures.RR @ 10] == found[found.measures[0]] == found["RR@10"] == 0.5
+    assert found.mean(ir_measures.AP(rel=2)) == found.per_query(ir_measures.AP(rel=2))["q"] == 0.5
+    with pytest.raises(KeyError):
+        found[ir_measures.RR @ 5]
+
+
+def test_a_measure_of_ir_measures_is_checked_as_a_name_is() -> None:
+    with pytest.raises(RankerError, match="cutoff is 0"):
+        evaluate(Run("r", {"q": Ranking.ordered(["a"], [1])}), {"q": {"a": 1}}, [ir_measures.RR @ 0])

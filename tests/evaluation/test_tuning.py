@@ -6,9 +6,8 @@ import pytest
 from ranker.data.run import Ranking, Run
 from ranker.data.trec import read_qrels, read_run
 from ranker.errors import DataError
-from ranker.evaluation.fusion import METHODS, Fusion, Source, fuse
+from ranker.evaluation.fusion import METHODS, Fusion, Source, Tuned, Tuning, fold_numbers, fuse, tune, weights_grid
 from ranker.evaluation.measures import evaluate, parse_measures
-from ranker.evaluation.tuning import Tuned, Tuning, fold_numbers, tune, weights_grid
 
 BOTH = pytest.mark.parametrize("method", METHODS)
 DOC_IDS = [f"d{number}" for number in range(8)]

@@ -8,8 +8,7 @@ import pytest
 from ranker.evaluation.measures import Evaluation, parse_measures
 from ranker.evaluation.significance import holm
 from ranker.experiments.claims import CLAIMS, Claim, share_verdicts, verdicts
-from ranker.experiments.rows import Row
-from ranker.experiments.score_statistics import Behaviour
+from ranker.experiments.score_statistics import ScoreStatistics
 
 QUERIES = 300
 
@@ -17,8 +16,7 @@ QUERIES = 300
 def row(name, values):
     values = np.asarray(values, dtype=np.float64)
     query_ids = tuple(f"q{number}" for number in range(len(values)))
-    found = Evaluation(name, parse_measures(["RR@10"]), query_ids, {"RR@10": values}, (), (), {})
-    return Row(name, found, {})
+    return Evaluation(name, parse_measures(["RR@10"]), query_ids, {"RR@10": values}, (), (), {})
 
 
 def answer(says, run, rival):
@@ -86,20 +84,20 @@ def test_every_claim_of_the_papers_is_there_once():
     ],
 )
 def test_a_share_is_decided_by_the_side_on_which_its_interval_lies(extreme, words, expected):
-    found = share_verdicts(Behaviour((extreme + noise(0.05)).tolist(), (words + noise(0.02)).tolist()))
+    found = share_verdicts(ScoreStatistics((extreme + noise(0.05)).tolist(), (words + noise(0.02)).tolist()))
     assert tuple(one.answer for one in found) == expected
     assert all(one.low < one.value < one.high for one in found)
     assert all(math.isnan(one.p) for one in found)
 
 
 def test_a_query_without_a_share_does_not_count():
-    few = share_verdicts(Behaviour([0.9, 0.8, 0.9], [0.05, float("nan"), 0.05]))[1]
+    few = share_verdicts(ScoreStatistics([0.9, 0.8, 0.9], [0.05, float("nan"), 0.05]))[1]
     assert few.value == pytest.approx(0.05)
 
 
 def test_behaviour_that_was_not_measured_is_not_tested():
     assert [one.answer for one in share_verdicts(None)] == ["not tested", "not tested"]
-    assert share_verdicts(Behaviour([0.9, 0.9], []))[1].answer == "not tested"
+    assert share_verdicts(ScoreStatistics([0.9, 0.9], []))[1].answer == "not tested"
 
 
 def test_what_was_tested_is_said_in_the_names_of_arms():

@@ -14,12 +14,19 @@ from ranker.data.run import Ranking, Run
 from ranker.evaluation.measures import parse_measures
 from ranker.evaluation.significance import compare
 from ranker.experiments.arms import FIRST_STAGE, StudyConfig, arms_of
-from ranker.experiments.curves import SHARES, loss_of_chance, mean_curve
-from ranker.experiments.figures import is_frozen, looks
-from ranker.experiments.plots import all_plots, learning_curves, ranks
-from ranker.experiments.report import markdown, page
+from ranker.experiments.plots import (
+    SHARES,
+    all_plots,
+    is_frozen,
+    joined,
+    learning_curves,
+    loss_of_chance,
+    mean_curve,
+    plot_styles,
+    ranks,
+)
+from ranker.experiments.report import against_standard, costs, markdown, page, summary
 from ranker.experiments.results import ArmRuns, Cost, ReportHeader, record, study_result
-from ranker.experiments.tables import against_standard, costs, summary
 from ranker.report.tables import p_value
 from ranker.settings.model import MODES
 from ranker.settings.training import TrainingConfig
@@ -30,7 +37,7 @@ NAMES = [arm.name for arm in ARMS]
 QUERIES, DEPTH = 12, 5
 QRELS = {f"q{query}": {f"d{query % DEPTH}": 1} for query in range(QUERIES)}
 MEASURES = parse_measures(["RR@10", "nDCG@10"])
-CSS = resources.files("ranker.experiments").joinpath("page.html").read_text(encoding="utf-8")
+CSS = resources.files("ranker.report").joinpath("page.html").read_text(encoding="utf-8")
 
 
 def run_of(name, place):
@@ -123,13 +130,31 @@ def test_names_are_in_ink(plots):
 
 
 def test_no_two_arms_of_a_panel_look_alike():
-    shown = looks(NAMES)
+    shown = plot_styles(NAMES)
     assert len(set(shown.values())) == len(NAMES)
     for frozen in (True, False):
         panel = [shown[name] for name in NAMES if is_frozen(name) == frozen]
-        assert len({(look.colour, look.dashes) for look in panel}) == len(panel)
-        assert {look.hollow for look in panel} == {frozen}
-    assert len({look.marker for look in shown.values()}) == len(MODES)
+        assert len({(style.colour, style.dashes) for style in panel}) == len(panel)
+        assert {style.hollow for style in panel} == {frozen}
+    assert len({style.marker for style in shown.values()}) == len(MODES)
+
+
+def test_a_mode_beyond_the_tenth_has_a_look_of_its_own_in_the_pages_colours_and_a_loss_of_chance(monkeypatch):
+    modes = [f"new{number}" for number in range(len(MODES), 13)]
+    for mode in modes:
+        monkeypatch.setitem(MODES, mode, MODES["cross"])
+    styles = plot_styles([*MODES, *(f"{mode}-frozen" for mode in modes)])
+    assert len({style[:2] for name, style in styles.items() if name in MODES}) == len(MODES)
+    assert {styles[mode].colour for mode in modes} <= {styles[mode].colour for mode in list(MODES)[:10]}
+    assert all(styles[f"{mode}-frozen"] == styles[mode]._replace(hollow=True) for mode in modes)
+    assert {loss_of_chance(mode, TRAINING) for mode in modes} == {loss_of_chance("cross", TRAINING)}
+
+
+def test_points_are_numbered_from_the_best_and_named_in_the_legend(whole, plots):
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", plots["RR@10 against milliseconds per query"])
+    for number, arm in enumerate(whole.arms, start=1):
+        assert str(number) in texts
+        assert f"{number} {arm.name}" in texts
 
 
 @pytest.mark.parametrize("title", ["Loss while training", "RR@10 against depth"])
@@ -231,6 +256,12 @@ def test_no_line_runs_through_a_name_of_the_mean_ranks(whole):
         for (a, b), (c, d) in lines:
             across = a < right - 1 and c > left + 1
             assert not (across and min(b, d) < y and max(b, d) > y - 7), text
+
+
+def test_stretches_join_what_lies_within_the_width_and_none_lies_inside_another():
+    assert list(joined([1.0, 1.4, 1.8, 3.0, 3.2], 0.5)) == [(1.0, 1.4), (1.4, 1.8), (3.0, 3.2)]
+    assert list(joined([1.0, 2.0, 3.0], 0.5)) == []
+    assert list(joined([1.0, 1.1, 1.2], 5.0)) == [(1.0, 1.2)]
 
 
 # what an arm takes

@@ -12,7 +12,8 @@ import pytest
 from ranker.data.run import Ranking, Run
 from ranker.evaluation.measures import Evaluation, evaluate, parse_measures
 from ranker.evaluation.significance import Comparison, compare
-from ranker.report.tables import FORMATS, notes, render_comparison, render_evaluations, verdict
+from ranker.report.page import html_page
+from ranker.report.tables import FORMATS, Table, notes, render_comparison, render_evaluations, verdict
 
 QRELS = {"1": {"a": 2, "b": 1}, "2": {"c": 1}, "3": {"c": 1}}
 MEASURES = parse_measures(["nDCG@2", "AP", "NumRet"])
@@ -77,7 +78,7 @@ def test_markdown_escapes_what_would_split_a_cell() -> None:
 def test_json_keeps_every_digit_and_every_missing_query() -> None:
     first, second = json.loads(render_evaluations(evaluations(), "json", per_query=True))["runs"]
     expected = evaluations()[0]
-    assert first["measures"] == {m.name: expected.summary(m.name) for m in MEASURES}
+    assert first["measures"] == {m.name: expected[m] for m in MEASURES}
     assert first["per_query"]["AP"] == {"1": 0.5, "2": 1.0, "3": 0.0}
     assert (first["queries"], first["missing"], first["ignored"]) == (3, ["3"], [])
     assert first["unjudged"] == {"nDCG@2": 1 / 3, "AP": 1 / 3, "NumRet": 1 / 3}
@@ -178,3 +179,21 @@ def test_a_verdict_has_means_interval_and_p() -> None:
         "cross beats bm25: nDCG@10 0.6061 against 0.4012, difference +0.2049 "
         "(95% interval +0.1863 to +0.2236), p = 0.0001."
     )
+
+
+def test_one_table_in_every_form() -> None:
+    table = Table(["arm", "RR@10"], [["a|<b>", "0.5"]], ["a note"], title="Quality")
+    assert table.render("table") == "arm    RR@10\na|<b>    0.5\n\na note\n"
+    assert table.render("markdown") == "| arm | RR@10 |\n| --- | ---: |\n| a\\|<b> | 0.5 |\n\n- a note\n"
+    assert table.render("csv") == "arm,RR@10\na|<b>,0.5\n"
+    assert table.html({"0.5": "held"}) == (
+        '<h2>Quality</h2>\n<div class="scroll"><table>\n<tr><th class="words">arm</th><th>RR@10</th></tr>\n'
+        '<tr><td class="words">a|&lt;b&gt;</td><td class="held">0.5</td></tr>\n</table></div>\n'
+        "<p><small>a note</small></p>"
+    )
+
+
+def test_a_page_escapes_its_title_and_leaves_its_body() -> None:
+    page = html_page("a < b", "${x}", "<p>$y</p>")
+    assert "<title>a &lt; b</title>" in page
+    assert '<p class="soft">${x}</p>\n<p>$y</p>\n</body>' in page

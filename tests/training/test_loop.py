@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ranker.errors import ModelError, TrainingError
-from ranker.experiments import curves
+from ranker.experiments import plots
 from ranker.model.encoder import BACKBONES, lowest_layers
 from ranker.model.loading import create_model
 from ranker.scoring.pairs import Pairs
@@ -90,8 +90,8 @@ def test_a_loss_that_is_added_from_outside_teaches_and_has_a_learning_curve(tiny
     fit(scorer, replace(FAST, loss="hinge", epochs=60))
     assert best_passages(scorer) == [0] * len(COLOURS)
     assert loss_by_chance("hinge", 4, 8) == 1.0
-    monkeypatch.setitem(curves._LOSSES, "cross-hinge", "hinge")
-    assert curves.loss_of_chance("cross-hinge", {"negatives": 7, "groups_per_step": 4}) == 1.0
+    monkeypatch.setitem(plots._LOSSES, "cross-hinge", "hinge")
+    assert plots.loss_of_chance("cross-hinge", {"negatives": 7, "groups_per_step": 4}) == 1.0
 
 
 def test_the_same_seed_gives_the_same_losses_and_weights(tiny):

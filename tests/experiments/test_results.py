@@ -5,7 +5,7 @@ import pytest
 
 from ranker.data.run import Ranking, Run
 from ranker.evaluation.measures import evaluate, parse_measures
-from ranker.experiments.rows import averaged, captured, oracle_row, random_row, row
+from ranker.experiments.results import averaged, captured, oracle_row, random_row, row_of
 
 MEASURES = parse_measures(["RR@10", "nDCG@10"])
 QRELS = {"1": {"a": 1, "b": 0}, "2": {"d": 2, "c": 1}, "3": {"z": 1}}
@@ -33,7 +33,7 @@ def rescored(run: Run, seed: int, depth: int) -> Run:
 
 def test_a_row_has_the_mean_over_its_seeds_query_by_query():
     runs = {seed: rescored(FIRST, seed, 3) for seed in (1, 2, 3)}
-    found = row("cross", runs, QRELS, MEASURES)
+    found = row_of("cross", runs, QRELS, MEASURES)
     alone = [evaluate(run, QRELS, MEASURES) for run in runs.values()]
     for measure in ("RR@10", "nDCG@10"):
         expected = np.mean([one.values[measure] for one in alone], axis=0)
@@ -43,7 +43,7 @@ def test_a_row_has_the_mean_over_its_seeds_query_by_query():
 
 
 def test_an_arm_without_seeds_has_a_mean_and_no_spread_but_its_own():
-    found = row("dual-frozen-cls", {None: FIRST}, QRELS, MEASURES)
+    found = row_of("dual-frozen-cls", {None: FIRST}, QRELS, MEASURES)
     assert found.seeds == {}
     assert found.spread("RR@10") == (found.mean.mean("RR@10"),) * 2
 
@@ -80,11 +80,11 @@ def test_random_order_is_the_same_every_time():
 
 
 def test_captured_is_the_share_of_the_way_from_the_first_stage_to_the_oracle():
-    first, oracle = row("bm25", {None: FIRST}, QRELS, MEASURES), oracle_row(FIRST, 3, QRELS, MEASURES)
+    first, oracle = row_of("bm25", {None: FIRST}, QRELS, MEASURES), oracle_row(FIRST, 3, QRELS, MEASURES)
     assert captured(first, first, oracle, "RR@10") == 0.0
     assert captured(oracle, first, oracle, "RR@10") == 1.0
     swapped = {**FIRST.rankings, "1": Ranking.ordered(["b", "a", "x"], [3.0, 2.0, 1.0])}
-    better = row("cross", {1: Run("cross", swapped)}, QRELS, MEASURES)
+    better = row_of("cross", {1: Run("cross", swapped)}, QRELS, MEASURES)
     # query 1 rises from 1/3 to 1/2 of the 1 that it could reach; query 2 is at its best, query 3 has nothing to find
     assert captured(better, first, oracle, "RR@10") == pytest.approx((1 / 2 - 1 / 3) / (1 - 1 / 3))
 
@@ -92,7 +92,7 @@ def test_captured_is_the_share_of_the_way_from_the_first_stage_to_the_oracle():
 def test_nothing_is_captured_where_nothing_can_be_gained():
     best = Run("bm25", {"1": Ranking.ordered(["a", "b"], [2.0, 1.0])})
     qrels = {"1": {"a": 1}}
-    first = row("bm25", {None: best}, qrels, MEASURES)
+    first = row_of("bm25", {None: best}, qrels, MEASURES)
     assert np.isnan(captured(first, first, oracle_row(best, 2, qrels, MEASURES), "RR@10"))
 
 
@@ -110,7 +110,7 @@ def test_no_reranking_of_a_head_is_above_the_oracle_with_what_lies_beneath():
 
 
 def test_what_lies_below_the_depth_counts_in_random_and_oracle_order_as_in_every_other():
-    first = row("bm25", {None: DEEP}, DEEP_QRELS, DEEP_MEASURES).mean
+    first = row_of("bm25", {None: DEEP}, DEEP_QRELS, DEEP_MEASURES).mean
     for made in (oracle_row, random_row):
         found = made(DEEP, 3, DEEP_QRELS, DEEP_MEASURES).mean
         assert found.values["R@5"].tolist() == first.values["R@5"].tolist()

@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import rankdata
 
 from ranker.evaluation.measures import Evaluation, parse_measures
-from ranker.experiments.nemenyi import critical_difference, mean_ranks
-from ranker.experiments.plots import joined
+from ranker.evaluation.significance import critical_difference, mean_ranks
 
 
 def evaluations(values):
@@ -32,9 +31,3 @@ def test_values_that_differ_by_rounding_alone_tie():
 def test_the_critical_difference_is_that_of_the_published_quantiles(runs, queries, expected):
     """Demšar 2006: section 3.2.2's example, and table 5's q for 2 and 10 classifiers (1.960 and 3.164)."""
     assert critical_difference(runs, queries) == pytest.approx(expected, abs=0.005)
-
-
-def test_stretches_join_what_lies_within_the_width_and_none_lies_inside_another():
-    assert list(joined([1.0, 1.4, 1.8, 3.0, 3.2], 0.5)) == [(1.0, 1.4), (1.4, 1.8), (3.0, 3.2)]
-    assert list(joined([1.0, 2.0, 3.0], 0.5)) == []
-    assert list(joined([1.0, 1.1, 1.2], 5.0)) == [(1.0, 1.2)]
