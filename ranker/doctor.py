@@ -199,7 +199,7 @@ def unknown_shares(path: Path) -> list[tuple[str, float]]:
     from tokenizers import Tokenizer
 
     from ranker.data.almanac.facts import territory_names
-    from ranker.scoring.unknown import WORTH_SAYING
+    from ranker.scoring.text import REPORTED_SHARE
     from ranker.settings.lexical import LANGUAGES
 
     tokenizer = Tokenizer.from_file(str(path))
@@ -210,7 +210,7 @@ def unknown_shares(path: Path) -> list[tuple[str, float]]:
         ids = tokenizer.encode(" ".join(territory_names(code)), add_special_tokens=False).ids
         shares[code] = sum(number == unknown for number in ids) / len(ids)
     most_first = sorted(shares.items(), key=lambda item: -item[1])
-    return [(code, share) for code, share in most_first if share > WORTH_SAYING]
+    return [(code, share) for code, share in most_first if share > REPORTED_SHARE]
 
 
 def _models() -> Finding:

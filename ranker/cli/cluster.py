@@ -1,4 +1,4 @@
-"""``--cluster``: models whose work is shared among the workers of a Ray cluster."""
+"""``--cluster``: models that the workers of a Ray cluster compute."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HELPS = {
 
 @dataclass(frozen=True)
 class Sharing:
-    """With whom a command shares its work: a cluster's address, or nothing, and how many workers.
+    """The cluster that a command shares its work with: its address, or nothing, and how many workers.
 
     Raises: SetupError for a number of workers that there cannot be, or without a cluster.
     """
@@ -41,7 +41,7 @@ class Sharing:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses what is given for nothing."""
+        """Refuses workers without a cluster, and too many."""
         if not 0 <= self.workers <= MAX_WORKERS:
             raise SetupError(f"--workers is {self.workers}, expected 0 to {MAX_WORKERS}.")
         if self.workers and not self.cluster:
@@ -49,7 +49,7 @@ class Sharing:
 
 
 class Wanted(NamedTuple):
-    """A model to open: its source, its mode, and what ``load_model`` is told."""
+    """A model to open, with the arguments of ``load_model``."""
 
     source: str
     mode: str
@@ -58,13 +58,13 @@ class Wanted(NamedTuple):
 
 
 def cluster_options(command: F) -> F:
-    """``--cluster`` and ``--workers``, for commands whose work several processes can share."""
+    """Adds ``--cluster`` and ``--workers``, for commands whose work several processes can share."""
     return settings_options(Sharing, _HELPS, {})(command)
 
 
 @contextmanager
 def joined_cluster(context: click.Context) -> Iterator[Cluster | None]:
-    """The cluster that a command works in, with nothing on stdout meanwhile; None where it works alone.
+    """Joins the cluster that a command works in, with nothing on stdout meanwhile; gives None where it works alone.
 
     Raises: SetupError as ``joined``.
     """
@@ -79,15 +79,14 @@ def joined_cluster(context: click.Context) -> Iterator[Cluster | None]:
 
 
 def open_scorer(context: click.Context, wanted: Wanted, cluster: Cluster | None, overflow: Overflow = CUT) -> Scorer:
-    """A model that computes here, or by the workers of a cluster."""
+    """Opens a model that computes here, or by the workers of a cluster."""
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
 
     if cluster is None:
         compute = checked_compute(context)
         return Scorer(say_notes(load_model(*wanted)), compute, overflow)
-    from ranker.cluster.backend import RemoteScorer
+    from ranker.cluster.backend import RayBackend
 
-    return RemoteScorer(
-        say_notes(load_model(*wanted)), settings_of(context, Compute), cluster, overflow, wanted.trusted
-    )
+    model, compute = say_notes(load_model(*wanted)), settings_of(context, Compute)
+    return Scorer(model, compute, overflow, RayBackend(model, compute, cluster, wanted.trusted))

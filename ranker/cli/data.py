@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from ranker.data.records import Query
     from ranker.data.run import Run
     from ranker.index.dense_folder import DenseSettings
-    from ranker.scoring.scorer import Advance, Scorer
+    from ranker.scoring.batching import Advance
+    from ranker.scoring.scorer import Scorer
 
 _LEXICAL = {
     "language": "For bm25: the analyser, by language code; of a dataset that says another, that is the default",
@@ -157,7 +158,7 @@ def index_command(
         else:
             from ranker.cli.records import say_unknown, told_cut
             from ranker.index.dense_folder import build_dense_index
-            from ranker.scoring.pairs import Truncation
+            from ranker.scoring.tokens import Truncation
 
             wanted = Wanted(source, "dual", settings_of(context, PlainConfig), trust_remote_code)
             scorer = open_scorer(context, wanted, context.with_resource(joined_cluster(context)))
@@ -195,16 +196,14 @@ def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
     from ranker.scoring.scorer import Scorer
     from ranker.scoring.token_file import build_token_file, token_folder
 
-    reading, count = (
-        Scorer(load_model(source, trust_remote_code=trusted), Compute(device="cpu")).reading,
-        len(data.collection),
-    )
+    model, count = load_model(source, trust_remote_code=trusted), len(data.collection)
+    encoding = Scorer(model, Compute(device="cpu")).encoding
     say_oddities(data)
     started = time.monotonic()
     with progress("tokens", count, "passage") as advance:
-        build_token_file(reading, data.collection, advance)
+        build_token_file(encoding, data.collection, advance)
     seconds = time.monotonic() - started
-    say(f"{token_folder(reading, data.collection)}: tokens of {counted(count, 'passage')} in {seconds:.1f} s.")
+    say(f"{token_folder(encoding, data.collection)}: tokens of {counted(count, 'passage')} in {seconds:.1f} s.")
 
 
 @click.command("retrieve")
@@ -296,7 +295,7 @@ def _search_bm25(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
 
 
 def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
-    from ranker.cli.records import say_unknown, scoring_record
+    from ranker.cli.records import say_unknown
     from ranker.index.dense_folder import check_model, open_dense_index
 
     index, settings = open_dense_index(job.folder, job.data.collection)
@@ -306,7 +305,7 @@ def _search_dense(job: _Retrieval) -> tuple[Run, dict[str, Any]]:
     run = index.search(job.queries, scorer.vectors(queries, job.advance), job.depth)
     say_unknown(scorer)
     cut = {"queries_cut": int((queries.lost > 0).sum())}
-    return run, {"index": {"kind": "dense", **asdict(settings)}, **scoring_record(scorer), **cut}
+    return run, {"index": {"kind": "dense", **asdict(settings)}, **scorer.record(), **cut}
 
 
 def _dual_encoder(source: str, settings: DenseSettings, trusted: bool, compute: Compute) -> Scorer:

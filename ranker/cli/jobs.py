@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.options import PATH, claim, force_option, say_oddities, show, trust_option
-from ranker.cli.records import countdown, counts, scoring_record, training_facts, write_named
+from ranker.cli.records import countdown, training_facts, write_named
 from ranker.cli.settings import checked_compute, compute_options
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _facts(arm: Arm, dataset: Dataset, config: ReproductionConfig) -> dict[str, 
         "seconds": round(arm.seconds, 1),
     }
     if arm.scorer is not None:
-        facts |= {**scoring_record(arm.scorer), **counts(arm.pairs, arm.cut)}
+        facts |= {**arm.scorer.record(), "pairs": arm.pairs, **arm.cut.record()}
         if arm.pairs:
             facts["pairs_per_second"] = round(arm.pairs / arm.seconds, 1)
     if arm.trained is not None:

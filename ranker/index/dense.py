@@ -13,7 +13,7 @@ from ranker.data.run import Run, rankings_of
 from ranker.errors import SearchIndexError, SetupError
 from ranker.index.encoding import DOC_IDS, PASSAGES_AT_ONCE, VECTORS
 from ranker.index.recall import Found, evenly
-from ranker.scoring.scorer import Matrix
+from ranker.scoring.batching import Matrix
 from ranker.settings.dense import FAISS_KINDS, DenseConfig, factory_string, training_vectors
 from ranker.wording import counted
 

@@ -24,8 +24,9 @@ from ranker.index.dense import (
 from ranker.index.encoding import encode_collection
 from ranker.index.recall import Sample, measure_recall, sampled_passages, sampled_queries
 from ranker.index.store import Manifest, building, check_collection, read_manifest, read_settings, write_manifest
-from ranker.scoring.pairs import Truncation
-from ranker.scoring.scorer import Advance, Scorer
+from ranker.scoring.batching import Advance
+from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Truncation
 from ranker.settings.dense import DenseConfig, RecallCheck, factory_string
 
 _READING: Final = ("pooling", "similarity", "query_prompt", "passage_prompt", "query_length", "length")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.data.dataset import Dataset
-from ranker.scoring.scorer import Matrix
+from ranker.scoring.batching import Matrix
 from ranker.settings.dense import RecallCheck
 
 Rows = NDArray[np.int64]

@@ -1,123 +1,90 @@
 """Passages that are longer than a model reads, in windows of which the best counts (MaxP, Dai and Callan 2019)."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ranker.scoring.text import Texts
-
-if TYPE_CHECKING:
-    from ranker.scoring.cache import ScoreSource
-    from ranker.scoring.jobs import ScoringJob
-    from ranker.scoring.pairs import Pairs
-    from ranker.scoring.scorer import Advance, Matrix, Scorer
-
-Rows = NDArray[np.int64]
+from ranker.scoring.text import TextEncoding
+from ranker.scoring.tokens import Pairs, Rows, Texts, positions_in_groups
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a model reads for the pairs of ``whole``: one of ``read`` for each, or several, of which the best counts.
+class WindowedPairs:
+    """Pairs, and the windows that a model reads of each: one that is the pair itself, or several.
 
-    Shape: begins (P + 1,): where those of each pair begin; starts (texts,): the token of its passage that each text of
-    ``read.passages`` begins with.
+    Shape: offsets (P + 1,): the windows of pair p are rows ``offsets[p]`` to ``offsets[p + 1]`` of ``windows``;
+    starts (texts,): the token of its passage at which each text of ``windows.passages`` starts.
     """
 
-    whole: "Pairs"
-    read: "Pairs"
-    begins: Rows
+    whole: Pairs
+    windows: Pairs
+    offsets: Rows
     starts: Rows
 
     def __len__(self) -> int:
-        """How many pairs there are."""
-        return len(self.whole.rows)
+        """Number of pairs, not of windows."""
+        return len(self.whole)
 
     @property
     def counts(self) -> Rows:
-        """How many inputs each pair has.
+        """Windows of each pair.
 
         Shape: (P,).
         """
-        return np.diff(self.begins)
-
-    def work(self, scorer: "Scorer", recall: "ScoreSource") -> "ScoringJob":
-        """The scoring of these pairs."""
-        inner = scorer.work(self.read, recall)
-        return MaxWindowJob(inner, self.begins) if len(self.read.rows) > len(self) else inner
+        return np.diff(self.offsets)
 
 
-class MaxWindowJob:
-    """Pairs of several inputs: each has the score of its best, the first of equal ones.
-
-    Shape: best (P,): which input of a pair that was.
-    """
-
-    def __init__(self, inner: "ScoringJob", begins: Rows) -> None:
-        self._inner, self._begins = inner, begins
-        self.lengths: Rows = np.add.reduceat(inner.lengths, begins[:-1])
-        self.best: Rows = np.zeros(len(begins) - 1, dtype=np.int64)
-        self.tokens_per_batch, self.pads = inner.tokens_per_batch, inner.pads
-
-    def costs(self, numbers: Rows) -> Rows:
-        """As ``ScoringJob`` says."""
-        inputs, firsts = self._inputs(numbers)
-        found: Rows = np.add.reduceat(self._inner.costs(inputs), firsts) if len(numbers) else numbers
-        return found
-
-    def scores(self, numbers: Rows, advance: "Advance") -> "Matrix":
-        """As ``ScoringJob`` says."""
-        inputs, firsts = self._inputs(numbers)
-        scores = self._inner.scores(inputs, advance)
-        if not len(numbers):
-            return scores
-        highest: Matrix = np.maximum.reduceat(scores, firsts)
-        counts = np.diff(np.append(firsts, len(inputs)))
-        within = np.arange(len(inputs)) - np.repeat(firsts, counts)
-        is_best = scores == np.repeat(highest, counts)
-        self.best[numbers] = np.minimum.reduceat(np.where(is_best, within, len(inputs)), firsts)
-        return highest
-
-    def _inputs(self, numbers: Rows) -> tuple[Rows, Rows]:
-        """The inputs of these pairs, and where those of each begin among them."""
-        counts = np.diff(self._begins)[numbers]
-        firsts = np.cumsum(counts) - counts
-        within = np.arange(int(counts.sum())) - np.repeat(firsts, counts)
-        return np.repeat(self._begins[numbers], counts) + within, firsts
+def windowed(encoding: TextEncoding, pairs: Pairs) -> WindowedPairs:
+    """Splits the passages of pairs into windows where the model's ``overflow`` says so."""
+    if encoding.overflow.overflow != "windows":
+        return unwindowed(pairs)
+    return in_windows(pairs, encoding.rooms(pairs), encoding.window, encoding.stride)
 
 
-def one_each(pairs: "Pairs") -> Inputs:
-    """Each pair as the one input that it is."""
-    return Inputs(pairs, pairs, np.arange(len(pairs.rows) + 1), np.zeros(len(pairs.passages), dtype=np.int64))
+def unwindowed(pairs: Pairs) -> WindowedPairs:
+    """Takes each pair as its only window."""
+    return WindowedPairs(pairs, pairs, np.arange(len(pairs) + 1), np.zeros(len(pairs.passages), dtype=np.int64))
 
 
-def in_windows(pairs: "Pairs", room: Rows, width: int, stride: int) -> Inputs:
-    """Pairs whose passages are whole; those longer than the ``room`` beside their query are read in windows.
+def in_windows(pairs: Pairs, room: Rows, width: int, stride: int) -> WindowedPairs:
+    """Splits passages that are longer than the ``room`` beside their query into windows of ``width`` tokens.
 
-    All windows are ``width`` tokens long, the last one too: it ends where the passage does.
+    The last window is as long as the others: it ends where the passage does.
     Shape: room (P,).
     """
-    passages, whole = pairs.passages, pairs.passages.lengths
-    long = whole[pairs.rows[:, 1]] > room
-    split = np.unique(pairs.rows[long, 1])
-    counts = np.zeros(len(passages), dtype=np.int64)
-    counts[split] = 1 + -(-(whole[split] - width) // stride)
-    firsts = len(passages) + np.cumsum(counts) - counts
-    owners = np.repeat(np.arange(len(passages)), counts)
-    steps = np.arange(len(owners)) - np.repeat(firsts - len(passages), counts)
-    starts = np.minimum(steps * stride, whole[owners] - width)
-    texts = _with_stretches(passages, passages.offsets[owners] + starts, width)
-    inputs = np.where(long, counts[pairs.rows[:, 1]], 1)
-    begins = np.concatenate(([0], np.cumsum(inputs)))
-    within = np.arange(int(begins[-1])) - np.repeat(begins[:-1], inputs)
-    rows = np.repeat(np.where(long, firsts[pairs.rows[:, 1]], pairs.rows[:, 1]), inputs) + within
-    read = replace(pairs, passages=texts, rows=np.stack((np.repeat(pairs.rows[:, 0], inputs), rows), axis=1))
-    return Inputs(pairs, read, begins, np.concatenate((np.zeros(len(passages), dtype=np.int64), starts)))
+    passages, lengths = pairs.passages, pairs.passages.lengths  # lengths (passages,), in tokens
+    passage_of = pairs.rows[:, 1]  # (P,)
+    is_long = lengths[passage_of] > room  # (P,): a passage may fit beside one query and not beside another
+    long_passages = np.unique(passage_of[is_long])
+
+    # A passage is split once, whatever number of queries it is too long for.
+    counts = np.zeros(len(passages), dtype=np.int64)  # (passages,): windows of each, 0 where none is needed
+    # one window, and one more for each stride begun beyond it: -(-a // b) rounds up
+    counts[long_passages] = 1 + -(-(lengths[long_passages] - width) // stride)
+    owner = np.repeat(np.arange(len(passages)), counts)  # (windows,): the passage that each is of
+    # strides from the beginning of the passage, but the last window is moved back to end with it
+    starts = np.minimum(positions_in_groups(counts) * stride, lengths[owner] - width)  # (windows,), in tokens
+    texts = _with_slices(passages, passages.offsets[owner] + starts, width)
+
+    # The windows are texts of their own behind the passages: those of a passage are numbered from first_window.
+    first_window = len(passages) + np.cumsum(counts) - counts  # (passages,)
+    inputs = np.where(is_long, counts[passage_of], 1)  # (P,): windows of each pair
+    first_text = np.where(is_long, first_window[passage_of], passage_of)  # (P,): a short passage is itself its window
+    text_of = np.repeat(first_text, inputs) + positions_in_groups(inputs)  # (all pairs' windows,)
+    rows = np.stack((np.repeat(pairs.rows[:, 0], inputs), text_of), axis=1)
+    return WindowedPairs(
+        pairs,
+        replace(pairs, passages=texts, rows=rows),
+        np.concatenate(([0], np.cumsum(inputs))),
+        np.concatenate((np.zeros(len(passages), dtype=np.int64), starts)),
+    )
 
 
-def _with_stretches(texts: Texts, starts: Rows, width: int) -> Texts:
-    """The same texts, and behind them stretches of their ids as texts of their own."""
+def _with_slices(texts: Texts, starts: Rows, width: int) -> Texts:
+    """Appends slices of the texts' ids as texts of their own.
+
+    Shape: starts (slices,), indices of ``texts.ids``.
+    """
     ids = texts.ids[(starts[:, None] + np.arange(width)).ravel()]
     offsets = texts.offsets[-1] + width * np.arange(1, len(starts) + 1)
     lost = np.zeros(len(starts), dtype=np.int64)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.token_file import encode_passages
 from ranker.training.groups import Candidates
 from ranker.training.loop import TrainingSet
 
@@ -18,7 +19,7 @@ def training_set(
     return TrainingSet(
         candidates,
         scorer.queries(queries[query_id].text for query_id in query_ids),
-        scorer.passages_of(collection, doc_ids),
+        encode_passages(scorer.encoding, collection, doc_ids),
         {query_id: row for row, query_id in enumerate(query_ids)},
         {doc_id: row for row, doc_id in enumerate(doc_ids)},
     )

@@ -10,8 +10,8 @@ from torch.nn.utils.rnn import pad_sequence
 from ranker.errors import TrainingError
 from ranker.model.views import Views, joint_needs
 from ranker.scoring.batching import batches
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.training import TrainingConfig
 from ranker.training.learner import Learner, Step, Trained
 from ranker.training.loop import TrainingSet, check_trainable, training_steps
@@ -78,7 +78,7 @@ class FrozenViews:
     def __init__(self, scorers: Sequence[Scorer], data: TrainingSet, most_bytes: int = _MOST_BYTES) -> None:
         self._scorer = scorers[0]
         self._reads = joint_needs(scorer.model.config.needs for scorer in scorers)
-        self._reader = scorers[0].reader(self._reads)
+        self._reader = scorers[0].backend.runner(self._reads)
         self._data = data
         self._room = most_bytes
         self._kept: dict[tuple[str, str], _Seen] = {}
@@ -100,8 +100,8 @@ class FrozenViews:
         seen: dict[int, _Seen] = {}
         with torch.no_grad():
             unread = Pairs(data.queries, data.passages, rows)
-            cuts = list(batches(scorer.pair_lengths(unread), scorer.tokens_per_batch))
-            for numbers, inputs in zip(cuts, scorer.pair_inputs(unread, cuts), strict=True):
+            cuts = list(batches(scorer.encoding.pair_lengths(unread), scorer.backend.tokens_per_batch))
+            for numbers, inputs in zip(cuts, scorer.encoding.pair_inputs(unread, cuts), strict=True):
                 views = self._reader.views(inputs, self._reads)
                 seen |= zip(numbers.tolist(), _apart(views), strict=True)
         return [seen[number] for number in range(len(pairs))]

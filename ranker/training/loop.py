@@ -16,10 +16,8 @@ from ranker.errors import TrainingError
 from ranker.model.backbone import layers_of, lowest_layers
 from ranker.model.batch import TokenBatch
 from ranker.model.cpu_attention import learning_in
-from ranker.scoring.batching import Order
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.text import Texts
+from ranker.scoring.tokens import Pairs, Rows, Texts
 from ranker.settings.training import TrainingConfig
 from ranker.training.checkpoint import Checkpoint
 from ranker.training.groups import Candidates, Group, draw_groups
@@ -140,7 +138,7 @@ def _scores_together(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> 
         (data.query_rows[group.query_id], data.passage_rows[doc_id]) for group in groups for doc_id in group.doc_ids
     ]
     pairs = Pairs(data.queries, data.passages, np.array(rows))
-    passes = scorer.pair_batches(pairs, _TOKENS_PER_PASS[scorer.device.type])
+    passes = scorer.encoding.pair_batches(pairs, _TOKENS_PER_PASS[scorer.device.type])
     return _in_own_order(scorer, passes, scorer.model.score).view(len(groups), -1)
 
 
@@ -162,16 +160,16 @@ def _passage_vectors(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> 
 
 def _vectors(scorer: Scorer, texts: Texts, rows: list[int]) -> Tensor:
     """Shape: (rows, H)."""
-    passes = scorer.single_batches(texts, np.array(rows), _TOKENS_PER_PASS[scorer.device.type])
+    passes = scorer.encoding.text_batches(texts, np.array(rows), _TOKENS_PER_PASS[scorer.device.type])
     return _in_own_order(scorer, passes, scorer.model.vectors)
 
 
 def _in_own_order(
-    scorer: Scorer, passes: Iterator[tuple[Order, TokenBatch]], compute: Callable[[TokenBatch], Tensor]
+    scorer: Scorer, passes: Iterator[tuple[Rows, TokenBatch]], compute: Callable[[TokenBatch], Tensor]
 ) -> Tensor:
     """Inputs of like length are computed together, which wastes little on padding, and put back in order."""
     with learning_in(scorer.precision, scorer.device):
-        rows, parts = zip(*((numbers, compute(batch)) for numbers, batch in passes), strict=True)
+        rows, parts = zip(*((numbers, compute(batch.to(scorer.device))) for numbers, batch in passes), strict=True)
     found = torch.cat(parts)
     return found[torch.from_numpy(np.argsort(np.concatenate(rows))).to(found.device)]
 

@@ -13,8 +13,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from ranker.errors import ModelError, SetupError
 from ranker.model.backbone import BACKBONES
 from ranker.model.loading import create_model, load_model
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, PlainConfig, RankerConfig
 

@@ -13,8 +13,8 @@ from transformers.utils import logging as transformers_logging
 from ranker.errors import ModelError
 from ranker.model.loading import create_model, load_model
 from ranker.model.quiet import quiet
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
 
