@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -39,7 +39,7 @@ from ranker.wording import did_you_mean
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
     from ranker.data.run import Run
-    from ranker.reranking.rerank import Stage
+    from ranker.reranking.rerank import Reranked, Stage
 
 
 class StageOption(NamedTuple):
@@ -176,18 +176,29 @@ def rerank_command(
         _say_plan(opened, run, data, split)
         return
     results = rerank_by_stages(opened, run, queries, data.collection, budget, "tokens" if fresh else "all", progress)
-    for (scorer, _), result in zip(opened, results, strict=True):
+    facts = {"dataset": data.record(split), "run": source, "leave_out_query": leave_out_query}
+    _write(opened, results, facts, budget, output, force)
+
+
+def _write(
+    stages: Sequence[Stage],
+    results: Sequence[Reranked],
+    facts: dict[str, Any],
+    budget: float | None,
+    output: Path,
+    force: bool,
+) -> None:
+    """Writes the last run; its manifest tells of the last stage, and under ``earlier`` of the others."""
+    records: list[dict[str, Any]] = []
+    for (scorer, depth), result in zip(stages, results, strict=True):
         if result.stopped:
             least, median, most = result.reached
             ranks = f"the first {least} to {most} ranks were scored, {median} mostly"
             say(f"stopped by {result.stopped}: of a query, {ranks}.")
         say_unknown(scorer)
-    *earlier, last = [
-        {"depth": stage.depth, **stage.scorer.record(), **result.record(budget)}
-        for stage, result in zip(opened, results, strict=True)
-    ]
-    facts = {"dataset": data.record(split), "run": source, "leave_out_query": leave_out_query}
-    write_result(results[-1], output, force, {**facts, **({"earlier": earlier} if earlier else {}), **last})
+        records.append({"depth": depth, **scorer.record(), **result.record(budget)})
+    earlier = {"earlier": records[:-1]} if len(records) > 1 else {}
+    write_result(results[-1], output, force, {**facts, **earlier, **records[-1]})
 
 
 def _stages(

@@ -118,15 +118,15 @@ class RayModel:
                 sizes.append(packed.size)
                 yield Shard(f"shard {len(sizes)}", inputs_message(packed))
 
-        for number, sent in self._cluster.map(ScoringWorker, self._setup, shards()):
+        for index, sent in self._cluster.map(ScoringWorker, self._setup, shards()):
             if isinstance(sent, Failure):
-                failures.append((before + number, sent))
+                failures.append((before + index, sent))
                 continue
             result = result_from(sent)
             self._backend.token_counts.tokens += result.tokens
             self._backend.token_counts.padding += result.padding
             self._backend.splitter.failures += result.failures
-            yield before + number, result.values
+            yield before + index, result.values
         if failures:
             shard = failures[0][0]
             raise _error(sum(sizes[:shard]), sizes[shard], [failure for _, failure in failures])

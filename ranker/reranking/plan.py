@@ -84,8 +84,8 @@ def _seconds(job: ScoringJob, pairs: Rows) -> float:
 
 def _spread(count: int) -> Iterator[int]:
     """Yields every number below ``count`` once, each as far as can be from those before."""
-    order = np.argsort([_mirrored(number) for number in range(count)], kind="stable")
-    yield from (int(number) for number in order)
+    order = np.argsort([_mirrored(index) for index in range(count)], kind="stable")
+    yield from order.tolist()
 
 
 def _mirrored(number: int) -> float:

@@ -41,10 +41,11 @@ class KeyedCache:
 
         Shape: values (things, width), known (things,).
         """
-        found = self.records.find(self.keys[things])
+        records = self.records.find(self.keys[things])  # -1 where there is none
         values = np.empty((len(things), self.records.width), dtype=np.float32)
-        values[found >= 0] = self.records.values(found[found >= 0])
-        return values, found >= 0
+        known = records >= 0
+        values[known] = self.records.values(records[known])
+        return values, known
 
     def new_to_job(self, things: Rows) -> NDArray[np.bool_]:
         """Whether things were unknown when the job first began, though a stopped attempt may have left their values.
@@ -66,7 +67,7 @@ class JobCache:
 
     @cached_property
     def share(self) -> float:
-        """What was known of the job when this attempt at it began, as a share, 0 to 1."""
+        """Share of the job that was known when this attempt at it began, 0 to 1."""
         known = sum(int((side.records.find(side.keys) >= 0).sum()) for side in self.sides)
         return known / max(1, sum(len(side.keys) for side in self.sides))
 

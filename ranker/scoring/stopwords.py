@@ -1,4 +1,4 @@
-"""English stopwords: what becomes of them is an ablation, and how much attention falls on them an explanation."""
+"""English stopwords, which an ablation leaves out of texts, and an explanation counts the attention on."""
 
 import hashlib
 import re
@@ -24,9 +24,9 @@ _WORD: Final = re.compile(r"(?P<word>[^\W_]+(?:['\u2019][^\W_]+)?)\s*")
 
 
 def without(text: str, chosen: Callable[[int], set[int]]) -> str:
-    """The text without the stopwords whose numbers ``chosen`` picks of so many; a text of nothing else stays whole."""
-    found = [match for match in _WORD.finditer(text) if match["word"].lower() in STOPWORDS and _whole(text, match)]
-    dropped = [found[number] for number in sorted(chosen(len(found)))]
+    """Leaves out the stopwords that ``chosen`` picks by index from their count; a text of nothing else stays whole."""
+    stopwords = [match for match in _WORD.finditer(text) if match["word"].lower() in STOPWORDS and _whole(text, match)]
+    dropped = [stopwords[index] for index in sorted(chosen(len(stopwords)))]
     kept, end = [], 0
     for match in dropped:
         kept.append(text[end : match.start()])
@@ -36,17 +36,17 @@ def without(text: str, chosen: Callable[[int], set[int]]) -> str:
 
 
 def _whole(text: str, match: re.Match[str]) -> bool:
-    """Whether no mark, as an accent written apart is, makes of it and what is beside it another word."""
-    beside = text[max(0, match.start() - 1) : match.start()] + text[match.end("word") : match.end("word") + 1]
-    return not any(unicodedata.category(character).startswith("M") for character in beside)
+    """Whether a match is a whole word: no mark, such as an accent written apart, stands beside it."""
+    neighbours = text[max(0, match.start() - 1) : match.start()] + text[match.end("word") : match.end("word") + 1]
+    return not any(unicodedata.category(character).startswith("M") for character in neighbours)
 
 
 def without_all(text: str) -> str:
-    """The text without its stopwords."""
-    return without(text, lambda found: set(range(found)))
+    """Leaves out all stopwords of a text."""
+    return without(text, lambda count: set(range(count)))
 
 
 def without_some(text: str, most: int) -> str:
-    """The text without ``most`` of its stopwords, drawn by the text itself, so that it reads the same every time."""
+    """Leaves out ``most`` stopwords, drawn by the text itself, so that it is the same every time."""
     random = Random(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())  # noqa: S311  # no secret
-    return without(text, lambda found: set(random.sample(range(found), min(most, found))))
+    return without(text, lambda count: set(random.sample(range(count), min(most, count))))

@@ -149,7 +149,7 @@ def _write(encoding: TextEncoding, collection: Collection, folder: Path, advance
     with (folder / "ids").open("wb") as ids, (folder / "offsets").open("wb") as offsets:
         offsets.write(np.int64(0).tobytes())
         for chunk in _chunks(encoding.prepare_passage(passage.contents) for passage in collection):
-            encoded = [one.ids for one in backend.encode_batch_fast(chunk, add_special_tokens=False)]
+            encoded = [tokens.ids for tokens in backend.encode_batch_fast(chunk, add_special_tokens=False)]
             ends = end + np.cumsum([len(text_ids) for text_ids in encoded], dtype=np.int64)
             ids.write(np.fromiter(chain.from_iterable(encoded), dtype=dtype).tobytes())
             offsets.write(ends.tobytes())

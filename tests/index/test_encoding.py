@@ -130,7 +130,7 @@ def test_another_model_begins_anew(make, collection, tmp_path):
     other, same = make(length=30), make(length=30)
     found = encoded(other, collection, tmp_path / "ended")
     assert found == encoded(same, collection, tmp_path / "else")
-    assert other.backend.token_counts.tokens == same.token_counts.tokens
+    assert other.backend.token_counts.tokens == same.backend.token_counts.tokens
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"asked": "x", "parts": 1, "bytes": 0}'])
