@@ -55,7 +55,7 @@ def profiled(scorer: Scorer, run: Run, data: Dataset, split: str) -> tuple[float
 
     def once() -> float:
         started = time.perf_counter()
-        rerank(scorer, run, queries, data.collection, DEPTH, lambda _: None)
+        rerank(scorer, run, queries, data.collection, DEPTH)
         return time.perf_counter() - started
 
     once()

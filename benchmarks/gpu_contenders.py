@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers.utils import is_flash_attn_2_available
 
 from ranker import Compute, Scorer, load_model
-from ranker.scoring.pairs import Pairs
+from ranker.scoring.tokens import Pairs
 
 Scores = NDArray[np.float32]
 

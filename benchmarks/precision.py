@@ -46,7 +46,7 @@ def compare(model: str, workload: tuple[str, Path, str], depth: int) -> None:
     for precision in PRECISIONS:
         scorer = Scorer(load_model(model, "cross"), Compute(precision))
         if scorer.precision not in found:
-            done = rerank(scorer, run, data.queries(split), data.collection, depth, lambda _: None)
+            done = rerank(scorer, run, data.queries(split), data.collection, depth)
             found[scorer.precision] = Run(
                 "run", {query_id: ranking.head(depth) for query_id, ranking in done.run.items()}
             )

@@ -142,7 +142,7 @@ def prepared(folder: Path, workload: tuple[str, Path, str], model: Path, most: i
     scorer = Scorer(load_model(str(model), "cross"), Compute("float32", "cpu"))
     (folder / "model").write_text(str(model.resolve()))
     (folder / "length").write_text(str(scorer.model.config.length))
-    lengths = scorer.pair_lengths(candidates(scorer, kept, queries, data.collection, 1_000).whole)
+    lengths = scorer.encoding.pair_lengths(candidates(scorer, kept, queries, data.collection, 1_000).whole)
     config: Any = scorer.model.encoder.backbone.config
     width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     products = 2 * layers * (lengths * (4 * width**2 + 2 * width * inner) + 2 * lengths**2 * width)

@@ -207,7 +207,7 @@ def unknown_shares(path: Path) -> list[tuple[str, float]]:
         ids = tokenizer.encode(" ".join(territory_names(code)), add_special_tokens=False).ids
         shares[code] = sum(token == unknown for token in ids) / len(ids)
     most_first = sorted(shares.items(), key=lambda item: -item[1])
-    return [(code, share) for code, share in most_first if share > WORTH_SAYING]
+    return [(code, share) for code, share in most_first if share > REPORTED_SHARE]
 
 
 def _models() -> Finding:

@@ -101,6 +101,24 @@ def test_imports_point_one_way(name: str) -> None:
     assert wrong == []
 
 
+def imported_modules(name: str) -> set[str]:
+    """The modules of the package that one imports, wherever it does, for annotations too."""
+    targets: set[str] = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ranker"):
+            targets |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    paths = {target.removeprefix("ranker.").replace(".", "/") + ".py" for target in targets}
+    return (paths & set(SOURCES)) - {name}
+
+
+def test_no_modules_import_each_other_directly_or_by_others() -> None:
+    imports = {name: imported_modules(name) for name in set(SOURCES) - {FACADE, ENTRY}}
+    # what imports nothing that is left is taken away, until only circles and what leads to them remain
+    while free := {name for name, targets in imports.items() if not targets & imports.keys()}:
+        imports = {name: targets for name, targets in imports.items() if name not in free}
+    assert {name: sorted(targets & imports.keys()) for name, targets in sorted(imports.items())} == {}
+
+
 def test_every_folder_has_a_level() -> None:
     assert {folder(name) for name in SOURCES} - {"__init__", "__main__"} == set(LEVEL_OF)
 

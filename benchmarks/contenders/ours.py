@@ -24,12 +24,12 @@ def main(folder: Path, settings: dict[str, object]) -> None:
     os.environ["RANKER_CACHE"] = tempfile.mkdtemp(prefix="ranker-benchmark-")
     scorer = Scorer(load_model((folder / "model").read_text(), "cross"), Compute(precision=str(settings["precision"])))
     if settings.get("tokens"):
-        build_token_file(scorer.reading, open_dataset(str(folder)).collection, lambda _: None)
+        build_token_file(scorer.encoding, open_dataset(str(folder)).collection, lambda _: None)
 
     def once() -> None:
         data = open_dataset(str(folder))
         run = read_run(folder / "first.run")
-        done = rerank(scorer, run, data.queries("test"), data.collection, DEPTH, lambda _: None)
+        done = rerank(scorer, run, data.queries("test"), data.collection, DEPTH)
         write_run(done.run, folder / f"{os.getpid()}.run", force=True)
 
     take_turns(once)

@@ -1,4 +1,4 @@
-"""``--cluster``: models whose work is shared among the workers of a Ray cluster."""
+"""``--cluster``: models that the workers of a Ray cluster compute."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Sharing:
-    """The cluster that a command shares its work with: an address, or nothing, and the number of workers.
+    """The cluster that a command shares its work with: its address, or nothing, and how many workers.
 
     Raises: SetupError for a number of workers that is not allowed, or without a cluster.
     """
@@ -44,14 +44,15 @@ class Sharing:
     )
 
     def __post_init__(self) -> None:
-        """Refuses values that are not allowed, and workers without a cluster."""
-        check(self, SetupError, prefix="--")
+        """Refuses workers without a cluster, and too many."""
+        if not 0 <= self.workers <= MAX_WORKERS:
+            raise SetupError(f"--workers is {self.workers}, expected 0 to {MAX_WORKERS}.")
         if self.workers and not self.cluster:
             raise SetupError(f"--workers is {self.workers}, but without --cluster this process does all.")
 
 
 class Wanted(NamedTuple):
-    """A model to open: its source, its mode, and what ``load_model`` is told."""
+    """A model to open, with the arguments of ``load_model``."""
 
     source: str
     mode: str
@@ -60,13 +61,13 @@ class Wanted(NamedTuple):
 
 
 def cluster_options(command: F) -> F:
-    """``--cluster`` and ``--workers``, for commands whose work several processes can share."""
-    return settings_options(Sharing)(command)
+    """Adds ``--cluster`` and ``--workers``, for commands whose work several processes can share."""
+    return settings_options(Sharing, _HELPS, {})(command)
 
 
 @contextmanager
 def joined_cluster(context: click.Context) -> Iterator[Cluster | None]:
-    """The cluster that a command works in, with nothing on stdout meanwhile; None where it works alone.
+    """Joins the cluster that a command works in, with nothing on stdout meanwhile; gives None where it works alone.
 
     Raises: SetupError as ``joined``.
     """
@@ -81,15 +82,14 @@ def joined_cluster(context: click.Context) -> Iterator[Cluster | None]:
 
 
 def open_scorer(context: click.Context, wanted: Wanted, cluster: Cluster | None, overflow: Overflow = CUT) -> Scorer:
-    """A model that computes here, or by the workers of a cluster."""
+    """Opens a model that computes here, or by the workers of a cluster."""
     from ranker.model.loading import load_model
     from ranker.scoring.scorer import Scorer
 
     if cluster is None:
         compute = checked_compute(context)
         return Scorer(say_notes(load_model(*wanted)), compute, overflow)
-    from ranker.cluster.backend import RemoteScorer
+    from ranker.cluster.backend import RayBackend
 
-    return RemoteScorer(
-        say_notes(load_model(*wanted)), settings_of(context, Compute), cluster, overflow, wanted.trusted
-    )
+    model, compute = say_notes(load_model(*wanted)), settings_of(context, Compute)
+    return Scorer(model, compute, overflow, RayBackend(model, compute, cluster, wanted.trusted))

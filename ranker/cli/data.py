@@ -182,9 +182,9 @@ def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
     say_oddities(data)
     started = time.monotonic()
     with progress("tokens", count, "passage") as advance:
-        build_token_file(reading, data.collection, advance)
+        build_token_file(encoding, data.collection, advance)
     seconds = time.monotonic() - started
-    say(f"{token_folder(reading, data.collection)}: tokens of {counted(count, 'passage')} in {seconds:.1f} s.")
+    say(f"{token_folder(encoding, data.collection)}: tokens of {counted(count, 'passage')} in {seconds:.1f} s.")
 
 
 @click.command("retrieve")

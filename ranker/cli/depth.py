@@ -40,12 +40,15 @@ def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str
     longest = max(map(len, before.values()))
     deepest = min(longest, int(manifest.get("depth", longest)))
     judgments = open_qrels(qrels, split, wanted)
-    found = evaluations_by_depth(before, reranked, deepest, judgments, wanted)
-    show(render_depths(found, cast("Format", form)), newline=False)
+    evaluations = evaluations_by_depth(before, reranked, deepest, judgments, wanted)
+    show(render_depths(evaluations, cast("Format", form)), newline=False)
 
 
 def _source(run: Path, manifest: dict[str, Any]) -> Path:
-    """The run that a manifest names, if it is still what it was."""
+    """Finds the run that a manifest names.
+
+    Raises: DataError where it is not there, or has changed.
+    """
     from ranker.errors import DataError
     from ranker.files.digests import content_digest
 

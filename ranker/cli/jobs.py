@@ -116,7 +116,7 @@ def _facts(arm: Arm, dataset: Dataset, config: ReproductionConfig) -> dict[str, 
         "seconds": round(arm.seconds, 1),
     }
     if arm.scorer is not None:
-        facts |= {**scoring_record(arm.scorer), **counts(arm.pairs, arm.cut)}
+        facts |= {**arm.scorer.record(), "pairs": arm.pairs, **arm.cut.record()}
         if arm.pairs:
             facts["pairs_per_second"] = round(arm.pairs / arm.seconds, 1)
     if arm.trained is not None:

@@ -72,7 +72,7 @@ def main() -> None:
     except click.exceptions.Abort:
         _stop("Error: stopped by Ctrl-C; nothing half-written was left behind.", 1)
     except (MemoryError, RuntimeError) as error:
-        from ranker.scoring.survival import is_out_of_memory
+        from ranker.scoring.batching import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise

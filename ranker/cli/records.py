@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ranker.data.run import Run
     from ranker.experiments.forecast import Moment
     from ranker.reranking.rerank import Reranked
-    from ranker.scoring.pairs import Truncation
     from ranker.scoring.scorer import Scorer
+    from ranker.scoring.tokens import Truncation
     from ranker.settings.training import TrainingConfig
     from ranker.training.loop import Step, Trained
 
@@ -45,13 +45,12 @@ def write_named(run: Run, output: Path, force: bool, facts: dict[str, Any]) -> N
 
 def write_result(reranked: Reranked, output: Path, force: bool, facts: dict[str, Any]) -> None:
     """Writes a reranked run with its manifest, and says in a line what was done and what was cut."""
-    cut = reranked.cut
-    facts = {**facts, **counts(reranked.pairs, cut), "ties": reranked.ties, "in_windows": len(reranked.windows)}
+    facts = {**facts, "ties": reranked.ties, "in_windows": len(reranked.windows)}
     write_named(reranked.run, output, force, facts)
     _write_windows(reranked, windows_path(output))
-    lost = told_cut(cut, facts.get("answers_cut", 0))
+    lost = told_cut(reranked.truncation, reranked.answers_lost)
     rate = f"{counted(facts['pairs_per_second'], 'pair')}/s in {facts['precision']}"
-    known = f", {facts['remembered']:.0%} remembered" if facts.get("remembered") else ""
+    known = f", {reranked.remembered:.0%} remembered" if reranked.remembered else ""
     done = f"{counted(len(reranked.run), 'query')}, {counted(reranked.pairs, 'pair')}"
     say(f"{output}: {done}{known} at {rate}{lost}.")
     if reranked.ties > _MANY_TIES * reranked.pairs:
@@ -90,39 +89,11 @@ def _saturated(reranked: Reranked, precision: str) -> str:
 
 
 def say_unknown(scorer: Scorer, tell: Callable[[str], None] = say) -> None:
-    """Says of queries and passages, where it is worth it, how much of them the tokenizer does not know."""
-    from ranker.scoring.unknown import WORTH_SAYING
+    """Says how many tokens of queries and passages the tokenizer does not know, where they are not few."""
+    from ranker.scoring.scorer import unknown_tokens_sentences
 
-    for side, one in scorer.unknown.items():
-        if one.share > WORTH_SAYING:
-            words = ", ".join(map(repr, one.words))
-            tell(
-                f"{scorer.model.source}: does not know {one.share:.0%} of the tokens of the {side}, as {words}; "
-                "expected a model of their language."
-            )
-
-
-def counts(pairs: int, cut: Truncation) -> dict[str, int]:
-    """How many pairs were scored, and how much of them the model could not read."""
-    return {"pairs": pairs, **cut.record()}
-
-
-def scoring_record(scorer: Scorer) -> dict[str, Any]:
-    """The model and how it ran; ``padding`` is its share of the tokens computed.
-
-    ``out_of_memory`` counts the batches that had to be halved.
-    """
-    return {
-        "model": {"source": scorer.model.source, "sha256": scorer.model.digest(), **asdict(scorer.model.config)},
-        "device": scorer.device_name,
-        "precision": scorer.precision,
-        "kernels": scorer.kernels,
-        **asdict(scorer.overflow),
-        "padding": round(scorer.token_counts.share, 4),
-        "unknown_tokens": {side: round(one.share, 4) for side, one in scorer.unknown.items()},
-        "out_of_memory": scorer.splitter.failures,
-        **scorer.shared,
-    }
+    for sentence in unknown_tokens_sentences(scorer):
+        tell(sentence)
 
 
 def training_record(
@@ -137,9 +108,9 @@ def training_record(
         **origin,
         "training": asdict(config.resolved(scorer.model.config)),
         **training_facts(trained),
-        "device": scorer.device_name,
+        "device": scorer.backend.device_name,
         "precision": scorer.precision,
-        "kernels": scorer.kernels,
+        "kernels": scorer.backend.kernels,
         "versions": versions(),
     }
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,9 +28,8 @@ from ranker.cli.options import (
     split_option,
     trust_option,
 )
-from ranker.cli.records import counts, say_unknown, scoring_record, write_result
-from ranker.cli.settings import MODEL_HELP, mode_option, settings_of, settings_options
-from ranker.cli.tokens import keep_tokens
+from ranker.cli.records import say_unknown, write_result
+from ranker.cli.settings import compute_options, settings_of, settings_options
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
 from ranker.settings.compute import Compute, Overflow
 from ranker.settings.model import AUTO, MODES, PlainConfig
@@ -40,29 +37,19 @@ from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
-    from ranker.data.records import Query
     from ranker.data.run import Run
-    from ranker.reranking.rerank import Reranked
-    from ranker.scoring.scorer import Advance, Scorer
-    from ranker.scoring.windows import Inputs
+    from ranker.reranking.rerank import Reranked, Stage
 
 
-class Stage(NamedTuple):
-    """One model of a cascade, and how far down it reads."""
+class StageOption(NamedTuple):
+    """One model of a cascade by its mode, and how far down it reranks."""
 
     mode: str
     depth: int
 
 
-class _Scoring(NamedTuple):
-    """The seconds that scoring may take, and whether what is remembered is left aside."""
-
-    budget: float | None
-    fresh: bool
-
-
-def _cascade(_: click.Context, option: click.Parameter, value: str | None) -> tuple[Stage, ...]:
-    """Models behind each other: ``dual:100,cross:20``."""
+def _cascade(_: click.Context, option: click.Parameter, value: str | None) -> tuple[StageOption, ...]:
+    """Parses a cascade: ``dual:100,cross:20``."""
     stages = tuple(_stage(part, option) for part in value.split(",")) if value else ()
     if any(later.depth > earlier.depth for earlier, later in pairwise(stages)):
         raise click.BadParameter(f"{value!r} goes deeper again, expected depths that do not rise.", param=option)
@@ -71,7 +58,7 @@ def _cascade(_: click.Context, option: click.Parameter, value: str | None) -> tu
     return stages
 
 
-def _stage(text: str, option: click.Parameter) -> Stage:
+def _stage(text: str, option: click.Parameter) -> StageOption:
     mode, _, depth = text.partition(":")
     if mode not in MODES or not depth.isdecimal() or not 1 <= int(depth) <= MAX_DEPTH:
         raise click.BadParameter(
@@ -79,19 +66,7 @@ def _stage(text: str, option: click.Parameter) -> Stage:
             f"{did_you_mean(mode, MODES) if mode not in MODES else ''}",
             param=option,
         )
-    return Stage(mode, int(depth))
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is reranked."""
-
-    data: Dataset
-    split: str
-    queries: dict[str, Query]
-    run: Run
-    leave_out_query: bool
-    source: dict[str, str]
+    return StageOption(mode, int(depth))
 
 
 @click.command("rerank")
@@ -139,7 +114,7 @@ def rerank_command(
     mode: str | None,
     models: tuple[str, ...],
     depth: int,
-    cascade: tuple[Stage, ...],
+    cascade: tuple[StageOption, ...],
     budget: float | None,
     planned: bool,
     fresh: bool,
@@ -159,7 +134,9 @@ def rerank_command(
     given again.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.files.digests import content_digest
+    from ranker.files.lines import digest
+    from ranker.reranking.rerank import Stage, check_run
+    from ranker.reranking.rerank import cascade as rerank_by_stages
 
     stages = _stages(context, mode, depth, cascade)
     sources = _sources(stages, models, bool(cascade))
@@ -172,30 +149,58 @@ def rerank_command(
     [run] = open_runs((run_path,))
     source = {"name": run.name, "path": str(run_path), "sha256": content_digest(run_path)}
     split = asked_split(split, data)
-    work = _Work(data, split, data.queries(split), leave_out_queries(run, leave_out_query), leave_out_query, source)
+    queries, run = data.queries(split), leave_out_queries(run, leave_out_query)
     say_oddities(data)
-    _check_run(work, max(stage.depth for stage in stages))
+    # before a model is opened, which may take a minute
+    check_run(run, queries, data.collection, max(stage.depth for stage in stages))
     cluster, overflow = context.with_resource(joined_cluster(context)), settings_of(context, Overflow)
-    scorers = [
-        open_scorer(context, Wanted(source, stage.mode, plain, trust_remote_code), cluster, overflow)
+    opened = [
+        Stage(
+            open_scorer(context, Wanted(source, stage.mode, plain, trust_remote_code), cluster, overflow), stage.depth
+        )
         for stage, source, plain in zip(stages, sources, _plain(context, stages), strict=True)
     ]
-    if planned:
-        _say_plan(work, stages, scorers)
-    elif output is not None:
-        _rerank(work, stages, scorers, _Scoring(budget, fresh), (output, force))
+    if planned or output is None:
+        _say_plan(opened, run, data, split)
+        return
+    results = rerank_by_stages(opened, run, queries, data.collection, budget, "tokens" if fresh else "all", progress)
+    facts = {"dataset": data.record(split), "run": source, "leave_out_query": leave_out_query}
+    _write(opened, results, facts, budget, output, force)
 
 
-def _stages(context: click.Context, mode: str | None, depth: int, cascade: tuple[Stage, ...]) -> tuple[Stage, ...]:
+def _write(
+    stages: Sequence[Stage],
+    results: Sequence[Reranked],
+    facts: dict[str, Any],
+    budget: float | None,
+    output: Path,
+    force: bool,
+) -> None:
+    """Writes the last run; its manifest tells of the last stage, and under ``earlier`` of the others."""
+    records: list[dict[str, Any]] = []
+    for (scorer, depth), result in zip(stages, results, strict=True):
+        if result.stopped:
+            least, median, most = result.reached
+            ranks = f"the first {least} to {most} ranks were scored, {median} mostly"
+            say(f"stopped by {result.stopped}: of a query, {ranks}.")
+        say_unknown(scorer)
+        records.append({"depth": depth, **scorer.record(), **result.record(budget)})
+    earlier = {"earlier": records[:-1]} if len(records) > 1 else {}
+    write_result(results[-1], output, force, {**facts, **earlier, **records[-1]})
+
+
+def _stages(
+    context: click.Context, mode: str | None, depth: int, cascade: tuple[StageOption, ...]
+) -> tuple[StageOption, ...]:
     if (mode is None) == (not cascade):
         raise click.UsageError("needs either --mode, or --cascade, which has a mode for each of its models.")
     if cascade and context.get_parameter_source("depth") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--depth goes with --mode; in a --cascade each model has its own, as in dual:100.")
-    return cascade or (Stage(str(mode), depth),)
+    return cascade or (StageOption(str(mode), depth),)
 
 
-def _sources(stages: tuple[Stage, ...], models: tuple[str, ...], cascade: bool) -> list[str]:
-    """The model of each stage."""
+def _sources(stages: tuple[StageOption, ...], models: tuple[str, ...], cascade: bool) -> list[str]:
+    """Finds the model of each stage."""
     if not cascade:
         if len(models) > 1:
             raise click.UsageError(f"--model names {', '.join(models)}; expected one, or a --cascade of them.")
@@ -209,100 +214,28 @@ def _sources(stages: tuple[Stage, ...], models: tuple[str, ...], cascade: bool) 
     return [named[mode] for mode in modes]
 
 
-def _plain(context: click.Context, stages: tuple[Stage, ...]) -> list[PlainConfig]:
-    """How each stage's model is read that does not say it; in a cascade the pooling is of the one that reads apart."""
+def _plain(context: click.Context, stages: tuple[StageOption, ...]) -> list[PlainConfig]:
+    """Gives the settings of a stage's model that has none; a cascade's pooling is for the one that reads apart."""
     plain = settings_of(context, PlainConfig)
     apart = [MODES[stage.mode].apart for stage in stages]
     without = replace(plain, pooling=AUTO) if any(apart) else plain
     return [plain if reads_apart else without for reads_apart in apart]
 
 
-def _check_use(stages: tuple[Stage, ...], budget: float | None, planned: bool, output: Path | None) -> None:
+def _check_use(stages: tuple[StageOption, ...], budget: float | None, planned: bool, output: Path | None) -> None:
     if output is None and not planned:
         raise click.UsageError("needs --output, the run to write, or --plan.")
     if budget is not None and (planned or len(stages) > 1):
         raise click.UsageError("--budget goes with one model and without --plan.")
 
 
-def _say_plan(work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer]) -> None:
-    """The plan of each stage, as it would be if the stage before changed no ranks."""
+def _say_plan(stages: Sequence[Stage], run: Run, data: Dataset, split: str) -> None:
+    """Shows the plan of each stage, as it would be if the stage before changed no ranks."""
     from ranker.report.tables import render_plan
     from ranker.reranking.plan import plan
-
-    for stage, scorer in zip(stages, scorers, strict=True):
-        found = plan(scorer, _inputs(work, work.run, stage, scorer, keeping=False))
-        say_unknown(scorer)
-        show(render_plan(found, f"{stage.mode} to depth {stage.depth} in {scorer.precision}"))
-
-
-def _rerank(
-    work: _Work, stages: tuple[Stage, ...], scorers: Sequence[Scorer], scoring: _Scoring, output: tuple[Path, bool]
-) -> None:
-    """Each stage on what the one before made; the manifest tells of the last, and under ``earlier`` of the others."""
-    from ranker.reranking.rerank import gold_answers_cut
-
-    run, told = work.run, []
-    for stage, scorer in zip(stages, scorers, strict=True):
-        inputs = _inputs(work, run, stage, scorer)
-        started = time.monotonic()
-        with progress(f"rerank {stage.mode}", len(inputs.read.rows), "pair") as advance:
-            done, facts = _scored(scorer, run, inputs, stage, scoring, advance)
-        answers = gold_answers_cut(scorer, run, inputs, work.queries, work.data.collection, stage.depth)
-        new = done.pairs * (1 - facts["remembered"])
-        facts["pairs_per_second"] = round(new / (time.monotonic() - started), 1)
-        told.append(
-            {
-                "depth": stage.depth,
-                **scoring_record(scorer),
-                **facts,
-                **counts(done.pairs, done.cut),
-                "answers_cut": answers,
-            }
-        )
-        run = done.run
-    earlier = {"earlier": told[:-1]} if told[:-1] else {}
-    facts = {"dataset": work.data.record(work.split), "run": work.source, "leave_out_query": work.leave_out_query}
-    for scorer in scorers:
-        say_unknown(scorer)
-    write_result(done, *output, {**facts, **earlier, **told[-1]})
-
-
-def _check_run(work: _Work, depth: int) -> None:
-    """Refuses a run of something else before a model is opened, which may take a minute."""
-    from ranker.reranking.rerank import check_run
-
-    check_run(work.run, work.queries, work.data.collection, depth)
-
-
-def _inputs(work: _Work, run: Run, stage: Stage, scorer: Scorer, keeping: bool = True) -> Inputs:
     from ranker.reranking.rerank import candidates
 
-    if keeping:
-        wanted = {doc_id for ranking in run.values() for doc_id in ranking.doc_ids[: stage.depth]}
-        keep_tokens(scorer, work.data.collection, len(wanted))
-    return candidates(scorer, run, work.queries, work.data.collection, stage.depth)
-
-
-def _scored(
-    scorer: Scorer, run: Run, inputs: Inputs, stage: Stage, scoring: _Scoring, advance: Advance
-) -> tuple[Reranked, dict[str, Any]]:
-    """The reranked run, and what a manifest says of a budget and of what was remembered."""
-    from ranker.reranking.plan import Progress, rerank_while
-    from ranker.reranking.rerank import rescored
-    from ranker.scoring.cache import Memory, computed, remembering
-
-    with nullcontext(computed) if scoring.fresh else remembering(scorer, inputs.read) as recall:
-        remembered = round(recall.share, 4) if isinstance(recall, Memory) else 0.0
-        if scoring.budget is None:
-            return rescored(scorer, run, inputs, stage.depth, advance, recall), {"remembered": remembered}
-        end = time.monotonic() + scoring.budget
-        progress = Progress(advance, lambda: time.monotonic() < end, recall)
-        partial = rerank_while(scorer, run, inputs, stage.depth, progress)
-    least, median, most = partial.reached
-    if partial.stopped:
-        say(
-            f"stopped by {partial.stopped}: of a query, the first {least} to {most} ranks were scored, {median} mostly."
-        )
-    reached = {"least": least, "median": median, "most": most}
-    budget = {"seconds": scoring.budget, "stopped": partial.stopped, "ranks_scored": reached}
-    return partial, {"budget": budget, "remembered": remembered}
+    for scorer, depth in stages:
+        planned = plan(scorer, candidates(scorer, run, data.queries(split), data.collection, depth))
+        say_unknown(scorer)
+        show(render_plan(planned, f"{scorer.model.config.mode} to depth {depth} in {scorer.precision}"))

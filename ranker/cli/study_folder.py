@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ranker.cli.options import show
-from ranker.cli.records import counts, scoring_record, training_facts
+from ranker.cli.records import training_facts
 from ranker.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def arm_facts(arm: Arm, job: Job, done: ArmResult, config: StudyConfig) -> dict[
         "seed": job.seed,
         "depth": config.depth,
         "seconds": round(done.seconds, 3),
-        **scoring_record(done.scorer),
-        **counts(done.pairs, done.cut),
+        **done.scorer.record(),
+        "pairs": done.pairs,
+        **done.cut.record(),
         "pairs_per_second": round(done.pairs / done.seconds, 1),
         "milliseconds_per_query": round(done.milliseconds, 3),
     }

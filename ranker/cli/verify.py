@@ -42,18 +42,18 @@ def verify_command(
     from ranker.data.catalogue import open_dataset
     from ranker.data.manifest import scored_depth
     from ranker.model.loading import load_model
-    from ranker.reranking.verify import changes, check_digests, reranked_manifest, sampled, told
+    from ranker.reranking.verify import changes, check_digests, manifest_value, reranked_manifest, sampled
     from ranker.scoring.scorer import Scorer
 
     [written], manifest = open_runs((run,)), reranked_manifest(run)
-    data = open_dataset(dataset or told(run, manifest, "dataset", "source"))
-    source = source or told(run, manifest, "model", "source")
+    data = open_dataset(dataset or manifest_value(run, manifest, "dataset", "source"))
+    source = source or manifest_value(run, manifest, "model", "source")
     plain, compute, overflow = _settings(run, manifest, source)
-    model = load_model(source, told(run, manifest, "model", "mode"), plain, trust_remote_code)
+    model = load_model(source, manifest_value(run, manifest, "model", "mode"), plain, trust_remote_code)
     scorer = Scorer(model, _computed_here(compute), overflow)
     holds = _all_hold(check_digests(run, manifest, data, scorer))
     holds &= _others_hold(run, manifest, written, data, scorer)
-    split, depth = told(run, manifest, "dataset", "split"), scored_depth(run, manifest)
+    split, depth = manifest_value(run, manifest, "dataset", "split"), scored_depth(run, manifest)
     for change in changes(scorer, sampled(written, queries, seed), data, split, depth, compute.precision):
         holds &= change.holds
         show(_moves(change))
@@ -64,7 +64,7 @@ def verify_command(
 
 
 def _computed_here(compute: Compute) -> Compute:
-    """The run's own precision, or float32, which is said, where this machine does not compute it."""
+    """Gives the run's own precision, or float32, and says so, where this machine does not compute it."""
     from ranker.model.device import choose_device, choose_precision
 
     try:
@@ -76,14 +76,14 @@ def _computed_here(compute: Compute) -> Compute:
 
 
 def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[PlainConfig, Compute, Overflow]:
-    """How a model was read that does not say it, precision, and how passages were read that are too long.
+    """Reads from a manifest how the model was read, how it was computed, and how passages that are too long were read.
 
-    Raises: DataError for values that there are not.
+    Raises: DataError for values that do not exist.
     """
-    from ranker.model.loading import model_folder, recorded_settings
-    from ranker.reranking.verify import told
+    from ranker.model.loading import as_recorded, model_folder
+    from ranker.reranking.verify import manifest_value
 
-    precision, mode = told(run, manifest, "precision"), told(run, manifest, "model", "mode")
+    precision, mode = manifest_value(run, manifest, "precision"), manifest_value(run, manifest, "model", "mode")
     model_folder(source)  # that there is no such model is not the manifest's fault
     try:
         overflow = Overflow(str(manifest.get("overflow", "cut")), manifest.get("stride", 0))
@@ -93,7 +93,7 @@ def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[Plai
 
 
 def _others_hold(run: Path, manifest: Mapping[str, Any], written: Run, data: Dataset, scorer: Scorer) -> bool:
-    """Whether all that is no digest of what is read now is as the manifest says, told in lines."""
+    """Checks the first stage, settings and counts, and shows a line for each."""
     from ranker.reranking.verify import check_counts, check_first_stage, check_settings
 
     first = check_first_stage(run, manifest)
@@ -105,17 +105,17 @@ def _others_hold(run: Path, manifest: Mapping[str, Any], written: Run, data: Dat
 
 
 def _all_hold(checks: list[Check], together: str = "") -> bool:
-    """Whether all do, told in a line for each; those that hold ``together`` in one, and beside others in none."""
+    """Whether all checks hold; shows a line for each, or, ``together``, one for all or for each that does not hold."""
     wrong = [check for check in checks if not check.holds]
     if together and checks and not wrong:
-        show(f"{together}: {', '.join(f'{check.what} {check.found}' for check in checks)}")
+        show(f"{together}: {', '.join(f'{check.fact} {check.actual}' for check in checks)}")
     for check in wrong if together else checks:
-        show(f"{check.what}: {check.found}" if check.holds else _differs(check.what, check.expected, check.found))
+        show(f"{check.fact}: {check.actual}" if check.holds else _differs(check))
     return not wrong
 
 
-def _differs(what: str, expected: str, found: str) -> str:
-    return f"{what}: FAIL, the manifest says {expected}, but it is {found}"
+def _differs(check: Check) -> str:
+    return f"{check.fact}: FAIL, the manifest says {check.expected}, but it is {check.actual}"
 
 
 def _moves(change: Change) -> str:

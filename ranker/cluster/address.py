@@ -1,4 +1,4 @@
-"""What is said of a Ray cluster by its address: that it does not answer, and what it raises."""
+"""Addresses of Ray clusters: whether one answers, and errors that name it."""
 
 import socket
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _ANSWER_SECONDS: Final = 10
 
 
 def check_address(address: str) -> None:
-    """Refuses where nobody answers, for whom Ray would wait for minutes.
+    """Refuses an address at which nobody answers, for which Ray would wait for minutes.
 
     Raises: SetupError.
     """
@@ -30,7 +30,7 @@ def check_address(address: str) -> None:
 
 @contextmanager
 def said_of(address: str) -> Iterator[None]:
-    """Says of what Ray raises, in a sentence, where it was raised; a worker's own sentence stays what it is."""
+    """Turns what Ray raises into a sentence that names the address; a worker's own error is raised as it is."""
     try:
         yield
     except Exception as error:  # Ray raises whatever a cluster leads it to
@@ -42,7 +42,7 @@ def said_of(address: str) -> Iterator[None]:
 
 
 def _words(error: BaseException) -> str:
-    """What an error says in a line; where it quotes another, with its frames, what that says in its last."""
+    """Gives the line with the reason: the first, or the last where an error quotes another with its frames."""
     lines = _lines(error)
     if isinstance(error, ConnectionError) and error.__cause__ is not None:
         return f"{lines[0]}: {_lines(error.__cause__)[-1]}"

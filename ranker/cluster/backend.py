@@ -1,25 +1,23 @@
-"""A model whose computing is done by the workers of a cluster."""
+"""A backend that computes on the workers of a Ray cluster: each batch is a shard that one of them computes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-import numpy as np
+import torch
 
 from ranker.cluster.engine import Cluster, Failure, Shard
-from ranker.cluster.worker import ScoringWorker, look, received, sent_model, sent_pairs, sent_texts
+from ranker.cluster.worker import ScoringWorker, inputs_message, model_message, result_from, worker_device
+from ranker.model.batch import Packed
 from ranker.model.reranker import Reranker
-from ranker.scoring.backend import PaddedReader, Reader, check_precision
-from ranker.scoring.batching import Order
-from ranker.scoring.pairs import Pairs
-from ranker.scoring.scorer import Advance, Matrix, Scorer
-from ranker.scoring.survival import InputError, TooLargeError
-from ranker.scoring.text import Texts
-from ranker.settings.compute import CUT, Compute, Overflow
+from ranker.scoring.backend import PaddedRunner, TokenCounts, check_precision
+from ranker.scoring.batching import Advance, BatchSplitter, InputError, Matrix, TooLargeError
+from ranker.scoring.budget import DEFAULT
+from ranker.settings.compute import Compute
 from ranker.settings.model import Needs
 
-_LEAST: Final = 2**13
-_MOST: Final = 2**18
+_MIN_TOKENS: Final = 2**13
+_MAX_TOKENS: Final = 2**18
 """Tokens of a shard: of few, each worker has several, so that none waits long for the last; of many, little is lost."""
 
 _SHARDS_EACH: Final = 8
@@ -29,120 +27,114 @@ _PARTS_AT_ONCE: Final = 512
 
 
 class ShardError(InputError):
-    """Shards that no worker could do: the first of them, by the number of its first input, and how many others."""
+    """Shards that no worker could do: told by the first, with the index of its first input, and how many others."""
 
-    def __init__(self, number: int, inputs: int, failures: Sequence[Failure], name: str = "") -> None:
-        self.number, self._inputs, self._failures = number, inputs, failures
+    def __init__(self, index: int, inputs: int, failures: Sequence[Failure], name: str = "") -> None:
+        self.index, self._inputs, self._failures = index, inputs, failures
         first, others = failures[0], len(failures) - 1
         whose = f"whose {inputs} inputs begin with" if inputs > 1 else "whose only input is"
         also = f", and {others} other shard{'s' if others > 1 else ''} failed" if others else ""
         super().__init__(
-            f"{first.name}, {whose} {name or f'input {number}'}: {first.reason}{also}; "
+            f"{first.name}, {whose} {name or f'input {index}'}: {first.reason}{also}; "
             "what the others gave is kept for the same command."
         )
 
-    def of(self, number: int, name: str = "") -> "ShardError":
-        """The same by another number, or by name."""
-        return ShardError(number, self._inputs, self._failures, name)
+    def renamed(self, index: int, name: str = "") -> "ShardError":
+        """Makes the same error with another index, or with a name."""
+        return ShardError(index, self._inputs, self._failures, name)
 
 
-class RemoteScorer(Scorer):
-    """A scorer that computes nothing itself: it cuts the work into shards, and the workers of a cluster do them."""
+class RayBackend:
+    """A model on the workers of a cluster; this process computes nothing itself, and its own copy stays on the CPU."""
 
-    def __init__(
-        self,
-        model: Reranker,
-        compute: Compute,
-        cluster: Cluster,
-        overflow: Overflow = CUT,
-        trust_remote_code: bool = False,
-    ) -> None:
-        super().__init__(model, Compute("float32", "cpu", compute.tokens_per_batch), overflow)
+    def __init__(self, model: Reranker, compute: Compute, cluster: Cluster, trust_remote_code: bool = False) -> None:
+        """Raises: SetupError or ModelError for a device or precision that the workers or the model have not."""
+        self._model, self._cluster = model.to(torch.device("cpu")), cluster
         device = cluster.device if compute.device == "auto" else compute.device
-        self._cluster = cluster
-        self._place = cluster.ask(look, device, compute.precision)
-        self.precision = self._place.precision
-        check_precision(self.model.encoder, self.model.config.needs, self.precision)
-        self.shared = {"cluster": cluster.record()}
-        there = Compute(self._place.precision, self._place.device, compute.tokens_per_batch)
-        self._setup = sent_model(model, there, trust_remote_code)
+        self.device = torch.device("cpu")
+        self.device_type, self.precision, self.device_name, self.kernels = cluster.ask(
+            worker_device, device, compute.precision
+        )
+        check_precision(model.encoder, model.config.needs, self.precision)
+        self.tokens_per_batch = compute.tokens_per_batch or DEFAULT["cpu"]
+        self.token_counts = TokenCounts()
+        self.splitter = BatchSplitter()
+        self.record: Mapping[str, object] = {"cluster": cluster.record()}
+        workers_compute = Compute(self.precision, self.device_type, compute.tokens_per_batch)
+        self._setup = model_message(model, workers_compute, trust_remote_code)
 
-    @property
-    def device_type(self) -> str:
-        """The workers'."""
-        return self._place.device
+    def runner(self, needs: Needs) -> PaddedRunner:  # noqa: ARG002  # it serves any
+        """Makes a runner of the encoder in this process, in float32."""
+        self._model.eval()
+        pad_id = int(self._model.tokenizer.pad_token_id or 0)
+        return PaddedRunner(self._model.encoder, pad_id, self.device, "float32", self.token_counts)
 
-    @property
-    def device_name(self) -> str:
-        """The workers'."""
-        return self._place.name
+    def prepare(self, needs: Needs) -> "RayModel":  # noqa: ARG002  # the workers prepare theirs
+        """Gives the workers' model, which has the weights that it had when the backend was made."""
+        return RayModel(self, self._cluster, self._setup)
 
-    @property
-    def kernels(self) -> str:
-        """The workers'."""
-        return self._place.kernels
 
-    def reader(self, needs: Needs) -> Reader:  # noqa: ARG002  # it lays out no weights for any
-        """One that could work here too, in float32, as the backbone comes: the workers lay their weights out."""
-        self.model.eval()
-        return PaddedReader(self.model.encoder, self.template.pad_id, self.device, "float32", self.token_counts)
+class RayModel:
+    """A model prepared on the workers of a cluster."""
 
-    def budget(self, reader: Reader, needs: Needs, work: int) -> int:  # noqa: ARG002  # the workers have their own
-        """The tokens of a shard; a worker learns by itself how many of them it takes at once."""
-        return min(_MOST, max(_LEAST, work // (_SHARDS_EACH * self._cluster.workers)))
+    pads = True
 
-    def encoded(self, reader: Reader, texts: Texts, cuts: Sequence[Order]) -> Iterator[tuple[int, Matrix]]:  # noqa: ARG002
-        """As ``Scorer`` says, a shard for each batch. Raises: ShardError after all shards that can be done."""
-        return self._results((sent_texts(texts.only(cut)) for cut in cuts), cuts)
+    def __init__(self, backend: RayBackend, cluster: Cluster, setup: bytes) -> None:
+        self._backend, self._cluster, self._setup = backend, cluster, setup
 
-    def logits(self, reader: Reader, pairs: Pairs, cuts: Sequence[Order]) -> Iterator[tuple[int, Matrix]]:  # noqa: ARG002
-        """As ``Scorer`` says, a shard for each batch. Raises: ShardError after all shards that can be done."""
-        return self._results((sent_pairs(pairs.only(cut)) for cut in cuts), cuts)
+    def batch_tokens(self, tokens: int) -> int:
+        """Chooses the tokens of a shard; a worker learns by itself how many of them it takes at once."""
+        return min(_MAX_TOKENS, max(_MIN_TOKENS, tokens // (_SHARDS_EACH * self._cluster.workers)))
 
-    def vectors_of(self, parts: Iterable[Texts], advance: Advance) -> Iterator[tuple[int, Matrix]]:
-        """As ``Scorer`` says, a shard for each part."""
-        remaining, rows = iter(parts), list[Order]()
+    def logits(self, inputs: Iterable[Packed]) -> Iterator[tuple[int, Matrix]]:
+        """Yields the scores of each shard of pairs. Raises: ShardError after all shards that can be done."""
+        return self._results(inputs, [])
 
-        def payloads() -> Iterator[bytes]:
-            for texts in islice(remaining, _PARTS_AT_ONCE):
-                start = int(rows[-1][-1]) + 1 if rows else 0
-                rows.append(np.arange(start, start + len(texts)))
-                yield sent_texts(texts)
+    def vectors(self, inputs: Iterable[Packed]) -> Iterator[tuple[int, Matrix]]:
+        """Yields the vectors of each shard of texts. Raises: ShardError after all shards that can be done."""
+        return self._results(inputs, [])
 
-        more = True
+    def vectors_by_part(self, parts: Iterable[Packed], advance: Advance) -> Iterator[tuple[int, Matrix]]:
+        """Yields the vectors of each part, which is one shard, some hundred parts in the cluster at once."""
+        remaining, sizes, more = iter(parts), list[int](), True
         while more:
-            before = len(rows)
-            for place, vectors in self._results(payloads(), rows, before):
-                yield place, vectors
+            before = len(sizes)
+            for index, vectors in self._results(islice(remaining, _PARTS_AT_ONCE), sizes):
+                yield index, vectors
                 advance(len(vectors))
-            more = len(rows) == before + _PARTS_AT_ONCE
+            more = len(sizes) == before + _PARTS_AT_ONCE
 
-    def _results(
-        self, payloads: Iterable[bytes], numbers: Sequence[Order], before: int = 0
-    ) -> Iterator[tuple[int, Matrix]]:
-        """The values of each shard as they are there, with its place; ``numbers`` are those of its inputs.
+    def _results(self, inputs: Iterable[Packed], sizes: list[int]) -> Iterator[tuple[int, Matrix]]:
+        """Yields the values of each shard as they come, with the shard's index.
 
-        ``before`` is the place of the first. Raises: TooLargeError or ShardError, after all that can be done.
+        ``sizes`` are those of the shards before, and these are added to it.
+        Raises: TooLargeError or ShardError, after all that can be done.
         """
         failures: list[tuple[int, Failure]] = []
-        shards = (Shard(f"shard {place + 1}", payload) for place, payload in enumerate(payloads, before))
-        for number, found in self._cluster.map(ScoringWorker, self._setup, shards):
-            place = before + number
-            if isinstance(found, Failure):
-                failures.append((place, found))
+        before = len(sizes)
+
+        def shards() -> Iterator[Shard]:
+            for packed in inputs:
+                sizes.append(packed.size)
+                yield Shard(f"shard {len(sizes)}", inputs_message(packed))
+
+        for index, sent in self._cluster.map(ScoringWorker, self._setup, shards()):
+            if isinstance(sent, Failure):
+                failures.append((before + index, sent))
                 continue
-            result = received(found)
-            self.token_counts.tokens += result.tokens
-            self.token_counts.padding += result.padding
-            self.splitter.failures += result.failures
-            yield place, result.values
+            result = result_from(sent)
+            self._backend.token_counts.tokens += result.tokens
+            self._backend.token_counts.padding += result.padding
+            self._backend.splitter.failures += result.failures
+            yield before + index, result.values
         if failures:
-            raise _error(numbers[failures[0][0]], [failure for _, failure in failures])
+            shard = failures[0][0]
+            raise _error(sum(sizes[:shard]), sizes[shard], [failure for _, failure in failures])
 
 
-def _error(numbers: Order, failures: Sequence[Failure]) -> InputError:
-    """What is wrong with the first of some shards, whose inputs have these numbers."""
+def _error(first: int, inputs: int, failures: Sequence[Failure]) -> InputError:
+    """Makes the error of the first of some shards, whose ``inputs`` inputs have the indices from ``first`` on."""
     cause = failures[0].cause
-    if {"number", "tokens"} <= cause.keys():
-        return TooLargeError(int(numbers[cause["number"]]), cause["tokens"])
-    return ShardError(int(numbers[0]), len(numbers), failures)
+    if {"index", "tokens"} <= cause.keys():
+        return TooLargeError(first + int(cause["index"]), cause["tokens"])
+    return ShardError(first, inputs, failures)

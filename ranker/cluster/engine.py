@@ -1,4 +1,4 @@
-"""Ray: workers, each with a process of its own, that shards of a job are handed to. The only user of ray."""
+"""Ray: workers, each in a process of its own, and the shards of a job that they do; nothing else imports ray."""
 
 import io
 import json
@@ -26,21 +26,21 @@ _QUIET: Final = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # of what Ray itself recovers from
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning of what Ray is about to do otherwise
 }
-"""What Ray is told where its user has told it nothing else."""
+"""Settings of Ray where its user has set nothing else."""
 
 
 class Shard(NamedTuple):
-    """A part of a job: what messages call it, and what a worker is sent."""
+    """A part of a job: its name in messages, and what a worker is sent."""
 
     name: str
     payload: bytes
 
 
 class Worker(Protocol):
-    """What does shards, in a process of its own; made from what all workers of a job are sent."""
+    """Does shards in a process of its own; it is made from what all workers of a job are sent."""
 
     def __call__(self, payload: bytes) -> bytes:
-        """The result of a shard."""
+        """Does one shard, and gives its result."""
         ...
 
 
@@ -49,7 +49,7 @@ Start = Callable[[bytes], Worker]
 
 @dataclass(frozen=True)
 class Failure:
-    """A shard that no worker could do, and why; ``cause`` tells it to programs, where a worker's error does."""
+    """A shard that no worker could do, and the reason; ``cause`` has the attributes of the worker's error."""
 
     name: str
     reason: str
@@ -68,40 +68,40 @@ class Cluster:
 
     @property
     def device(self) -> str:
-        """What the workers compute on."""
+        """The kind of device that the workers compute on."""
         return "cuda" if self.gpus else "cpu"
 
     def record(self) -> dict[str, Any]:
-        """What a manifest says of it; the address is nobody else's business."""
+        """Gives what a manifest says of the cluster; the address stays private."""
         return {"workers": self.workers, "nodes": self.nodes}
 
     def ask(self, question: Callable[..., T], *values: object) -> T:
-        """What a function says where a worker runs.
+        """Calls a function where a worker runs, and gives its answer.
 
         Raises: SetupError where no worker can be had, or it has another version.
         """
         ray = _ray()
-        look = ray.remote(_look).options(num_cpus=self.cores, num_gpus=self.gpus)
+        ask = ray.remote(_answer).options(num_cpus=self.cores, num_gpus=self.gpus)
         with said_of(self.address):
-            version, answer = ray.get(look.remote(question, values))
+            version, answer = ray.get(ask.remote(question, values))
         _check_version(version, __version__)
-        found: T = answer
-        return found
+        typed: T = answer
+        return typed
 
     def map(self, start: Start, setup: bytes, shards: Iterable[Shard]) -> Iterator[tuple[int, bytes | Failure]]:
-        """The result of each shard as it is there, with the shard's place.
+        """Yields the result of each shard as it comes, with the shard's index.
 
-        A shard whose worker dies is given to another one; what fails so often is a failure. After some failures that
-        have no result between them the rest is left undone.
+        A shard whose worker dies is given to another one, and after some attempts it is a failure. After some failures
+        with no result between them the rest is left undone.
         """
         failed = 0
-        for place, error, result in self._rows(start, setup, shards):
+        for index, error, result in self._rows(start, setup, shards):
             if not error:
                 failed = 0
-                yield place, result
+                yield index, result
                 continue
             failed += 1
-            yield place, Failure(**json.loads(error))
+            yield index, Failure(**json.loads(error))
             if failed == MAX_FAILED_SHARDS:
                 return
 
@@ -120,7 +120,7 @@ class Cluster:
                 ray.remote(_Ledger).options(num_cpus=0, scheduling_strategy=_here(ray)).remote(names, [ray.put(setup)])
             )
             done = ray.data.from_arrow_refs(blocks).map_batches(
-                _Pupil,
+                _WorkerProcess,
                 fn_constructor_args=(ledger, start, __version__),
                 batch_size=None,
                 batch_format="pyarrow",
@@ -135,7 +135,7 @@ class Cluster:
 
 @contextmanager
 def joined(address: str, workers: int, device: str) -> Iterator[Cluster]:
-    """A cluster to work in: ``local`` is started on this machine, ``auto`` is the one that this machine is of.
+    """Joins a cluster: ``local`` is started on this machine, ``auto`` is the one that this machine is part of.
 
     ``workers`` of 0 are one for each GPU, or for every four cores where there are none.
     Raises: SetupError where Ray is not installed, no cluster answers, or it has no GPU and ``device`` is ``cuda``.
@@ -162,7 +162,7 @@ def joined(address: str, workers: int, device: str) -> Iterator[Cluster]:
 
 
 def _shares(ray: Any, address: str, workers: int, device: str) -> Cluster:  # noqa: ANN401
-    """How a cluster is shared among workers, none of which is on two nodes."""
+    """Shares a cluster among workers, none of which spans two nodes."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = int(sum(node.get("GPU", 0) for node in nodes))
     if device == "cuda" and not gpus:
@@ -173,7 +173,7 @@ def _shares(ray: Any, address: str, workers: int, device: str) -> Cluster:  # no
     else:
         number = workers or max(1, sum(cores) // _CORES)
         each = max(1, min(max(cores), sum(cores) // number))
-        room = max(1, sum(one // each for one in cores))
+        room = max(1, sum(node_cores // each for node_cores in cores))
     # any other cluster may grow when it is asked for more than it has
     grows = workers and address != "local"
     return Cluster(address, number if grows else min(number, room), len(nodes), each, int(on_gpus))
@@ -181,7 +181,7 @@ def _shares(ray: Any, address: str, workers: int, device: str) -> Cluster:  # no
 
 @contextmanager
 def _nothing_to_stderr() -> Iterator[None]:
-    """Ray's core writes there that it was told how much to write."""
+    """Silences stderr, to which Ray's core writes its own logging settings."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -194,7 +194,10 @@ def _nothing_to_stderr() -> Iterator[None]:
 
 
 def _ray() -> Any:  # noqa: ANN401
-    """Raises: SetupError where Ray is not installed."""
+    """Imports Ray.
+
+    Raises: SetupError where it is not installed.
+    """
     try:
         import ray  # noqa: PLC0415  # an extra
         import ray.data  # noqa: PLC0415
@@ -204,77 +207,77 @@ def _ray() -> Any:  # noqa: ANN401
 
 
 def _here(ray: Any) -> Any:  # noqa: ANN401
-    """On the node of the command itself, which alone cannot leave without ending the job."""
+    """Places an actor on the node of the command itself, the only one that cannot leave without ending the job."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def _look(question: Callable[..., T], values: tuple[object, ...]) -> tuple[str, T]:
+def _answer(question: Callable[..., T], values: tuple[object, ...]) -> tuple[str, T]:
     return __version__, question(*values)
 
 
-def _check_version(found: str, expected: str) -> None:
-    """Refuses a worker that may score otherwise, which its model's digest would not tell."""
-    if found != expected:
-        raise SetupError(f"--cluster: a worker has ranker {found}, expected {expected} as where the command is given.")
+def _check_version(actual: str, expected: str) -> None:
+    """Refuses a worker of another version, which may score otherwise though its model's digest is the same."""
+    if actual != expected:
+        raise SetupError(f"--cluster: a worker has ranker {actual}, expected {expected} as where the command is given.")
 
 
 class _Ledger:
-    """Knows how often each shard of a job was begun, whoever died over it; and what workers begin with."""
+    """Counts how often each shard was begun, also by workers that died, and holds what workers are made from."""
 
     def __init__(self, names: list[str], setup: list[Any]) -> None:
         self._names, self._setup = names, setup
         self._begun = [0] * len(names)
 
     def setup(self) -> Any:  # noqa: ANN401
-        """What all workers are sent, in a list, so that it stays where it is until they fetch it."""
+        """Gives what all workers are sent, in a list, so that it stays where it is until they fetch it."""
         return self._setup
 
     def begin(self, number: int) -> tuple[str, int]:
-        """The name of a shard, and how often it was begun by now."""
+        """Notes that a shard is begun; gives its name, and how often it was begun."""
         self._begun[number] += 1
         return self._names[number], self._begun[number]
 
 
-class _Pupil:
-    """A worker's process: makes the worker when the first shard comes, and does shard by shard."""
+class _WorkerProcess:
+    """Makes the worker when the first shard comes, and does shard by shard."""
 
     def __init__(self, ledger: Any, start: Start, version: str) -> None:  # noqa: ANN401
         self._ledger, self._start, self._version = ledger, start, version
         self._worker: Worker | None = None
 
     def __call__(self, table: Any) -> Any:  # noqa: ANN401
-        """A table of one shard to a table of its result."""
+        """Turns a table of one shard into a table of its result."""
         import pyarrow as pa  # noqa: PLC0415
 
         row = table.to_pylist()[0]
-        error, result = self._done(row["number"], row["payload"])
+        error, result = self._do(row["number"], row["payload"])
         return pa.table({"number": [row["number"]], "error": [error], "result": [result]})
 
-    def _done(self, number: int, payload: bytes) -> tuple[str, bytes]:
-        """Why it failed, or nothing, and the result."""
+    def _do(self, number: int, payload: bytes) -> tuple[str, bytes]:
+        """Does a shard; gives the failure, or an empty string, and the result."""
         ray, reason = _ray(), "its worker died each time"
         while True:
             name, attempt = ray.get(self._ledger.begin.remote(number))
             if attempt > SHARD_ATTEMPTS:
-                return _told(name, f"was tried {SHARD_ATTEMPTS} times: {reason}", {}), b""
+                return _failure(name, f"was tried {SHARD_ATTEMPTS} times: {reason}", {}), b""
             try:
                 _check_version(__version__, self._version)
                 if self._worker is None:
                     self._worker = self._start(ray.get(ray.get(self._ledger.setup.remote())[0]))
                 return "", self._worker(payload)
             except RankerError as error:  # which another attempt would not mend
-                return _told(name, str(error).rstrip("."), vars(error)), b""
+                return _failure(name, str(error).rstrip("."), vars(error)), b""
             except Exception as error:  # whatever it is, the job is told
                 reason = f"{type(error).__name__}: {error}"
 
 
-def _told(name: str, reason: str, cause: Mapping[str, object]) -> str:
-    """A failure as JSON, with what of its cause can be."""
-    known = {}
+def _failure(name: str, reason: str, cause: Mapping[str, object]) -> str:
+    """Writes a failure as JSON, with what of its cause JSON can hold."""
+    attributes = {}
     for key, value in cause.items():
         with suppress(TypeError):
             json.dumps(value)
-            known[key] = value
-    return json.dumps({"name": name, "reason": " ".join(reason.split()), "cause": known})
+            attributes[key] = value
+    return json.dumps({"name": name, "reason": " ".join(reason.split()), "cause": attributes})

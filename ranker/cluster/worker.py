@@ -1,28 +1,32 @@
-"""What a worker of a cluster does for a model: scores of pairs, and vectors of texts."""
+"""A worker of a cluster: it is sent a model once, then shards of inputs, and sends back scores or vectors."""
 
+import io
 import json
 import tempfile
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ranker.cluster.arrays import Arrays, packed, unpacked
 from ranker.errors import ModelError
-from ranker.files.atomic import as_output_error
-from ranker.model.device import choose_device, choose_precision, kernels, name_of_device
+from ranker.files.lines import said_as_output_error
+from ranker.model.batch import Packed
+from ranker.model.device import choose_device, choose_precision, name_of_device
+from ranker.model.kernels import kernels
 from ranker.model.loading import load_model
 from ranker.model.reranker import Reranker
-from ranker.scoring.pairs import Pairs
-from ranker.scoring.scorer import Matrix, Scorer
-from ranker.scoring.text import Texts
+from ranker.scoring.backend import LocalBackend
+from ranker.scoring.batching import Matrix, no_progress
 from ranker.settings.compute import Compute
-from ranker.settings.fields import from_json
+from ranker.settings.model import LAST
+
+Arrays = dict[str, NDArray[Any]]
 
 
-class Place(NamedTuple):
-    """Where workers compute: ``cpu`` or ``cuda``, in which precision, what the device is called, and its kernels."""
+class WorkerDevice(NamedTuple):
+    """Where workers compute: ``cpu`` or ``cuda``, in which precision, the name of the device, and its kernels."""
 
     device: str
     precision: str
@@ -31,7 +35,7 @@ class Place(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Of a shard, one row for each of its inputs; tokens computed, how many were padding, and batches that did not fit.
+    """The values of a shard, one row for each input; tokens computed, how many were padding, and batches split.
 
     Shape: values (inputs, width).
     """
@@ -42,18 +46,32 @@ class Result(NamedTuple):
     failures: int
 
 
-def look(device: str, precision: str) -> Place:
-    """How a worker that is asked for this would compute.
+def worker_device(device: str, precision: str) -> WorkerDevice:
+    """Says how a worker that is asked for this would compute.
 
     Raises: SetupError as ``choose_device`` and ``choose_precision``.
     """
-    found = choose_device(device)
-    chosen = choose_precision(precision, found)
-    return Place(found.type, chosen, name_of_device(found), kernels(chosen, found.type).name)
+    chosen_device = choose_device(device)
+    chosen = choose_precision(precision, chosen_device)
+    kind = chosen_device.type
+    return WorkerDevice(kind, chosen, name_of_device(chosen_device), kernels(chosen, kind).name)
 
 
-def sent_model(model: Reranker, compute: Compute, trust_remote_code: bool) -> bytes:
-    """A model and how it is run, to be sent: workers need no folder or hub to find it in.
+def to_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Writes named arrays in numpy's own format, which runs no code where it is opened."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def from_bytes(sent: bytes) -> Arrays:
+    """Reads the arrays that ``to_bytes`` wrote."""
+    with np.load(io.BytesIO(sent), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def model_message(model: Reranker, compute: Compute, trust_remote_code: bool) -> bytes:
+    """Writes a model and how it is run, so that workers need no folder or hub to find it in.
 
     Raises: OutputError where there is no room for its files on the way.
     """
@@ -71,29 +89,25 @@ def sent_model(model: Reranker, compute: Compute, trust_remote_code: bool) -> by
         "trusted": trust_remote_code,
         "source": model.source,
     }
-    return packed({**files, "facts": np.array(json.dumps(facts))})
+    return to_bytes({**files, "facts": np.array(json.dumps(facts))})
 
 
-def sent_texts(texts: Texts) -> bytes:
-    """Texts to encode, to be sent."""
-    return packed(_arrays("passages", texts))
+def inputs_message(inputs: Packed) -> bytes:
+    """Writes the inputs of a shard; segments and parts are small numbers, so they take a byte each."""
+    small = {"segments": inputs.segments.astype(np.int8), "parts": inputs.parts.astype(np.int8)}
+    return to_bytes({"ids": inputs.ids, **small, "offsets": inputs.offsets})
 
 
-def sent_pairs(pairs: Pairs) -> bytes:
-    """Pairs to score, with no text that none of them has."""
-    sides, places = zip(*(np.unique(side, return_inverse=True) for side in pairs.rows.T), strict=True)
-    return packed(
-        {
-            **_arrays("queries", pairs.queries.only(sides[0])),
-            **_arrays("passages", pairs.passages.only(sides[1])),
-            "rows": np.stack(places, axis=1),
-        }
-    )
+def inputs_from(sent: bytes) -> Packed:
+    """Reads the inputs that ``inputs_message`` wrote."""
+    arrays = from_bytes(sent)
+    segments, parts = arrays["segments"].astype(np.int32), arrays["parts"].astype(np.int32)
+    return Packed(arrays["ids"], segments, parts, arrays["offsets"])
 
 
-def received(sent: bytes) -> Result:
-    """What a worker has sent."""
-    arrays = unpacked(sent)
+def result_from(sent: bytes) -> Result:
+    """Reads the result that a worker sent."""
+    arrays = from_bytes(sent)
     return Result(arrays["values"], *map(int, arrays["counts"]))
 
 
@@ -102,7 +116,7 @@ class ScoringWorker:
 
     def __init__(self, setup: bytes) -> None:
         """Raises: ModelError where the model is not, by its digest, the one that was sent."""
-        arrays = unpacked(setup)
+        arrays = from_bytes(setup)
         facts = json.loads(str(arrays.pop("facts")))
         with tempfile.TemporaryDirectory() as name:
             for key, content in arrays.items():
@@ -112,30 +126,14 @@ class ScoringWorker:
             model = load_model(name, trust_remote_code=facts["trusted"])
         if model.digest() != facts["sha256"]:
             raise ModelError(f"{facts['source']}: a worker reads it as {model.digest()}, expected {facts['sha256']}.")
-        self._scorer = Scorer(model, from_json(Compute, facts["compute"]))
+        precision, device, tokens = facts["compute"]
+        self._backend = LocalBackend(model, Compute(precision, device, tokens))
+        self._model = self._backend.prepare(LAST if model.config.apart else model.config.needs)
 
     def __call__(self, payload: bytes) -> bytes:
-        """Scores where there are pairs, else vectors; a column of the former."""
-        arrays, scorer = unpacked(payload), self._scorer
-        token_counts, splitter = scorer.token_counts, scorer.splitter
+        """Computes the inputs of a shard: scores of pairs in one column, or vectors of texts."""
+        token_counts, splitter = self._backend.token_counts, self._backend.splitter
         before = token_counts.tokens, token_counts.padding, splitter.failures
-        passages = _texts("passages", arrays)
-        if "rows" in arrays:
-            pairs = Pairs(_texts("queries", arrays), passages, arrays["rows"])
-            values = scorer.scores(pairs, _no_one)[:, None]
-        else:
-            values = scorer.vectors(passages, _no_one)
+        values = self._model.compute(inputs_from(payload), no_progress)
         counts = np.array([token_counts.tokens, token_counts.padding, splitter.failures]) - before
-        return packed({"values": values, "counts": counts})
-
-
-def _no_one(done: int) -> None:
-    """Is told of what is done within a shard."""
-
-
-def _arrays(name: str, texts: Texts) -> dict[str, Any]:
-    return {f"{name} ids": texts.ids, f"{name} offsets": texts.offsets, f"{name} lost": texts.lost}
-
-
-def _texts(name: str, arrays: Arrays) -> Texts:
-    return Texts(arrays[f"{name} ids"], arrays[f"{name} offsets"], arrays[f"{name} lost"])
+        return to_bytes({"values": values, "counts": counts})

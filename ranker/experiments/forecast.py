@@ -12,8 +12,9 @@ import numpy as np
 from ranker.data.collection import Collection
 from ranker.data.dataset import Dataset
 from ranker.data.run import Ranking, Run
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
+from ranker.scoring.windows import unwindowed
 from ranker.settings.training import TrainingConfig
 from ranker.training.groups import TrainingSet, find_candidates, training_set
 from ranker.training.loop import train
@@ -57,9 +58,9 @@ def scoring_seconds(scorer: Scorer, dataset: Dataset) -> float:
     rows = np.array([(0, passage) for passage in range(len(data.passages))])
     pairs = Pairs(data.queries, data.passages, rows)
     scorer.scores(pairs, lambda _: None)
-    work = scorer.work(pairs)  # which lays the weights out, once for all that is scored
+    job = scorer.job(unwindowed(pairs))  # which lays the weights out, once for all that is scored
     started = time.monotonic()
-    work.scores(np.arange(len(rows)), lambda _: None)
+    job.scores(np.arange(len(rows)))
     return (time.monotonic() - started) / len(rows)
 
 

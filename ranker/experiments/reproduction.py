@@ -20,11 +20,9 @@ from ranker.index.encoding import encode_collection
 from ranker.limits import DEFAULT_MEASURES
 from ranker.model.encoder import layers_of
 from ranker.model.loading import create_model, load_model
-from ranker.reranking.rerank import check_depth, rerank
-from ranker.scoring.cache import ScoreSource, Task, computed
-from ranker.scoring.pairs import Truncation
-from ranker.scoring.scorer import Advance, Matrix, Scorer
-from ranker.scoring.windows import Rows
+from ranker.reranking.rerank import candidates, check_depth, check_run, reordered, rerank_candidates
+from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Truncation
 from ranker.settings.compute import Compute
 from ranker.settings.fields import check, setting
 from ranker.settings.index import DenseConfig
@@ -225,19 +223,13 @@ class _Job:
         plain = PlainConfig(pooling)
         return Scorer(load_model(self.backbone, "dual", plain, self.config.trust_remote_code), self.compute)
 
-    def reranked(
-        self,
-        name: str,
-        scorer: Scorer,
-        trained: Trained | None,
-        advance: Callable[[float], None],
-        recall: ScoreSource = computed,
-    ) -> Arm:
-        started, run = time.monotonic(), self.first_stage
-        more = counted(advance, run.hits)
-        done = rerank(scorer, run, self.test.queries, self.dataset.collection, self.config.depth, more, recall)
+    def reranked(self, name: str, scorer: Scorer, trained: Trained | None, advance: Callable[[float], None]) -> Arm:
+        started, run, depth = time.monotonic(), self.first_stage, self.config.depth
+        check_run(run, self.test.queries, self.dataset.collection, depth)
+        pairs = candidates(scorer, run, self.test.queries, self.dataset.collection, depth)
+        done = rerank_candidates(scorer, run, pairs, depth, counted(advance, run.hits))
         seconds = time.monotonic() - started
-        return Arm(Run(name, done.run.rankings), scorer, done.pairs, seconds, done.cut, trained)
+        return Arm(Run(name, done.run.rankings), scorer, done.pairs, seconds, done.truncation, trained)
 
     def dual_arms(self, dual: str, faiss: str) -> dict[str, Arm]:
         """The tuned dual encoder, which reads each passage once: reranking, and searching the whole collection."""
@@ -254,22 +246,16 @@ class _Job:
             run = index.search(self.test.queries, scorer.vectors(queries, lambda _: None), self.config.depth)
             seconds = time.monotonic() - started
             vectors = read_vectors(folder, scorer.model.width)
-            known = _Vectors(vectors[[collection.number(doc_id) for doc_id in _passages(self.first_stage)]])
-            reranked = self.reranked(dual, scorer, trained, lambda _: None, known)
-            # its passages were encoded for the search, but a reranking costs that too
-            reranked = reranked._replace(seconds=encoding + reranked.seconds)
+            started, depth = time.monotonic(), self.config.depth
+            pairs = candidates(scorer, self.first_stage, self.test.queries, collection, depth).whole
+            passages = vectors[[collection.number(doc_id) for doc_id in _passages(self.first_stage)]]
+            scores = scorer.similarities(pairs.rows, scorer.vectors(pairs.queries), passages)
+            # the passages were encoded for the search, but a reranking costs that too
+            spent, lost = encoding + time.monotonic() - started, scorer.encoding.truncation(pairs)
+            run_of_scores = Run(dual, reordered(self.first_stage, scores, depth))
+            reranked = Arm(run_of_scores, scorer, len(pairs), spent, lost, trained)
         cut = replace(cut, queries=int((queries.lost > 0).sum()))
         return {dual: reranked, faiss: Arm(replace(run, name=faiss), scorer, 0, seconds, cut, None)}
-
-
-class _Vectors:
-    """Vectors of passages that were encoded before, in the order of ``candidates``; queries are encoded."""
-
-    def __init__(self, passages: Matrix) -> None:
-        self._passages = passages
-
-    def __call__(self, side: int, numbers: Rows, task: Task, advance: Advance) -> Matrix:
-        return self._passages[numbers] if side else computed(side, numbers, task, advance)
 
 
 def _passages(run: Run) -> list[str]:

@@ -18,9 +18,9 @@ from ranker.experiments.score_statistics import words_for_half
 from ranker.model.loading import create_model
 from ranker.model.reranker import Reranker
 from ranker.reranking.rerank import candidates, check_depth, check_run, reordered
-from ranker.scoring.pairs import Pairs, Truncation
-from ranker.scoring.panel import panel_scores
-from ranker.scoring.scorer import Advance, Matrix, Scorer
+from ranker.scoring.batching import Advance, Matrix
+from ranker.scoring.scorer import Scorer, scores_of_heads
+from ranker.scoring.tokens import Pairs, Truncation
 from ranker.settings.compute import Compute
 from ranker.training.fit import JudgedRun, TrainingData, fit, fit_heads
 from ranker.training.loop import Step, Trained
@@ -108,7 +108,7 @@ def do(
     with display.counting(f"score {job.names[0]}", len(pairs.rows), "pair") as advance:
         scores = _scores(job, scorers, pairs, advance)
     seconds = time.monotonic() - started
-    cut = scorers[0].cut(pairs)
+    cut = scorers[0].encoding.truncation(pairs)
     for collection in (data.train_collection, data.test_collection):
         collection.check_unchanged()
     runs = [Run(name, reordered(test.run, row, config.depth)) for name, row in zip(job.names, scores, strict=True)]
@@ -216,5 +216,5 @@ def _created(job: Job, config: StudyConfig, seed: int) -> list[Reranker]:
 def _scores(job: Job, scorers: list[Scorer], pairs: Pairs, advance: Advance) -> Matrix:
     """Shape: (arms, P)."""
     if job.arms[0].shares_backbone:
-        return panel_scores(scorers, pairs, advance)
+        return scores_of_heads(scorers, pairs, advance)
     return np.stack([scorers[0].scores(pairs, advance)])

@@ -1,4 +1,4 @@
-"""Where attention falls, layer by layer: on markers, stopwords, content words (Qiao et al. 2019, section 4.3)."""
+"""The attention that markers, stopwords and content words receive, layer by layer (Qiao et al. 2019, section 4.3)."""
 
 from typing import NamedTuple
 
@@ -8,19 +8,20 @@ from numpy.typing import NDArray
 
 from ranker.explanation.occlusion import PairText
 from ranker.explanation.words import KINDS, Kind, kinds_of, words_of
-from ranker.model.inputs import MARKER, QUERY, Input, pad
+from ranker.model.batch import MARKER, QUERY, Input, pad
+from ranker.model.device import running_in
 from ranker.scoring.scorer import Scorer
 
 
 class LayerAttention(NamedTuple):
-    """The shares of a layer's attention, which add up to 1."""
+    """The shares of a layer's attention that each kind of token receives; they add up to 1."""
 
     layer: int
     shares: dict[Kind, float]
 
 
 def attention_mass(scorer: Scorer, pair: PairText) -> list[LayerAttention]:
-    """How a layer's tokens share out their attention, the mean over heads and over the tokens that attend.
+    """Computes the share of each layer's attention that each kind of token receives, the mean over heads and tokens.
 
     Of a model that reads apart, the mean over the tokens of both texts. Empty for a mode that reads the word
     embeddings alone.
@@ -28,8 +29,9 @@ def attention_mass(scorer: Scorer, pair: PairText) -> list[LayerAttention]:
     if scorer.model.config.needs.layers == "words":
         return []
     inputs = _inputs(scorer, pair)
-    batch = pad([one for one, _ in inputs], scorer.template.pad_id).to(scorer.device)
-    with torch.inference_mode(), scorer.at_work():
+    batch = pad([tokens for tokens, _ in inputs], scorer.encoding.template.pad_id).to(scorer.device)
+    scorer.model.eval()
+    with torch.inference_mode(), running_in(scorer.precision, scorer.device):
         weights = scorer.model.encoder.attention(batch).cpu().numpy()
     received = _received(weights, [len(kinds) for _, kinds in inputs])
     kinds = np.array([kind for _, kinds in inputs for kind in kinds])
@@ -40,7 +42,7 @@ def attention_mass(scorer: Scorer, pair: PairText) -> list[LayerAttention]:
 
 
 def _received(weights: NDArray[np.float32], lengths: list[int]) -> NDArray[np.float64]:
-    """What each token receives of the attention that all tokens give.
+    """Adds up what each token receives of the attention that all tokens give.
 
     Shape: weights (V, N, L, L), from and to; result (V, tokens of all N inputs).
     """
@@ -49,25 +51,28 @@ def _received(weights: NDArray[np.float32], lengths: list[int]) -> NDArray[np.fl
 
 
 def _inputs(scorer: Scorer, pair: PairText) -> list[tuple[Input, list[Kind]]]:
-    """What the model reads, each with the kinds of its tokens."""
-    query, passage = scorer.queries([pair.query])[0], scorer.passages([pair.passage])[0]
-    kinds = [_text_kinds(scorer, scorer.read_query(pair.query)), _text_kinds(scorer, scorer.read_passage(pair.passage))]
-    if not scorer.model.config.apart:
-        joint = scorer.pair(query, passage)
-        return [(joint, _input_kinds(joint, kinds, scorer.template.keeps_end))]
-    alone = [scorer.single(query), scorer.single(passage)]
-    return [(one, _input_kinds(one, [text], scorer.template.keeps_end)) for one, text in zip(alone, kinds, strict=True)]
+    """Gives the inputs of the model, each with the kinds of its tokens."""
+    encoding = scorer.encoding
+    query, passage = encoding.queries([pair.query])[0], encoding.passages([pair.passage])[0]
+    prepared = encoding.prepare_query(pair.query), encoding.prepare_passage(pair.passage)
+    kinds = [_text_kinds(scorer, text) for text in prepared]
+    keeps_end = encoding.template.keeps_end
+    if not encoding.config.apart:
+        joint = encoding.pair(query, passage)
+        return [(joint, _input_kinds(joint, kinds, keeps_end))]
+    alone = [encoding.template.single(query), encoding.template.single(passage)]
+    return [(tokens, _input_kinds(tokens, [text], keeps_end)) for tokens, text in zip(alone, kinds, strict=True)]
 
 
-def _text_kinds(scorer: Scorer, read: str) -> list[Kind]:
-    encoded = scorer.model.tokenizer.backend_tokenizer.encode(read, add_special_tokens=False)
-    return kinds_of(encoded.offsets, words_of(read))
+def _text_kinds(scorer: Scorer, text: str) -> list[Kind]:
+    encoded = scorer.model.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    return kinds_of(encoded.offsets, words_of(text))
 
 
-def _input_kinds(one: Input, texts: list[list[Kind]], keeps_end: bool) -> list[Kind]:
-    """The kinds of the tokens that are read, which are the first or the last of their text."""
-    counts = [int((one.parts == QUERY + number).sum()) for number in range(len(texts))]
+def _input_kinds(tokens: Input, texts: list[list[Kind]], keeps_end: bool) -> list[Kind]:
+    """Gives the kinds of the tokens that are read, which are the first or the last of their text."""
+    counts = [int((tokens.parts == QUERY + index).sum()) for index in range(len(texts))]
     remaining = [
         iter(text[len(text) - count :] if keeps_end else text) for text, count in zip(texts, counts, strict=True)
     ]
-    return ["marker" if part == MARKER else next(remaining[part - QUERY]) for part in one.parts.tolist()]
+    return ["marker" if part == MARKER else next(remaining[part - QUERY]) for part in tokens.parts.tolist()]

@@ -1,4 +1,4 @@
-"""How much each word matters: the score with it, less the score without it (Zeiler & Fergus 2014, section 4.2)."""
+"""The importance of each word: the score with it, less the score without it (Zeiler & Fergus 2014, section 4.2)."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 
 from ranker.errors import ModelError
 from ranker.explanation.words import Word, without_word, words_of
-from ranker.model.inputs import PASSAGE, QUERY
-from ranker.scoring.pairs import Pairs
-from ranker.scoring.scorer import Advance, Scorer
+from ranker.model.batch import PASSAGE, QUERY
+from ranker.scoring.batching import Advance, no_progress
+from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
+from ranker.scoring.windows import unwindowed
 
 Part = Literal["query", "passage"]
 Watch = Callable[[int], AbstractContextManager[Advance]]
-"""Told how many pairs are to be scored, it gives what is told of those that were."""
+"""Is given the number of pairs to score, and gives what is called with the number of those that were."""
 
 _PORTION: Final = 32
-"""Pairs that are scored before it is told how far it is."""
+"""Pairs that are scored between two reports of progress."""
 
 _MARGIN: Final = 16
 """Tokens by which a text that begins in the middle of another may differ from the end of that one."""
@@ -51,14 +53,14 @@ class Occlusion:
     words: tuple[WordImportance, ...]
 
     def of(self, part: Part) -> list[WordImportance]:
-        """The words of one text."""
+        """Gives the words of one text."""
         return [one for one in self.words if one.part == part]
 
 
 @contextmanager
 def unwatched(_: int) -> Iterator[Advance]:
-    """Nobody is told how far it is."""
-    yield lambda _: None
+    """Shows no progress."""
+    yield no_progress
 
 
 def occlude(
@@ -67,7 +69,7 @@ def occlude(
     parts: Sequence[Part] = ("query", "passage"),
     watch: Watch = unwatched,
 ) -> list[Occlusion]:
-    """The importance of every word of every pair; all pairs, whole and occluded, are scored in one call.
+    """Computes the importance of every word of every pair; all pairs, whole and occluded, are scored in one call.
 
     What the model reads alike is scored once, so a word that it does not read has no importance and costs nothing;
     ``watch`` is told how many pairs that leaves.
@@ -81,38 +83,38 @@ def occlude(
     occluded = [list(_occluded(scorer, pair, parts)) for pair in pairs]
     texts = [text for pair, group in zip(pairs, occluded, strict=True) for text in (pair, *(one[2] for one in group))]
     scores = iter(_scores(scorer, texts, watch).tolist())
-    found = []
+    occlusions = []
     for pair, group in zip(pairs, occluded, strict=True):
         whole = next(scores)
         importances = tuple(WordImportance(part, word, whole - next(scores)) for part, word, _ in group)
-        found.append(Occlusion(pair, whole, importances))
-    return found
+        occlusions.append(Occlusion(pair, whole, importances))
+    return occlusions
 
 
 def _scores(scorer: Scorer, texts: Sequence[PairText], watch: Watch) -> NDArray[np.float32]:
-    """The score of each pair; pairs that the model reads alike have one."""
+    """Scores each pair; pairs that the model reads alike are scored once."""
     pairs = as_ids(scorer, texts)
     first: dict[tuple[bytes, bytes], int] = {}
-    kinds = [first.setdefault(_as_read(scorer, pairs, number), len(first)) for number in range(len(pairs.rows))]
-    work = scorer.work(pairs.only(np.unique(kinds, return_index=True)[1]))
-    # a model that reads apart tells how far it is after each portion alone
+    kinds = [first.setdefault(_as_read(scorer, pairs, index), len(first)) for index in range(len(pairs))]
+    job = scorer.job(unwindowed(pairs.only(np.unique(kinds, return_index=True)[1])))
+    # a model that reads apart reports progress only after each portion
     size = _PORTION if scorer.model.config.apart else len(first)
     with watch(len(first)) as advance:
         portions = (np.arange(start, min(start + size, len(first))) for start in range(0, len(first), size))
-        return np.concatenate([work.scores(portion, advance) for portion in portions])[kinds]
+        return np.concatenate([job.scores(portion, advance) for portion in portions])[kinds]
 
 
-def _as_read(scorer: Scorer, pairs: Pairs, number: int) -> tuple[bytes, bytes]:
-    """The ids of a pair's query and passage that the model reads."""
-    query, passage = pairs.rows[number]
-    if scorer.model.config.apart or scorer.overflow.overflow == "windows":
+def _as_read(scorer: Scorer, pairs: Pairs, index: int) -> tuple[bytes, bytes]:
+    """Gives the ids of a pair's query and passage that the model reads."""
+    query, passage = pairs.rows[index]
+    if scorer.model.config.apart or scorer.encoding.overflow.overflow == "windows":
         return pairs.queries[query].tobytes(), pairs.passages[passage].tobytes()
-    read = scorer.pair(pairs.queries[query], pairs.passages[passage])
+    read = scorer.encoding.pair(pairs.queries[query], pairs.passages[passage])
     return read.ids[read.parts == QUERY].tobytes(), read.ids[read.parts == PASSAGE].tobytes()
 
 
 def as_ids(scorer: Scorer, pairs: Sequence[PairText]) -> Pairs:
-    """The pairs as the model reads them, every text tokenised once."""
+    """Encodes pairs, every text once."""
     queries, passages = (list(dict.fromkeys(texts)) for texts in zip(*pairs, strict=True))
     query_rows, passage_rows = ({text: row for row, text in enumerate(texts)} for texts in (queries, passages))
     rows = [(query_rows[pair.query], passage_rows[pair.passage]) for pair in pairs]
@@ -120,7 +122,7 @@ def as_ids(scorer: Scorer, pairs: Sequence[PairText]) -> Pairs:
 
 
 def share_for_half(occlusion: Occlusion) -> float:
-    """The least share of the words that has half of all importance, by absolute value; NaN where no word has any."""
+    """Finds the least share of the words that has half of all importance, by absolute value; NaN where none has any."""
     sizes = np.sort(np.abs([one.importance for one in occlusion.words]))[::-1]
     if not sizes.sum():
         return float("nan")
@@ -128,9 +130,10 @@ def share_for_half(occlusion: Occlusion) -> float:
 
 
 def _occluded(scorer: Scorer, pair: PairText, parts: Sequence[Part]) -> Iterator[tuple[Part, Word, PairText]]:
-    """Every word, and the pair without it; where the model does not read as far as the word, the pair as it is."""
+    """Yields every word, with the pair without it, or as it is where the model does not read as far as the word."""
     ids = as_ids(scorer, [pair])
-    lost = {"query": int(scorer.lost_of_queries(ids)[0]), "passage": int(scorer.lost(ids)[0])}
+    encoding = scorer.encoding
+    lost = {"query": int(encoding.lost_of_queries(ids)[0]), "passage": int(encoding.lost_of_passages(ids)[0])}
     for part in parts:
         text: str = getattr(pair, part)
         words = words_of(text)
@@ -140,7 +143,7 @@ def _occluded(scorer: Scorer, pair: PairText, parts: Sequence[Part]) -> Iterator
 
 
 def _reached(scorer: Scorer, text: str, words: Sequence[Word], lost: int) -> int:
-    """How many words begin before the tokens that are lost at the end of their text; rather a few too many.
+    """Counts the words that begin before the tokens lost at the end of their text, rather a few too many.
 
     Of a text that loses its beginning all are taken.
     """
@@ -149,4 +152,4 @@ def _reached(scorer: Scorer, text: str, words: Sequence[Word], lost: int) -> int
         rest = scorer.passages([text[word.start :]])
         return int(rest.lengths[0] + rest.lost[0]) + _MARGIN <= lost
 
-    return bisect_left(words, True, key=is_lost) if lost and not scorer.template.keeps_end else len(words)
+    return bisect_left(words, True, key=is_lost) if lost and not scorer.encoding.template.keeps_end else len(words)

@@ -156,10 +156,11 @@ def render_plan(plan: "Plan", subject: str) -> str:
         f"  {bound:>6} tokens  {count:>{width},}  {'#' * round(_BAR * count / most)}".rstrip()
         for bound, count in plan.histogram.items()
     ]
-    are = "is" if plan.cut.pairs == 1 else "are"
-    lost = f"{counted(plan.cut.pairs, 'pair', ',')} {are} cut, by {counted(plan.cut.tokens, 'token', ',')} in all"
-    cut = lost if plan.cut.pairs else "none is cut"
-    cut += f"; {counted(plan.cut.queries, 'query', ',')} cut" if plan.cut.queries else ""
+    truncation = plan.truncation
+    are = "is" if truncation.pairs == 1 else "are"
+    lost = f"{counted(truncation.pairs, 'pair', ',')} {are} cut, by {counted(truncation.tokens, 'token', ',')} in all"
+    cut = lost if truncation.pairs else "none is cut"
+    cut += f"; {counted(truncation.queries, 'query', ',')} cut" if truncation.queries else ""
     return "\n".join(
         [
             f"{subject}: {counted(plan.queries, 'query', ',')}, {counted(plan.pairs, 'pair', ',')}; {cut}.",

@@ -1,29 +1,51 @@
-"""Reranking: a model's scores for the head of every ranking, the tail kept beneath."""
+"""Reranking: a model's scores for the head of every ranking, the tail kept beneath; within a time, or by stages."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
 from ranker.data.collection import Collection
 from ranker.data.records import Oddity, Query
 from ranker.data.run import Ranking, Run, Scores, check_finite, strictly_falling, to_float32
-from ranker.errors import DataError
+from ranker.errors import DataError, ModelError
 from ranker.limits import MAX_DEPTH, MAX_WINDOWS
-from ranker.scoring.answers import answers_cut
-from ranker.scoring.cache import ScoreSource, computed
-from ranker.scoring.pairs import Pairs, Truncation
-from ranker.scoring.scorer import Advance, Scorer
-from ranker.scoring.survival import named
-from ranker.scoring.windows import Inputs, Rows
+from ranker.scoring.batching import Advance, Matrix, input_names, no_progress
+from ranker.scoring.cache import JobCache
+from ranker.scoring.jobs import ScoringJob
+from ranker.scoring.scorer import Scorer
+from ranker.scoring.token_file import encode_passages, keep_token_file
+from ranker.scoring.tokens import Pairs, Rows, Truncation, positions_in_groups
+from ranker.scoring.windows import WindowedPairs, windowed
 from ranker.wording import counted
+
+Caching = Literal["none", "tokens", "all"]
+"""Which of the cache folder is used: the token files of collections, or these and the scores."""
+
+Progress = Callable[[str, int, str], AbstractContextManager[Advance]]
+"""Shows progress: it is given a label, a total and a unit, and gives what is called with what is done."""
+
+_SHALLOWEST: Final = 10
+"""Ranks scored first of every query within a budget; then as many again, and from there twice as deep each time."""
+
+_SLICE_SECONDS: Final = 2.0
+"""Work between two looks at the clock; a stop loses less than this."""
+
+_FIRST_SLICE_TOKENS: Final = 8_192
+
+
+def silent(label: str, total: int, unit: str) -> AbstractContextManager[Advance]:  # noqa: ARG001
+    """Shows no progress."""
+    return nullcontext(no_progress)
 
 
 class Window(NamedTuple):
-    """Which window of a passage had the best score: its number from 1, of how many, and its tokens from first to last.
+    """The window of a passage that had the best score: its number from 1, of how many, and its first and last token.
 
     Tokens are numbered from 1.
     """
@@ -38,17 +60,144 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Reranked:
-    """A reranked run, how many pairs were scored for it, and what of them could not be read.
+    """A reranked run, and what its making took.
 
-    ``ties`` are the pairs whose score another passage of the query has too, though it reads otherwise; ``windows``
-    those of the passages that were read in several.
+    ``pairs`` were scored, and ``truncation`` tells what of them was not read; ``ties`` counts the pairs whose score
+    another passage of the query has too, though it reads otherwise, and ``windows`` tells of passages read in several.
+    ``stopped`` is ``time``, ``Ctrl-C`` or, where all was scored, empty. ``answers_lost`` counts the pairs that lost an
+    answer to truncation, and ``remembered`` is the share of scores that the cache had.
+    Shape: depths (queries,): ranks scored of each; scores (P,): NaN where a pair was not scored.
     """
 
     run: Run
     pairs: int
-    cut: Truncation
+    truncation: Truncation
     ties: int
     windows: tuple[Window, ...]
+    depths: Rows
+    scores: Matrix
+    stopped: str = ""
+    answers_lost: int = 0
+    remembered: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def reached(self) -> tuple[int, int, int]:
+        """The least, the median and the most ranks scored of a query."""
+        least, median, most = (int(ranks) for ranks in np.percentile(self.depths, (0, 50, 100)))
+        return least, median, most
+
+    def record(self, budget: float | None = None) -> dict[str, Any]:
+        """Gives what a manifest says of the scoring; ``budget`` is in seconds, where there was one."""
+        facts: dict[str, Any] = {}
+        if budget is not None:
+            least, median, most = self.reached
+            ranks = {"least": least, "median": median, "most": most}
+            facts["budget"] = {"seconds": budget, "stopped": self.stopped, "ranks_scored": ranks}
+        facts["remembered"] = self.remembered
+        facts["pairs_per_second"] = round(self.pairs * (1 - self.remembered) / self.seconds, 1)
+        return {**facts, "pairs": self.pairs, **self.truncation.record(), "answers_cut": self.answers_lost}
+
+
+class Stage(NamedTuple):
+    """One model of a cascade, and how far down it reranks."""
+
+    scorer: Scorer
+    depth: int
+
+
+def rerank(
+    scorer: Scorer,
+    run: Run,
+    queries: Mapping[str, Query],
+    collection: Collection,
+    depth: int,
+    budget: float | None = None,
+    caching: Caching = "none",
+    progress: Progress = silent,
+) -> Reranked:
+    """Puts the first ``depth`` passages of each ranking in the model's order; the others keep theirs, beneath.
+
+    Within a ``budget``, in seconds, shallow ranks of all queries are scored before deeper ones.
+    Raises: DataError for a depth outside its bounds, or a run of other queries or passages.
+    """
+    check_depth(depth)
+    check_run(run, queries, collection, depth)
+    if caching != "none":
+        passages = {doc_id for ranking in run.values() for doc_id in ranking.doc_ids[:depth]}
+        keep_token_file(scorer.encoding, collection, len(passages), partial(progress, "tokens"))
+    pairs = candidates(scorer, run, queries, collection, depth)
+    started, label = time.monotonic(), f"rerank {scorer.model.config.mode}"
+    with progress(label, len(pairs.windows), "pair") as advance, _cache(scorer, pairs, caching) as cache:
+        remembered = round(cache.share, 4) if cache else 0.0
+        end = None if budget is None else time.monotonic() + budget
+        go_on = None if end is None else lambda: time.monotonic() < end
+        reranked = rerank_candidates(scorer, run, pairs, depth, advance, cache, go_on)
+    seconds = time.monotonic() - started
+    answers_lost = _answers_lost(scorer, run, pairs, queries, collection, depth)
+    return replace(reranked, answers_lost=answers_lost, remembered=remembered, seconds=seconds)
+
+
+def cascade(
+    stages: Sequence[Stage],
+    run: Run,
+    queries: Mapping[str, Query],
+    collection: Collection,
+    budget: float | None = None,
+    caching: Caching = "none",
+    progress: Progress = silent,
+) -> list[Reranked]:
+    """Reranks a run by several models, each on the run of the one before; ``budget`` is that of each.
+
+    Raises: as ``rerank``.
+    """
+    results: list[Reranked] = []
+    for scorer, depth in stages:
+        results.append(rerank(scorer, run, queries, collection, depth, budget, caching, progress))
+        run = results[-1].run
+    return results
+
+
+def rerank_candidates(
+    scorer: Scorer,
+    run: Run,
+    pairs: WindowedPairs,
+    depth: int,
+    advance: Advance = no_progress,
+    cache: JobCache | None = None,
+    go_on: Callable[[], bool] | None = None,
+) -> Reranked:
+    """Scores ``candidates`` that are at hand, and reorders the run.
+
+    With ``go_on`` shallow ranks of all queries are scored before deeper ones, while it says so or until Ctrl-C. Of each
+    query the ranks down to the first that was not scored are reordered, and what lies beneath keeps its order.
+    """
+    depths = np.array([min(depth, len(ranking)) for ranking in run.values()], dtype=np.int64)  # (queries,)
+    job, stopped = scorer.job(pairs, cache), ""
+    with input_names(partial(_input_name, run, depth, pairs)):
+        if go_on is None:
+            scored = np.arange(len(pairs))
+            scores = job.scores(scored, advance)
+        else:
+            ranks, ends = positions_in_groups(depths), np.cumsum(depths)
+            scores, stopped = _scores_by_tiers(job, ranks, advance, go_on)
+            depths = np.array([_leading(scores[end - n : end]) for end, n in zip(ends, depths, strict=True)], np.int64)
+            scored = np.flatnonzero(~np.isnan(scores))
+    whole = pairs.whole.only(scored)
+    return Reranked(
+        Run(run.name, reordered(run, scores, depth, depths)),
+        len(scored),
+        scorer.encoding.truncation(whole),
+        tied(whole, scores[scored]),
+        _best_windows(run, depth, pairs, job.best, scored),
+        depths,
+        scores,
+        stopped,
+    )
+
+
+def _cache(scorer: Scorer, pairs: WindowedPairs, caching: Caching) -> AbstractContextManager[JobCache | None]:
+    return scorer.job_cache(pairs) if caching == "all" else nullcontext()
 
 
 def check_depth(depth: int) -> None:
@@ -78,152 +227,186 @@ def check_run(run: Run, queries: Mapping[str, Query], collection: Collection, de
 
 
 def _unknown(collection: Collection) -> str:
-    """Why a run may hold a passage that the collection has not."""
+    """Says why a run may hold a passage that the collection has not."""
     also = ", or is the passage without words, and so left out" if collection.oddities[Oddity.EMPTY_PASSAGE] else ""
     return f"is not in the collection; is it a run for another dataset{also}?"
 
 
-def candidates(scorer: Scorer, run: Run, queries: Mapping[str, Query], collection: Collection, depth: int) -> Inputs:
-    """The pairs to score: each query with the best ``depth`` passages of its ranking, every text tokenised once.
+def candidates(
+    scorer: Scorer, run: Run, queries: Mapping[str, Query], collection: Collection, depth: int
+) -> WindowedPairs:
+    """Encodes the pairs to score: each query with the best ``depth`` passages of its ranking, every text once.
 
     Raises: DataError for a passage that is too long, where the scorer is to refuse it, or of too many windows.
     """
     doc_ids = list(dict.fromkeys(doc_id for ranking in run.values() for doc_id in ranking.doc_ids[:depth]))
-    row_of = {doc_id: row for row, doc_id in enumerate(doc_ids)}
+    passage_row = {doc_id: row for row, doc_id in enumerate(doc_ids)}
     rows = [
-        (number, row_of[doc_id]) for number, ranking in enumerate(run.values()) for doc_id in ranking.doc_ids[:depth]
+        (query_row, passage_row[doc_id])
+        for query_row, ranking in enumerate(run.values())
+        for doc_id in ranking.doc_ids[:depth]
     ]
     pairs = Pairs(
         scorer.queries(queries[query_id].text for query_id in run),
-        scorer.passages_of(collection, doc_ids),
+        encode_passages(scorer.encoding, collection, doc_ids),
         np.array(rows, dtype=np.int64).reshape(-1, 2),
     )
     _check_overflow(scorer, pairs, list(run), doc_ids)
-    return scorer.inputs(pairs)
+    return windowed(scorer.encoding, pairs)
 
 
 def _check_overflow(scorer: Scorer, pairs: Pairs, query_ids: Sequence[str], doc_ids: Sequence[str]) -> None:
-    """Refuses what the scorer's ``overflow`` does not allow."""
-    rooms = scorer.rooms(pairs)
+    """Refuses passages that are longer than the scorer's ``overflow`` allows."""
+    encoding = scorer.encoding
+    overflow, rooms = encoding.overflow.overflow, encoding.rooms(pairs)
     tokens = (pairs.passages.lengths + pairs.passages.lost)[pairs.rows[:, 1]]
-    in_windows = np.full_like(rooms, scorer.window + scorer.stride * (MAX_WINDOWS - 1))
-    most = {"cut": tokens, "fail": rooms, "windows": in_windows}
-    over = np.flatnonzero(tokens > most[scorer.overflow.overflow])
-    if len(over):
-        query, passage = pairs.rows[over[0]]
-        allowed = (
-            f"the {rooms[over[0]]} that fit beside query {query_ids[query]}, or --overflow cut or windows"
-            if scorer.overflow.overflow == "fail"
-            else f"{MAX_WINDOWS} windows with a stride of {scorer.stride}"
+    in_windows = np.full_like(rooms, encoding.window + encoding.stride * (MAX_WINDOWS - 1))
+    allowed = {"cut": tokens, "fail": rooms, "windows": in_windows}[overflow]
+    too_long = np.flatnonzero(tokens > allowed)
+    if len(too_long):
+        pair = too_long[0]
+        query, passage = pairs.rows[pair]
+        expected = (
+            f"the {rooms[pair]} that fit beside query {query_ids[query]}, or --overflow cut or windows"
+            if overflow == "fail"
+            else f"{MAX_WINDOWS} windows with a stride of {encoding.stride}"
         )
         raise DataError(
-            f"passage {doc_ids[passage]}: has {counted(tokens[over[0]], 'token')}, expected at most {allowed}."
+            f"passage {doc_ids[passage]}: has {counted(tokens[pair], 'token')}, expected at most {expected}."
         )
 
 
-def rerank(
+def _answers_lost(
     scorer: Scorer,
     run: Run,
+    pairs: WindowedPairs,
     queries: Mapping[str, Query],
     collection: Collection,
     depth: int,
-    advance: Advance,
-    recall: ScoreSource = computed,
-) -> Reranked:
-    """The run with the first ``depth`` passages of each ranking in the model's order, the others as they were beneath.
-
-    ``recall`` may know of some scores from before.
-
-    Raises: DataError for a depth outside its bounds, and a run of other queries or passages.
-    """
-    check_depth(depth)
-    check_run(run, queries, collection, depth)
-    return rescored(scorer, run, candidates(scorer, run, queries, collection, depth), depth, advance, recall)
-
-
-def rescored(
-    scorer: Scorer, run: Run, inputs: Inputs, depth: int, advance: Advance, recall: ScoreSource = computed
-) -> Reranked:
-    """The same for ``candidates`` that are at hand; ``recall`` may know of some scores from before."""
-    work, every = inputs.work(scorer, recall), np.arange(len(inputs))
-    with named(partial(input_name, run, depth, inputs)):
-        scores = work.scores(every, advance)
-    reranked = Run(run.name, reordered(run, scores, depth))
-    windows = windows_of(run, depth, inputs, work.best, every)
-    return Reranked(reranked, len(inputs), scorer.cut(inputs.whole), tied(inputs.whole, scores), windows)
-
-
-def gold_answers_cut(
-    scorer: Scorer, run: Run, inputs: Inputs, queries: Mapping[str, Query], collection: Collection, depth: int
 ) -> int:
-    """How many of the pairs lost an answer that their passage has, with the end of it."""
+    """Counts the pairs that lost an answer that their passage has, with the end of it."""
     if not any(queries[query_id].answers for query_id in run):
         return 0
     ids = list(_ids(run, depth))
 
-    def texts(number: int) -> tuple[Query, str]:
-        query_id, doc_id = ids[number]
+    def texts(index: int) -> tuple[Query, str]:
+        query_id, doc_id = ids[index]
         return queries[query_id], collection[doc_id].contents
 
-    return answers_cut(scorer, inputs.whole, texts)
+    return scorer.encoding.answers_lost(pairs.whole, texts)
 
 
-def input_name(run: Run, depth: int, inputs: Inputs, number: int) -> str:
-    """The query and passage of something that is read for ``candidates``, in words."""
-    pair = int(np.searchsorted(inputs.begins, number, side="right")) - 1
+def _ids(run: Run, depth: int) -> Iterator[tuple[str, str]]:
+    """Yields the query_id and doc_id of each pair of ``candidates``."""
+    return ((query_id, doc_id) for query_id, ranking in run.items() for doc_id in ranking.doc_ids[:depth])
+
+
+def _input_name(run: Run, depth: int, pairs: WindowedPairs, window: int) -> str:
+    """Names the query and passage of a window of ``candidates``."""
+    pair = int(np.searchsorted(pairs.offsets, window, side="right")) - 1
     query_id, doc_id = next(islice(_ids(run, depth), pair, None))
     return f"query {query_id}, passage {doc_id}"
 
 
-def windows_of(run: Run, depth: int, inputs: Inputs, best: Rows, scored: Rows) -> tuple[Window, ...]:
-    """The best windows of those of the scored pairs that have several.
+def _best_windows(run: Run, depth: int, pairs: WindowedPairs, best: Rows, scored: Rows) -> tuple[Window, ...]:
+    """Tells the best windows of those of the scored pairs that have several.
 
-    Shape: best (P,), scored (pairs,): their numbers.
+    Shape: best (P,), scored (pairs,): their indices.
     """
-    counts = inputs.counts
-    several = np.zeros(len(inputs), dtype=bool)
+    counts, windows = pairs.counts, list[Window]()
+    several = np.zeros(len(pairs), dtype=bool)
     several[scored] = counts[scored] > 1
-    texts = inputs.read.rows[inputs.begins[:-1] + best, 1] if several.any() else best
-    first, lengths = inputs.starts, inputs.read.passages.lengths
-    return tuple(
-        Window(
-            *ids, int(best[n]) + 1, int(counts[n]), int(first[texts[n]]) + 1, int(first[texts[n]] + lengths[texts[n]])
-        )
-        for n, ids in enumerate(_ids(run, depth))
-        if several[n]
-    )
+    if not several.any():
+        return ()
+    text_of = pairs.windows.rows[pairs.offsets[:-1] + best, 1]  # (P,): the text of each pair's best window
+    first, lengths = pairs.starts[text_of], pairs.windows.passages.lengths[text_of]  # (P,), in tokens
+    for index, (query_id, doc_id) in enumerate(_ids(run, depth)):
+        if several[index]:
+            start, end = int(first[index]), int(first[index] + lengths[index])
+            windows.append(Window(query_id, doc_id, int(best[index]) + 1, int(counts[index]), start + 1, end))
+    return tuple(windows)
 
 
-def _ids(run: Run, depth: int) -> Iterator[tuple[str, str]]:
-    """The query_id and doc_id of each pair of ``candidates``."""
-    return ((query_id, doc_id) for query_id, ranking in run.items() for doc_id in ranking.doc_ids[:depth])
+def tiers(ranks: Rows) -> Iterator[Rows]:
+    """Yields the indices of the pairs of each tier of ranks: 0 to 9, 10 to 19, 20 to 39, and so on."""
+    start, end = 0, _SHALLOWEST
+    while start <= ranks.max(initial=-1):
+        yield np.flatnonzero((ranks >= start) & (ranks < end))
+        start, end = end, 2 * end
+
+
+def _scores_by_tiers(job: ScoringJob, ranks: Rows, advance: Advance, go_on: Callable[[], bool]) -> tuple[Matrix, str]:
+    """Scores pairs tier by tier, in slices of some seconds, and says why it stopped, if it did.
+
+    Shape: ranks (P,), scores (P,), NaN where a pair was not scored.
+    """
+    scores = np.full(len(ranks), np.nan, dtype=np.float32)
+    slice_tokens = float(_FIRST_SLICE_TOKENS)
+    try:
+        for tier in tiers(ranks):
+            remaining = tier[np.argsort(-job.lengths[tier], kind="stable")]
+            while len(remaining):
+                if not go_on():
+                    return scores, "time"
+                costs = job.costs(remaining)
+                size = 1 + int(np.searchsorted(np.cumsum(costs), slice_tokens))
+                now, remaining = remaining[:size], remaining[size:]
+                started = time.monotonic()
+                scores[now] = _checked(job.scores(now))
+                spent = time.monotonic() - started
+                advance(len(now))
+                # the next slice is as many tokens as this one's speed makes of the seconds of a slice
+                slice_tokens = max(slice_tokens / 2, float(costs[:size].sum()) * _SLICE_SECONDS / max(spent, 1e-3))
+    except KeyboardInterrupt:
+        return scores, "Ctrl-C"
+    return scores, ""
+
+
+def _checked(scores: Matrix) -> Matrix:
+    """Refuses NaN, which stands for pairs that were not scored, and infinities."""
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if len(wrong):
+        raise ModelError(f"the model gives the score {scores[wrong[0]]}, expected finite numbers.")
+    return scores
+
+
+def _leading(scores: Matrix) -> int:
+    """Counts the scores before the first that is missing."""
+    missing = np.flatnonzero(np.isnan(scores))
+    return int(missing[0]) if len(missing) else len(scores)
 
 
 def tied(pairs: Pairs, scores: Scores) -> int:
-    """How many pairs have the score of another of their query whose passage reads otherwise."""
-    order = np.lexsort((scores, pairs.rows[:, 0]))
+    """Counts the pairs that have the score of another of their query whose passage reads otherwise.
+
+    Shape: scores (P,).
+    """
+    order = np.lexsort((scores, pairs.rows[:, 0]))  # equal scores of a query lie side by side
     queries, values = pairs.rows[order, 0], scores[order]
     edges = np.flatnonzero((queries[1:] != queries[:-1]) | (values[1:] != values[:-1])) + 1
-    groups = (group for group in np.split(order, edges) if len(group) > 1)
-    return sum(len(group) for group in groups if len({_passage(pairs, number) for number in group}) > 1)
+    ties = 0
+    for group in np.split(order, edges):
+        if len(group) > 1 and len({pairs.passages[pairs.rows[pair, 1]].tobytes() for pair in group}) > 1:
+            ties += len(group)
+    return ties
 
 
-def _passage(pairs: Pairs, number: int) -> bytes:
-    return pairs.passages[pairs.rows[number, 1]].tobytes()
+def reordered(run: Run, scores: Scores, depth: int, depths: Rows | None = None) -> dict[str, Ranking]:
+    """Reorders the run's rankings by new scores for their first ``depth`` passages, query by query.
 
-
-def reordered(run: Run, scores: Scores, depth: int) -> dict[str, Ranking]:
-    """The run's rankings by new scores for their first ``depth`` passages, query by query."""
+    Shape: scores (pairs of all queries,); depths (queries,): of how many of them the order changes, where not of all.
+    """
     rankings, start = {}, 0
-    for query_id, ranking in run.items():
+    for query, (query_id, ranking) in enumerate(run.items()):
         end = start + min(depth, len(ranking))
-        rankings[query_id] = with_tail(ranking, scores[start:end])
+        reached = end - start if depths is None else int(depths[query])
+        rankings[query_id] = with_tail(ranking, scores[start : start + reached]) if reached else ranking
         start = end
     return rankings
 
 
 def with_tail(ranking: Ranking, scores: Scores) -> Ranking:
-    """The ranking with new scores for its head; the tail keeps its order, scored one by one below the least of them.
+    """Gives a ranking new scores for its head; the tail keeps its order, scored one by one below the least of them.
 
     Where two scores are equal the passage that stood higher stays higher; no two of the new ones are.
     Raises: DataError for a score that is not finite.
@@ -231,13 +414,13 @@ def with_tail(ranking: Ranking, scores: Scores) -> Ranking:
     depth = len(scores)
     check_finite(ranking.doc_ids, scores)
     order = np.argsort(-scores, kind="stable")
-    head, tail = tuple(ranking.doc_ids[place] for place in order), ranking.doc_ids[depth:]
+    head, tail = tuple(ranking.doc_ids[rank] for rank in order), ranking.doc_ids[depth:]
     falling = strictly_falling(scores[order])
     below = _below(falling[-1], len(tail)) if tail else falling[:0]
     return Ranking((*head, *tail), np.concatenate((falling, below)))
 
 
 def _below(score: np.float32, count: int) -> Scores:
-    """Falling float32 scores beneath one, in steps wide enough to be told apart at its magnitude."""
+    """Makes falling float32 scores below a score, in steps wide enough to be told apart at its magnitude."""
     step = max(np.float32(1.0), np.spacing(np.abs(score)) * 2)
     return to_float32(score - step * np.arange(1, count + 1, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Whether a reranked run is what its manifest says: digests of all it came from, and a sample of it scored again."""
+"""Verifies that a reranked run is what its manifest says: by digests, and by scoring a sample of it again."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,9 +11,8 @@ from ranker.data.dataset import Dataset
 from ranker.data.manifest import manifest_path, read_manifest, scored_depth
 from ranker.data.run import Run
 from ranker.errors import DataError
-from ranker.files.digests import content_digest
-from ranker.reranking.rerank import candidates, check_run, reordered
-from ranker.scoring.cache import computed
+from ranker.files.lines import digest
+from ranker.reranking.rerank import candidates, check_run, rerank_candidates
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute
 from ranker.wording import shortened
@@ -27,16 +26,16 @@ A step of bfloat16 is 0.4 % of a value, and errors of six layers add up; int8's 
 
 @dataclass(frozen=True)
 class Check:
-    """A fact that the manifest tells, mostly a digest, and what it is now; nothing where there is none any more."""
+    """A fact of the manifest, mostly a digest, and what it is now."""
 
-    what: str
+    fact: str
     expected: str
-    found: str
+    actual: str
 
     @property
     def holds(self) -> bool:
         """Whether they are the same."""
-        return self.expected == self.found
+        return self.expected == self.actual
 
 
 @dataclass(frozen=True)
@@ -60,21 +59,21 @@ class Change:
 
 
 def reranked_manifest(run_path: Path) -> dict[str, Any]:
-    """The manifest beside a reranked run.
+    """Reads the manifest beside a reranked run.
 
     Raises: DataError where there is none.
     """
     path = manifest_path(run_path)
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is not there"
-        raise DataError(f"{path}: {what}; the manifest of a run lies beside it.")
+        reason = "is a folder" if path.is_dir() else "is not there"
+        raise DataError(f"{path}: {reason}; the manifest of a run lies beside it.")
     return read_manifest(run_path)
 
 
-def told(run_path: Path, manifest: Mapping[str, Any], *names: str) -> str:
-    """What a manifest says under these names.
+def manifest_value(run_path: Path, manifest: Mapping[str, Any], *names: str) -> str:
+    """Looks up a string in a manifest by the names of its keys, the outermost first.
 
-    Raises: DataError where it does not.
+    Raises: DataError where there is none.
     """
     value: Any = manifest
     for name in names:
@@ -85,30 +84,37 @@ def told(run_path: Path, manifest: Mapping[str, Any], *names: str) -> str:
 
 
 def check_digests(run_path: Path, manifest: Mapping[str, Any], dataset: Dataset, scorer: Scorer) -> list[Check]:
-    """Every digest in the manifest held against what is there now.
+    """Checks every digest in the manifest against what is there now.
 
     Raises: DataError where the manifest lacks one.
     """
-    now = dataset.digests(told(run_path, manifest, "dataset", "split"))
-    data = {name: told(run_path, manifest, "dataset", name) for name in now}
-    expected = {"run": told(run_path, manifest, "sha256"), **data, "model": told(run_path, manifest, "model", "sha256")}
-    found = {"run": content_digest(run_path), **now, "model": scorer.model.digest()}
-    return [Check(name, expected[name], found[name]) for name in found]
+    now = dataset.digests(manifest_value(run_path, manifest, "dataset", "split"))
+    data = {name: manifest_value(run_path, manifest, "dataset", name) for name in now}
+    expected = {
+        "run": manifest_value(run_path, manifest, "sha256"),
+        **data,
+        "model": manifest_value(run_path, manifest, "model", "sha256"),
+    }
+    actual = {"run": digest(run_path), **now, "model": scorer.model.digest()}
+    return [Check(name, expected[name], actual[name]) for name in actual]
 
 
 def check_first_stage(run_path: Path, manifest: Mapping[str, Any]) -> Check | None:
-    """The run that was reranked, held against its digest; none where it is not where it was.
+    """Checks the run that was reranked against its digest; gives None where it is not where it was.
 
     Raises: DataError where the manifest names it without one.
     """
     if not isinstance(manifest.get("run"), Mapping):
         return None
-    path, expected = Path(told(run_path, manifest, "run", "path")), told(run_path, manifest, "run", "sha256")
-    return Check("first stage", expected, content_digest(path)) if path.is_file() else None
+    path, expected = (
+        Path(manifest_value(run_path, manifest, "run", "path")),
+        manifest_value(run_path, manifest, "run", "sha256"),
+    )
+    return Check("first stage", expected, digest(path)) if path.is_file() else None
 
 
 def check_settings(manifest: Mapping[str, Any], scorer: Scorer) -> list[Check]:
-    """What the manifest says of how the model reads, held against the model."""
+    """Checks the model's settings in the manifest against those that it has now."""
     said = manifest["model"]
     now = asdict(scorer.model.config).items()
     return [Check(name, shortened(said.get(name, value)), shortened(value)) for name, value in now]
@@ -117,44 +123,44 @@ def check_settings(manifest: Mapping[str, Any], scorer: Scorer) -> list[Check]:
 def check_counts(
     run_path: Path, manifest: Mapping[str, Any], run: Run, dataset: Dataset, scorer: Scorer
 ) -> list[Check]:
-    """How many pairs were read and how much of them was cut, counted again; nothing where a budget stopped it.
+    """Counts pairs and truncation again; gives no checks where a budget stopped the reranking.
 
     Raises: DataError for a run of other queries or passages.
     """
     budget, depth = manifest.get("budget"), scored_depth(run_path, manifest)
     if isinstance(budget, Mapping) and budget.get("stopped"):
         return []
-    queries = dataset.queries(told(run_path, manifest, "dataset", "split"))
+    queries = dataset.queries(manifest_value(run_path, manifest, "dataset", "split"))
     check_run(run, queries, dataset.collection, depth)
-    inputs = candidates(scorer, run, queries, dataset.collection, depth)
-    now = {"pairs": len(inputs), **scorer.cut(inputs.whole).record()}
+    pairs = candidates(scorer, run, queries, dataset.collection, depth)
+    now = {"pairs": len(pairs), **scorer.encoding.truncation(pairs.whole).record()}
     return [Check(name, shortened(manifest.get(name, value)), shortened(value)) for name, value in now.items()]
 
 
 def sampled(run: Run, queries: int, seed: int) -> Run:
-    """So many queries of a run, drawn at random, in its order."""
+    """Draws queries of a run at random, and keeps their order."""
     names = list(run)
     chosen = np.random.default_rng(seed).choice(len(names), min(queries, len(names)), replace=False)
-    return Run(run.name, {names[place]: run[names[place]] for place in sorted(chosen)})
+    return Run(run.name, {names[index]: run[names[index]] for index in sorted(chosen)})
 
 
 def changes(scorer: Scorer, run: Run, dataset: Dataset, split: str, depth: int, precision: str) -> Iterator[Change]:
-    """The run's first ``depth`` passages of each query scored again: as it was, one at a time, and in float32.
+    """Scores the first ``depth`` passages of each query again: as it was done, one at a time, and in float32.
 
     ``precision`` is the run's own; a scorer of float32 stands in for one that this machine does not compute.
     Raises: DataError for a run of other queries or passages.
     """
     queries = dataset.queries(split)
     check_run(run, queries, dataset.collection, depth)
-    told = np.concatenate([ranking.scores[:depth] for ranking in run.values()])
-    spread = float(told.std()) or 1.0
+    before = np.concatenate([ranking.scores[:depth] for ranking in run.values()])
+    spread = float(before.std()) or 1.0
     tolerance = TOLERANCES[precision]
     for way, compute in _ways(scorer, precision):
-        again = Scorer(scorer.model, compute, scorer.overflow)
-        inputs = candidates(again, run, queries, dataset.collection, depth)
-        scores = inputs.work(again, computed).scores(np.arange(len(inputs)), lambda _: None)
-        largest = float(np.abs(scores - told).max(initial=0.0))
-        yield Change(way, len(told), largest, largest / spread, _largest_move(run, scores, depth), tolerance)
+        again = Scorer(scorer.model, compute, scorer.encoding.overflow)
+        pairs = candidates(again, run, queries, dataset.collection, depth)
+        reranked = rerank_candidates(again, run, pairs, depth)
+        largest = float(np.abs(reranked.scores - before).max(initial=0.0))
+        yield Change(way, len(before), largest, largest / spread, _largest_move(run, reranked.run), tolerance)
 
 
 def _ways(scorer: Scorer, precision: str) -> Sequence[tuple[str, Compute]]:
@@ -168,10 +174,10 @@ def _ways(scorer: Scorer, precision: str) -> Sequence[tuple[str, Compute]]:
     return ways if scorer.precision == "float32" else [*ways, ("float32", replace(own, precision="float32"))]
 
 
-def _largest_move(run: Run, scores: np.ndarray[Any, Any], depth: int) -> int:
-    """The most ranks that a passage goes up or down."""
+def _largest_move(run: Run, reranked: Run) -> int:
+    """Finds the most ranks that a passage goes up or down."""
     moved = 0
-    for query_id, ranking in reordered(run, scores, depth).items():
+    for query_id, ranking in reranked.items():
         before = {doc_id: rank for rank, doc_id in enumerate(run[query_id].doc_ids)}
         moved = max(moved, *(abs(before[doc_id] - rank) for rank, doc_id in enumerate(ranking.doc_ids)))
     return moved

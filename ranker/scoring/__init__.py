@@ -1,1 +1,0 @@
-"""How texts and pairs reach a model fast."""

@@ -1,4 +1,4 @@
-"""How many tokens a batch holds: learned from the machine once for each kind of model, and remembered."""
+"""The tokens that a batch holds: measured on the machine once for each kind of model, and remembered."""
 
 import platform
 import time
@@ -8,10 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
-from ranker.files.digests import measure_once
-from ranker.model.inputs import Packed
-from ranker.scoring.backend import Reader
-from ranker.settings.model import Needs
+from ranker.files.measured import measured
+from ranker.model.batch import Packed
 
 DEFAULT: Final = {"cpu": 2_048, "cuda": 131_072}
 """On a CPU a batch that stays in cache is fastest; a GPU wants to be filled."""
@@ -35,20 +33,19 @@ _BETTER: Final = 0.97
 
 
 class Probe(NamedTuple):
-    """What the answer is for: a reader, what it gives, where it runs, and the longest input.
+    """A model whose best batch size is asked for: how it computes a batch, on which device, and its longest input.
 
-    ``kind`` says what the answer depends on beside the machine: the model's shape and precision.
+    ``kind`` names all that the answer depends on beside the machine: the model's shape and precision.
     """
 
-    reader: Reader
-    needs: Needs
+    compute: Callable[[Packed], object]
     kind: str
     device: torch.device
     length: int
 
 
 def learned_budget(probe: Probe) -> int:
-    """The tokens of a batch at which this reader is fastest here; it is measured where it is not known yet."""
+    """Gives the tokens of a batch at which a model is fastest here, measured where that is not known yet."""
     device = probe.device
     machine = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
@@ -59,7 +56,7 @@ def learned_budget(probe: Probe) -> int:
 
 
 def fastest(seconds: Callable[[int], float], device: torch.device) -> int:
-    """Of the budgets that fit into memory the one of least time a token, or the default if none is clearly better."""
+    """Chooses the size of least time a token that fits into memory, or the default if none is clearly better."""
     default = DEFAULT[device.type]
     rates: dict[int, float] = {}
     for tokens in _TRIED[device.type]:
@@ -74,18 +71,18 @@ def fastest(seconds: Callable[[int], float], device: torch.device) -> int:
 
 
 def _seconds(probe: Probe, tokens: int) -> float:
-    """The median time that a batch takes."""
-    inputs, spent = _made_up(tokens, min(_LENGTH, probe.length)), []
+    """Measures the median time that a batch takes."""
+    inputs, spent = _artificial_batch(tokens, min(_LENGTH, probe.length)), list[float]()
     for _ in range(_TIMES):
         started = time.monotonic()
-        probe.reader.views(inputs, probe.needs)
+        probe.compute(inputs)
         if probe.device.type == "cuda":
             torch.cuda.synchronize(probe.device)
         spent.append(time.monotonic() - started)
     return float(np.median(spent))
 
 
-def _made_up(tokens: int, length: int) -> Packed:
+def _artificial_batch(tokens: int, length: int) -> Packed:
     count = max(1, tokens // length)
     ids = np.ones(count * length, dtype=np.int32)
     return Packed(ids, np.zeros_like(ids), np.zeros_like(ids), np.arange(count + 1, dtype=np.int64) * length)

@@ -11,8 +11,8 @@ from ranker.data.run import Run
 from ranker.errors import TrainingError
 from ranker.evaluation.measures import evaluate, parse_measures
 from ranker.reranking.rerank import candidates, check_run, reordered
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.training import TrainingConfig
 from ranker.training.checkpoint import Checkpoint
 from ranker.training.groups import TrainingSet, find_candidates, training_set

@@ -21,7 +21,7 @@ from ranker.model.reranker import Reranker
 from ranker.scoring.batching import Order
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.text import Texts
+from ranker.scoring.tokens import Pairs, Rows, Texts
 from ranker.settings.training import TrainingConfig
 from ranker.training.checkpoint import Checkpoint, State
 from ranker.training.frozen import FrozenViews

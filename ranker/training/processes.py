@@ -16,7 +16,7 @@ from torch import Tensor, distributed, nn
 
 from ranker.errors import SetupError, TrainingError
 from ranker.model.device import choose_device
-from ranker.scoring.survival import is_out_of_memory
+from ranker.scoring.batching import is_out_of_memory
 from ranker.training.checkpoint import State
 
 T = TypeVar("T")

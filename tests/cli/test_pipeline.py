@@ -236,9 +236,9 @@ def test_ctrl_c_leaves_nothing_half_written(dataset, cross, first_run, tmp_path)
     run, output = part_of(first_run, tmp_path), tmp_path / "out"
     code = (
         "import sys, time, ranker.scoring.scorer as s\n"
-        "whole = s.Scorer.work\n"
+        "whole = s.Scorer.job\n"
         "def slow(*a):\n    sys.stderr.write('scoring\\n'); sys.stderr.flush(); time.sleep(60); return whole(*a)\n"
-        "s.Scorer.work = slow\n"
+        "s.Scorer.job = slow\n"
         "from ranker.cli.main import main\n"
         f"sys.argv = ['ranker', 'rerank', {str(dataset)!r}, '--run', {str(run)!r}, '--mode', 'cross',"
         f" '--model', {str(cross)!r}, '-o', {str(output / 'a.run')!r}]\n"

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from ranker.cluster import backend
-from ranker.cluster.arrays import unpacked
-from ranker.cluster.backend import RemoteScorer, ShardError
-from ranker.cluster.worker import ScoringWorker
+from ranker.cluster.backend import RayBackend, ShardError
+from ranker.cluster.worker import ScoringWorker, inputs_from
 from ranker.errors import ModelError, SetupError
 from ranker.index import encoding
 from ranker.index.encoding import encode_collection
+from ranker.model.batch import PASSAGE, QUERY
 from ranker.model.loading import create_model
-from ranker.scoring.cache import computed, remembering
-from ranker.scoring.pairs import Pairs
+from ranker.scoring.batching import input_names
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.survival import named
-from ranker.settings.compute import Compute, Overflow
+from ranker.scoring.tokens import Pairs
+from ranker.scoring.windows import windowed
+from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("sent_by_value")]
@@ -33,7 +33,7 @@ ROWS = np.array([(query, passage) for query in range(8) for passage in range(100
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch, tmp_path):
-    monkeypatch.setattr(backend, "_LEAST", 512)
+    monkeypatch.setattr(backend, "_MIN_TOKENS", 512)
     monkeypatch.setattr(encoding, "PASSAGES_AT_ONCE", 8)
     monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))
 
@@ -45,18 +45,18 @@ def both(cluster, tiny):
     def make(mode="cross", overflow="cut"):
         model = create_model(RankerConfig(mode, query_length=8, length=24), str(tiny()), seed=3)
         how = Overflow(overflow)
-        return Scorer(model, FLOAT32, how), RemoteScorer(model, FLOAT32, cluster, how)
+        return Scorer(model, FLOAT32, how), Scorer(model, FLOAT32, how, RayBackend(model, FLOAT32, cluster))
 
     return make
 
 
 def inputs_of(scorer):
     queries = scorer.queries([" ".join(WORDS[: 1 + n % 5]) for n in range(8)])
-    return scorer.inputs(Pairs(queries, scorer.passages(TEXTS.values()), ROWS))
+    return windowed(scorer.encoding, Pairs(queries, scorer.passages(TEXTS.values()), ROWS))
 
 
 def scores_of(scorer, advance=lambda _: None):
-    return inputs_of(scorer).work(scorer, computed).scores(np.arange(len(ROWS)), advance)
+    return scorer.job(inputs_of(scorer)).scores(np.arange(len(ROWS)), advance)
 
 
 def kill_a_worker():
@@ -72,22 +72,21 @@ class Mortal(ScoringWorker):
     """Is killed by a passage of 13 tokens, beside a query of 5 if there is one, as by one that takes all memory."""
 
     def __call__(self, payload):
-        arrays = unpacked(payload)
-        lengths = np.diff(arrays["passages offsets"]) == 13
-        if "rows" in arrays:
-            queries, passages = arrays["rows"].T
-            lengths = lengths[passages] & (np.diff(arrays["queries offsets"]) == 5)[queries]
-        if lengths.any():
-            os.kill(os.getpid(), signal.SIGKILL)
+        inputs = inputs_from(payload)
+        for start, end in zip(inputs.offsets[:-1], inputs.offsets[1:], strict=True):
+            parts = inputs.parts[start:end]
+            lengths = int((parts == QUERY).sum()), int((parts == PASSAGE).sum())
+            if lengths in ((5, 13), (13, 0)):  # a text read alone has the part of a query
+                os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(payload)
 
 
 def test_a_precision_that_a_worker_cannot_compute_in_is_refused_before_any_shard(cluster, tiny):
     model = create_model(RankerConfig("term-trans", query_length=8, length=24), str(tiny()), seed=3)
     with pytest.raises(ModelError, match=r"^--precision int8: is for BERT's family and heads that read \[CLS\]"):
-        RemoteScorer(model, Compute("int8", "cpu"), cluster)
+        RayBackend(model, Compute("int8", "cpu"), cluster)
     with pytest.raises(SetupError, match=r"^--precision fp16: is for cuda devices alone, but this one is cpu\.$"):
-        RemoteScorer(model, Compute("fp16", "cpu"), cluster)
+        RayBackend(model, Compute("fp16", "cpu"), cluster)
 
 
 @pytest.mark.parametrize(("mode", "overflow"), [("cross", "cut"), ("cross", "windows"), ("dual", "cut")])
@@ -112,8 +111,8 @@ def test_a_worker_killed_in_the_middle_costs_no_score(both):
 def remembered_scores(scorer):
     """Also the share that was known before."""
     inputs = inputs_of(scorer)
-    with remembering(scorer, inputs.read) as memory, named(lambda number: f"pair {number}"):
-        return memory.share, inputs.work(scorer, memory).scores(np.arange(len(ROWS)), lambda _: None)
+    with scorer.job_cache(inputs) as cache, input_names(lambda index: f"pair {index}"):
+        return cache.share, scorer.job(inputs, cache).scores(np.arange(len(ROWS)))
 
 
 def test_what_a_poisoned_shard_is_begun_with_is_named_and_the_rest_is_remembered(both, monkeypatch):
@@ -131,8 +130,8 @@ def test_what_a_poisoned_shard_is_begun_with_is_named_and_the_rest_is_remembered
 def test_padding_and_failures_of_the_workers_are_counted(both):
     _, there = both()
     scores_of(there)
-    assert there.token_counts.tokens > 0
-    assert there.splitter.failures == 0
+    assert there.backend.token_counts.tokens > 0
+    assert there.backend.splitter.failures == 0
 
 
 def encoded(scorer, collection, folder, advance=lambda _: None):

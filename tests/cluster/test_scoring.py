@@ -6,15 +6,23 @@ import shutil
 import numpy as np
 import pytest
 
-from ranker.cluster.arrays import packed, unpacked
 from ranker.cluster.backend import ShardError
 from ranker.cluster.engine import Failure
-from ranker.cluster.worker import ScoringWorker, look, received, sent_model, sent_pairs, sent_texts
+from ranker.cluster.worker import (
+    ScoringWorker,
+    from_bytes,
+    inputs_from,
+    inputs_message,
+    model_message,
+    result_from,
+    to_bytes,
+    worker_device,
+)
 from ranker.errors import ModelError, OutputError
 from ranker.model.loading import create_model, load_model
-from ranker.scoring.pairs import Pairs
+from ranker.scoring.batching import TooLargeError
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.survival import TooLargeError
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
 
@@ -40,7 +48,17 @@ def scorer(tiny):
 
 
 def worker_of(scorer):
-    return ScoringWorker(sent_model(scorer.model, FLOAT32, False))
+    return ScoringWorker(model_message(scorer.model, FLOAT32, False))
+
+
+def sent_pairs(scorer, pairs):
+    (inputs,) = scorer.encoding.pair_inputs(pairs, [np.arange(len(pairs))])
+    return inputs_message(inputs)
+
+
+def sent_texts(scorer, texts):
+    (inputs,) = scorer.encoding.text_inputs(texts, [np.arange(len(texts))])
+    return inputs_message(inputs)
 
 
 def pairs_of(scorer, rows):
@@ -49,7 +67,7 @@ def pairs_of(scorer, rows):
 
 def test_arrays_come_back_as_they_were():
     arrays = {"ids": np.arange(5, dtype=np.int32), "none": np.empty((0, 3), np.float32), "said": np.array("wörd")}
-    found = unpacked(packed(arrays))
+    found = from_bytes(to_bytes(arrays))
     assert {key: (value.dtype, value.shape, value.tolist()) for key, value in found.items()} == {
         key: (value.dtype, value.shape, value.tolist()) for key, value in arrays.items()
     }
@@ -57,21 +75,21 @@ def test_arrays_come_back_as_they_were():
 
 def test_objects_are_not_sent():
     with pytest.raises(ValueError, match="pickle"):
-        packed({"objects": np.array([{}, []], dtype=object)})
+        to_bytes({"objects": np.array([{}, []], dtype=object)})
 
 
 @pytest.mark.parametrize("mode", sorted(set(MODES) - {"dual"}))
 def test_a_worker_scores_as_the_model_that_was_sent(scorer, mode):
     here = scorer(mode)
     pairs = pairs_of(here, [(2, 4), (0, 0), (2, 2), (0, 2), (0, 0)])
-    found = received(worker_of(here)(sent_pairs(pairs)))
+    found = result_from(worker_of(here)(sent_pairs(here, pairs)))
     np.testing.assert_allclose(found.values[:, 0], here.scores(pairs, lambda _: None), atol=1e-5)
 
 
 def test_a_worker_encodes_as_the_model_that_was_sent(scorer):
     here = scorer("dual")
     texts = here.passages(PASSAGES)
-    found = received(worker_of(here)(sent_texts(texts)))
+    found = result_from(worker_of(here)(sent_texts(here, texts)))
     np.testing.assert_allclose(found.values, here.vectors(texts, lambda _: None), atol=1e-5)
 
 
@@ -79,30 +97,34 @@ def test_a_worker_encodes_as_the_model_that_was_sent(scorer):
 def test_a_model_is_read_as_it_was_trained_to_be(scorer, settings):
     here = scorer(**settings)
     pairs = pairs_of(here, [(0, 0), (1, 2)])
-    found = received(worker_of(here)(sent_pairs(pairs)))
+    found = result_from(worker_of(here)(sent_pairs(here, pairs)))
     np.testing.assert_allclose(found.values[:, 0], here.scores(pairs, lambda _: None), atol=1e-5)
 
 
-def test_texts_that_no_pair_has_are_not_sent(scorer):
-    sent = unpacked(sent_pairs(pairs_of(scorer(), [(1, 3), (1, 1)])))
-    assert (len(sent["queries offsets"]) - 1, len(sent["passages offsets"]) - 1) == (1, 2)
-    assert sent["rows"].tolist() == [[0, 1], [0, 0]]
+def test_the_inputs_of_a_shard_are_sent_and_nothing_else(scorer):
+    here = scorer()
+    (inputs,) = here.encoding.pair_inputs(pairs_of(here, [(1, 3), (1, 1), (0, 4)]), [np.array([2, 0])])
+    found = inputs_from(inputs_message(inputs))
+    assert found.size == 2
+    for column, expected in zip(found, inputs, strict=True):
+        assert column.dtype == expected.dtype
+        assert column.tolist() == expected.tolist()
 
 
 def test_what_a_worker_computed_is_counted_anew_for_each_shard(scorer):
     here = scorer()
-    worker, pairs = worker_of(here), sent_pairs(pairs_of(here, [(0, 0), (1, 1)]))
-    first, second = (received(worker(pairs)) for _ in range(2))
+    worker, pairs = worker_of(here), sent_pairs(here, pairs_of(here, [(0, 0), (1, 1)]))
+    first, second = (result_from(worker(pairs)) for _ in range(2))
     assert (first.tokens, first.padding, first.failures) == (second.tokens, second.padding, second.failures)
     assert first.tokens > 0
 
 
 def test_a_model_that_arrives_otherwise_is_refused_with_both_digests(scorer):
-    arrays = unpacked(sent_model(scorer().model, FLOAT32, False))
+    arrays = from_bytes(model_message(scorer().model, FLOAT32, False))
     facts = json.loads(str(arrays["facts"]))
     arrays["facts"] = np.array(json.dumps({**facts, "sha256": "0" * 64}))
     with pytest.raises(ModelError, match=f"a worker reads it as {facts['sha256']}, expected {'0' * 64}"):
-        ScoringWorker(packed(arrays))
+        ScoringWorker(to_bytes(arrays))
 
 
 def test_an_input_that_is_too_large_is_told_by_its_number_in_the_shard(scorer, monkeypatch):
@@ -114,8 +136,8 @@ def test_an_input_that_is_too_large_is_told_by_its_number_in_the_shard(scorer, m
 
     monkeypatch.setattr("ranker.model.reranker.Reranker.from_views", full)
     with pytest.raises(TooLargeError) as caught:
-        worker(sent_pairs(pairs_of(here, [(1, 1)])))
-    assert (caught.value.number, caught.value.tokens > 0) == (0, True)
+        worker(sent_pairs(here, pairs_of(here, [(1, 1)])))
+    assert (caught.value.index, caught.value.tokens > 0) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +150,14 @@ def test_an_input_that_is_too_large_is_told_by_its_number_in_the_shard(scorer, m
 )
 def test_shards_that_failed_are_told_by_the_first(inputs, failed, said):
     failures = [Failure(f"shard {number}", "is wrong", {}) for number in range(1, failed + 1)]
-    error = ShardError(7, inputs, failures).of(7, "query q, passage d")
+    error = ShardError(7, inputs, failures).renamed(7, "query q, passage d")
     assert str(error) == f"{said}what the others gave is kept for the same command."
 
 
 def test_a_model_that_finds_no_room_on_its_way_is_said_in_a_sentence(scorer, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     with pytest.raises(OutputError, match=f"^{tmp_path}/none: cannot be written: No such file or directory; nothing"):
-        sent_model(scorer().model, FLOAT32, False)
+        model_message(scorer().model, FLOAT32, False)
 
 
 def test_code_that_a_model_brings_is_sent_with_it_where_it_is_trusted(tiny, tmp_path, monkeypatch):
@@ -147,14 +169,14 @@ def test_code_that_a_model_brings_is_sent_with_it_where_it_is_trusted(tiny, tmp_
     (folder / "config.json").write_text(json.dumps({**config, "auto_map": OWN}))
     model = load_model(str(folder), trust_remote_code=True)
     here = Scorer(model, FLOAT32)
-    sent = {trusted: sent_model(model, FLOAT32, trusted) for trusted in (True, False)}
+    sent = {trusted: model_message(model, FLOAT32, trusted) for trusted in (True, False)}
     shutil.rmtree(folder)  # which no worker sees
     texts = here.passages(PASSAGES)
-    found = received(ScoringWorker(sent[True])(sent_texts(texts)))
+    found = result_from(ScoringWorker(sent[True])(sent_texts(here, texts)))
     np.testing.assert_allclose(found.values, here.vectors(texts, lambda _: None), atol=1e-5)
     with pytest.raises(ModelError, match="brings Python code"):
         ScoringWorker(sent[False])
 
 
 def test_a_worker_says_where_it_computes():
-    assert look("cpu", "float32")[:2] == ("cpu", "float32")
+    assert worker_device("cpu", "float32")[:2] == ("cpu", "float32")

@@ -9,8 +9,8 @@ from ranker.errors import ModelError
 from ranker.explanation.occlusion import Occlusion, PairText, WordImportance, occlude, share_for_half
 from ranker.explanation.words import Word, without_word, words_of
 from ranker.model.loading import create_model
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
 

@@ -65,7 +65,7 @@ def test_flat_search_finds_what_reranking_every_passage_puts_first(scorer, colle
     everything = tuple(f"d{i}" for i in range(len(TEXTS)))
     first = Ranking(everything, np.arange(len(TEXTS), 0, -1).astype(np.float32))
     run = Run("all", dict.fromkeys(QUERIES, first))
-    reranked = rerank(scorer, run, QUERIES, collection, len(TEXTS), lambda _: None).run
+    reranked = rerank(scorer, run, QUERIES, collection, len(TEXTS)).run
     found = search(scorer, encoded, DenseConfig(), depth=len(TEXTS))
     for query_id in QUERIES:
         by_score = dict(zip(reranked[query_id].doc_ids, reranked[query_id].scores.tolist(), strict=True))

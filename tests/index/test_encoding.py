@@ -12,8 +12,8 @@ from ranker.index import encoding
 from ranker.index.encoding import Parts, encode_collection
 from ranker.limits import MAX_LINE_BYTES
 from ranker.model.loading import create_model
-from ranker.scoring.pairs import Truncation
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Truncation
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 
@@ -82,14 +82,14 @@ def test_vectors_and_counts_are_those_of_an_encoding_that_was_not_stopped(make, 
     assert encoded(again, collection, tmp_path / "ended") == whole
     undisturbed = make()
     encoded(undisturbed, collection, tmp_path / "undisturbed")
-    assert again.token_counts.tokens < undisturbed.token_counts.tokens or parts == 0
+    assert again.backend.token_counts.tokens < undisturbed.backend.token_counts.tokens or parts == 0
 
 
 def test_vectors_are_kept_until_whoever_needs_them_has_done_with_them(make, collection, tmp_path, whole):
     """Else a FAISS index that cannot be written costs the encoding."""
     again = make()
     assert encoded(again, collection, tmp_path / "whole") == whole
-    assert again.token_counts.tokens == 0
+    assert again.backend.token_counts.tokens == 0
 
 
 @pytest.mark.parametrize("place", [0, 3_000, -1])
@@ -103,7 +103,7 @@ def test_a_bit_that_flipped_meanwhile_is_found_and_all_is_encoded_anew(make, col
     again, undisturbed = make(), make()
     assert encoded(again, collection, tmp_path / "ended") == whole
     encoded(undisturbed, collection, tmp_path / "undisturbed")
-    assert again.token_counts.tokens == undisturbed.token_counts.tokens
+    assert again.backend.token_counts.tokens == undisturbed.backend.token_counts.tokens
 
 
 def test_an_index_that_shares_the_file_of_an_encoding_keeps_it_when_another_begins(make, collection, tmp_path):
@@ -130,7 +130,7 @@ def test_another_model_begins_anew(make, collection, tmp_path):
     other, same = make(length=30), make(length=30)
     found = encoded(other, collection, tmp_path / "ended")
     assert found == encoded(same, collection, tmp_path / "else")
-    assert other.token_counts.tokens == same.token_counts.tokens
+    assert other.backend.token_counts.tokens == same.backend.token_counts.tokens
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"asked": "x", "parts": 1, "bytes": 0}'])

@@ -20,8 +20,8 @@ from ranker.index.dense import build_faiss, open_faiss
 from ranker.index.encoding import DOC_IDS, VECTORS
 from ranker.model.device import instruction_set
 from ranker.model.loading import create_model
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import PRECISIONS, Compute
 from ranker.settings.index import DenseConfig
 from ranker.settings.model import RankerConfig
@@ -52,7 +52,7 @@ def reranked(folder: str, precision: str) -> object:
         return str(error)
     rows = np.array([(query, passage) for query in range(len(QUERIES)) for passage in range(len(PASSAGES))])
     pairs = Pairs(scorer.queries(QUERIES), scorer.passages(PASSAGES), rows)
-    return {"kernels": scorer.kernels, "scores": scorer.scores(pairs, lambda _: None).tolist()}
+    return {"kernels": scorer.backend.kernels, "scores": scorer.scores(pairs, lambda _: None).tolist()}
 
 
 def trained(folder: str) -> list[float]:

@@ -16,6 +16,7 @@ from ranker.model.loading import create_model, load_model
 from ranker.model.reranker import Reranker
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, PlainConfig, RankerConfig
 

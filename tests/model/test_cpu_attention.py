@@ -8,8 +8,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from ranker.model.cpu_attention import PlainAttention, learning_in
 from ranker.model.encoder import BACKBONES
 from ranker.model.loading import create_model
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 
@@ -111,7 +111,7 @@ def model_gradients(scorer, attention):
     rows = torch.tensor([[0, 0], [0, 1], [1, 1]]).numpy()
     pairs = Pairs(scorer.queries(["which river", "rome"]), scorer.passages(["the nile lies in egypt", "x"]), rows)
     scorer.model.zero_grad()
-    [(_, batch)] = scorer.pair_batches(pairs, scorer.tokens_per_batch)
+    [(_, batch)] = scorer.encoding.pair_batches(pairs, scorer.backend.tokens_per_batch)
     scorer.model.eval()
     with attention:
         scorer.model.score(batch).square().sum().backward()

@@ -15,6 +15,7 @@ from ranker.model.files import quiet
 from ranker.model.loading import create_model, load_model
 from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
 

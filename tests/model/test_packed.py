@@ -14,7 +14,7 @@ from ranker.model.inputs import Input, Packed, pad
 from ranker.model.linear import Plain, Prepacked, Quantized
 from ranker.model.loading import create_model
 from ranker.model.packed import Group, PackedBatch, PackedEncoder, groups_of
-from ranker.scoring.backend import PackedReader, PaddedReader, TokenCounts, packs, reader_of
+from ranker.scoring.backend import PackedRunner, PaddedRunner, TokenCounts, packs, runner_for
 from ranker.settings.model import Needs, RankerConfig
 
 CPU = torch.device("cpu")
@@ -121,30 +121,30 @@ def test_a_coarser_precision_stays_near(encoder, linear, tolerance):
 def test_the_weights_are_those_at_the_time(tiny):
     model = create_model(RankerConfig("cross", query_length=8, length=40), str(tiny()), seed=3).eval()
     inputs, needs = packed(inputs_of([9, 4])), Needs("last")
-    before = reader_of(model.encoder, needs, 0, CPU, "float32", TokenCounts())
+    before = runner_for(model.encoder, needs, 0, CPU, "float32", TokenCounts())
     first = before.views(inputs, needs).cls
     with torch.inference_mode(False), torch.no_grad():
         next(model.encoder.backbone.encoder.layer[0].output.dense.parameters()).add_(0.5)
     assert torch.equal(before.views(inputs, needs).cls, first)
     assert not torch.allclose(
-        reader_of(model.encoder, needs, 0, CPU, "float32", TokenCounts()).views(inputs, needs).cls, first
+        runner_for(model.encoder, needs, 0, CPU, "float32", TokenCounts()).views(inputs, needs).cls, first
     )
 
 
 @pytest.mark.parametrize(
     ("family", "needs", "kind"),
     [
-        ("bert", Needs("last"), PackedReader),
-        ("electra", Needs("all"), PackedReader),
-        ("bert", Needs("last", tokens=True), PaddedReader),
-        ("bert", Needs("words", tokens=True), PaddedReader),
-        ("distilbert", Needs("last"), PaddedReader),
-        ("modernbert", Needs("last"), PaddedReader),
+        ("bert", Needs("last"), PackedRunner),
+        ("electra", Needs("all"), PackedRunner),
+        ("bert", Needs("last", tokens=True), PaddedRunner),
+        ("bert", Needs("words", tokens=True), PaddedRunner),
+        ("distilbert", Needs("last"), PaddedRunner),
+        ("modernbert", Needs("last"), PaddedRunner),
     ],
 )
 def test_what_cannot_be_packed_is_padded(encoder, family, needs, kind):
-    assert isinstance(reader_of(encoder(family), needs, 0, CPU, "float32", TokenCounts()), kind)
-    assert packs(encoder(family), needs) is (kind is PackedReader)
+    assert isinstance(runner_for(encoder(family), needs, 0, CPU, "float32", TokenCounts()), kind)
+    assert packs(encoder(family), needs) is (kind is PackedRunner)
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
@@ -152,8 +152,8 @@ def test_both_readers_give_the_same_views(encoder, family):
     own, needs = encoder(family), Needs("all")
     inputs = packed(inputs_of([14, 14, 6]))
     with torch.inference_mode():
-        found = reader_of(own, needs, 0, CPU, "float32", TokenCounts()).views(inputs, needs)
-        padded = PaddedReader(own, 0, CPU, "float32", TokenCounts()).views(inputs, needs)
+        found = runner_for(own, needs, 0, CPU, "float32", TokenCounts()).views(inputs, needs)
+        padded = PaddedRunner(own, 0, CPU, "float32", TokenCounts()).views(inputs, needs)
     assert torch.allclose(found.cls, padded.cls, atol=1e-5)
     for name in ("query", "passage", "query_mask", "passage_mask"):
         assert getattr(found, name).shape == getattr(padded, name).shape
@@ -163,7 +163,7 @@ def test_both_readers_give_the_same_views(encoder, family):
 def test_padding_is_tallied_where_there_is_any(encoder, family, computed, padding):
     token_counts = TokenCounts()
     with torch.inference_mode():
-        reader_of(encoder(family), Needs("last"), 0, CPU, "float32", token_counts).views(
+        runner_for(encoder(family), Needs("last"), 0, CPU, "float32", token_counts).views(
             packed(inputs_of([14, 14, 6])), Needs("last")
         )
     assert (token_counts.tokens, token_counts.padding, token_counts.share) == (computed, padding, padding / computed)

@@ -11,8 +11,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from ranker.errors import ModelError
 from ranker.model.loading import create_model, load_model
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import PlainConfig, RankerConfig
 

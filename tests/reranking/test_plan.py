@@ -12,8 +12,8 @@ from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import ModelError
 from ranker.model.loading import create_model
-from ranker.reranking.plan import Progress, histogram, plan, rerank_while, tiers
-from ranker.reranking.rerank import candidates, rerank
+from ranker.reranking.plan import histogram, plan
+from ranker.reranking.rerank import candidates, rerank, rerank_candidates, tiers
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
@@ -61,9 +61,9 @@ def stopped_after(looks):
 
 
 def test_with_time_enough_it_is_the_reranking_that_it_would_be_without_a_budget(scorer, pairs, collection):
-    whole = rerank(scorer, RUN, QUERIES, collection, DEPTH, lambda _: None)
-    partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(lambda _: None, lambda: True))
-    assert (partial.stopped, partial.pairs, partial.cut) == ("", whole.pairs, whole.cut)
+    whole = rerank(scorer, RUN, QUERIES, collection, DEPTH)
+    partial = rerank_candidates(scorer, RUN, pairs, DEPTH, go_on=lambda: True)
+    assert (partial.stopped, partial.pairs, partial.truncation) == ("", whole.pairs, whole.truncation)
     assert partial.depths.tolist() == [DEPTH, DEPTH, 7]
     assert partial.reached == (7, DEPTH, DEPTH)
     for query_id, ranking in whole.run.items():
@@ -73,7 +73,7 @@ def test_with_time_enough_it_is_the_reranking_that_it_would_be_without_a_budget(
 
 
 def test_without_any_time_the_run_is_as_it_was(scorer, pairs):
-    partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(lambda _: None, lambda: False))
+    partial = rerank_candidates(scorer, RUN, pairs, DEPTH, go_on=lambda: False)
     assert (partial.stopped, partial.pairs, partial.depths.tolist()) == ("time", 0, [0, 0, 0])
     assert {query_id: ranking.doc_ids for query_id, ranking in partial.run.items()} == {
         query_id: ranking.doc_ids for query_id, ranking in RUN.items()
@@ -82,9 +82,9 @@ def test_without_any_time_the_run_is_as_it_was(scorer, pairs):
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_a_stop_keeps_every_passage_and_the_order_of_what_was_not_reached(scorer, pairs, looks, monkeypatch):
-    monkeypatch.setattr("ranker.reranking.plan._FIRST_SLICE_TOKENS", 200)
-    monkeypatch.setattr("ranker.reranking.plan._SLICE_SECONDS", 0.0)
-    partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(lambda _: None, stopped_after(looks)))
+    monkeypatch.setattr("ranker.reranking.rerank._FIRST_SLICE_TOKENS", 200)
+    monkeypatch.setattr("ranker.reranking.rerank._SLICE_SECONDS", 0.0)
+    partial = rerank_candidates(scorer, RUN, pairs, DEPTH, go_on=stopped_after(looks))
     assert partial.stopped == "time"
     assert 0 < partial.pairs < len(pairs.whole.rows)
     for (query_id, ranking), depth in zip(partial.run.items(), partial.depths, strict=True):
@@ -95,8 +95,8 @@ def test_a_stop_keeps_every_passage_and_the_order_of_what_was_not_reached(scorer
 
 
 def test_ctrl_c_leaves_what_was_scored(scorer, pairs, monkeypatch):
-    monkeypatch.setattr("ranker.reranking.plan._FIRST_SLICE_TOKENS", 400)
-    monkeypatch.setattr("ranker.reranking.plan._SLICE_SECONDS", 0.0)
+    monkeypatch.setattr("ranker.reranking.rerank._FIRST_SLICE_TOKENS", 400)
+    monkeypatch.setattr("ranker.reranking.rerank._SLICE_SECONDS", 0.0)
     looks = stopped_after(3)
 
     def interrupted():
@@ -104,7 +104,7 @@ def test_ctrl_c_leaves_what_was_scored(scorer, pairs, monkeypatch):
             raise KeyboardInterrupt
         return True
 
-    partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(lambda _: None, interrupted))
+    partial = rerank_candidates(scorer, RUN, pairs, DEPTH, go_on=interrupted)
     assert partial.stopped == "Ctrl-C"
     assert 0 < partial.pairs < len(pairs.whole.rows)
     assert len(partial.run["q1"]) == len(IDS)
@@ -112,7 +112,7 @@ def test_ctrl_c_leaves_what_was_scored(scorer, pairs, monkeypatch):
 
 def test_shallow_ranks_of_all_queries_come_first(scorer, pairs):
     seen = []
-    partial = rerank_while(scorer, RUN, pairs, DEPTH, Progress(seen.append, stopped_after(1)))
+    partial = rerank_candidates(scorer, RUN, pairs, DEPTH, seen.append, go_on=stopped_after(1))
     assert seen == [10 + 10 + 7]
     assert partial.depths.tolist() == [10, 10, 7]
 
@@ -132,7 +132,7 @@ def test_a_plan_counts_what_there_is_to_compute(scorer, pairs):
     apart = scorer.model.config.apart
     assert found.inputs == (len({*IDS[:DEPTH], *IDS[-DEPTH:]}) if apart else 97)
     assert sum(found.histogram.values()) == found.inputs
-    assert found.cut == scorer.cut(pairs.whole)
+    assert found.truncation == scorer.encoding.truncation(pairs.whole)
     assert 0 <= found.padding < 0.5
     assert found.memory > 2**20
 
@@ -160,18 +160,18 @@ def test_a_histogram_counts_each_input_under_the_least_bound_it_stays_within(len
 
 
 def test_texts_read_apart_cost_what_is_not_encoded_yet_in_the_order_asked_for(scorer, pairs):
-    work = scorer.work(pairs.whole)
+    job = scorer.job(pairs)
     last_first = np.arange(len(pairs.whole.rows))[::-1].copy()
-    costs = work.costs(last_first)
+    costs = job.costs(last_first)
     if not scorer.model.config.apart:
-        assert costs.tolist() == work.lengths[last_first].tolist()
+        assert costs.tolist() == job.lengths[last_first].tolist()
         return
     last = zip((pairs.whole.queries, pairs.whole.passages), pairs.whole.rows[-1], strict=True)
     assert costs[0] == sum(max(texts.lengths[row], 1) for texts, row in last)
-    work.scores(last_first[:1], lambda _: None)
-    assert work.costs(last_first)[0] == 0
-    work.scores(last_first, lambda _: None)
-    assert not work.costs(last_first).any()
+    job.scores(last_first[:1])
+    assert job.costs(last_first)[0] == 0
+    job.scores(last_first)
+    assert not job.costs(last_first).any()
 
 
 def test_a_model_that_gives_nan_is_refused_under_a_budget_too(tiny, collection):
@@ -180,6 +180,4 @@ def test_a_model_that_gives_nan_is_refused_under_a_budget_too(tiny, collection):
         next(model.head_parameters()).fill_(float("nan"))
     scorer = Scorer(model, Compute("float32", "cpu"))
     with pytest.raises(ModelError, match="gives the score nan, expected finite numbers"):
-        rerank_while(
-            scorer, RUN, candidates(scorer, RUN, QUERIES, collection, DEPTH), DEPTH, Progress(print, lambda: True)
-        )
+        rerank_candidates(scorer, RUN, candidates(scorer, RUN, QUERIES, collection, DEPTH), DEPTH, go_on=lambda: True)

@@ -12,8 +12,8 @@ from ranker.errors import DataError
 from ranker.limits import MAX_DEPTH
 from ranker.model.loading import create_model
 from ranker.reranking.rerank import rerank, tied, with_tail
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 
@@ -36,7 +36,7 @@ def scorer(tiny, request):
 
 
 def reranked(scorer, collection, run=RUN, depth=100, queries=QUERIES):
-    return rerank(scorer, run, queries, collection, depth, lambda _: None)
+    return rerank(scorer, run, queries, collection, depth)
 
 
 def test_the_head_is_in_the_order_of_the_models_scores(scorer, collection):
@@ -61,8 +61,8 @@ def test_only_the_head_is_scored(scorer, collection):
 
 
 def test_what_was_cut_is_counted(scorer, collection):
-    assert reranked(scorer, collection).cut.pairs == 1
-    assert reranked(scorer, collection, depth=2).cut.pairs == 0
+    assert reranked(scorer, collection).truncation.pairs == 1
+    assert reranked(scorer, collection, depth=2).truncation.pairs == 0
 
 
 def test_the_order_of_the_input_run_does_not_matter(scorer, collection):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from ranker.model.inputs import Input, Packed, pad, padded
 from ranker.scoring import assembly
-from ranker.scoring.text import Template, Texts, kept_of
+from ranker.scoring.assembly import Template
+from ranker.scoring.tokens import Texts, truncated
 
 LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=6)
 
@@ -51,7 +52,9 @@ def test_pairs_are_what_the_template_makes_of_each_alone(query_lengths, passage_
     rows = np.array(rows)
     kept = (np.minimum(queries.lengths[rows[:, 0]], 3), np.minimum(passages.lengths[rows[:, 1]], most))
     found = assembly.pairs(template, (queries, passages), rows, kept)
-    wanted = [template.pair(kept_of(queries[q], 3, keeps_end), kept_of(passages[p], most, keeps_end)) for q, p in rows]
+    wanted = [
+        template.pair(truncated(queries[q], 3, keeps_end), truncated(passages[p], most, keeps_end)) for q, p in rows
+    ]
     assert inputs_of(found) == lists(wanted)
 
 

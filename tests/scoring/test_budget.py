@@ -1,13 +1,14 @@
 """A batch's tokens are learned once for each machine and kind of model, and only where there is enough to do."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 
 from ranker.model.loading import create_model
 from ranker.scoring import budget
-from ranker.scoring.batching import ahead
+from ranker.scoring.batching import prefetch
 from ranker.scoring.budget import DEFAULT, Probe, fastest, learned_budget
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute
@@ -58,7 +59,7 @@ def test_what_does_not_fit_into_memory_is_not_tried_again():
 
 def probe_of(own, kind="a"):
     needs = own.model.config.needs
-    return Probe(own.reader(needs), needs, kind, CPU, own.model.config.length)
+    return Probe(partial(own.backend.runner(needs).views, needs=needs), kind, CPU, own.model.config.length)
 
 
 @pytest.fixture
@@ -120,14 +121,14 @@ def test_a_real_reader_is_measured_on_no_longer_inputs_than_it_reads(scorer):
 
 def test_little_work_and_a_number_of_ones_own_are_not_measured(scorer, cache):
     needs = scorer().model.config.needs
-    assert scorer().budget(scorer().reader(needs), needs, budget.WORTH_PROBING - 1) == DEFAULT["cpu"]
-    assert scorer(77).budget(scorer().reader(needs), needs, 10**12) == 77
+    assert scorer().backend.prepare(needs).batch_tokens(budget.WORTH_PROBING - 1) == DEFAULT["cpu"]
+    assert scorer(77).backend.prepare(needs).batch_tokens(10**12) == 77
     assert not cache.exists()
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_what_is_made_ahead_is_the_same(count):
-    assert list(ahead(iter(range(count)))) == list(range(count))
+    assert list(prefetch(iter(range(count)))) == list(range(count))
 
 
 def test_one_item_is_made_while_another_is_used():
@@ -138,7 +139,7 @@ def test_one_item_is_made_while_another_is_used():
             made.append(number)
             yield number
 
-    coming = ahead(items())
+    coming = prefetch(items())
     assert next(coming) == 0
     assert next(coming) == 1
     assert len(made) <= 3
@@ -150,7 +151,7 @@ def test_what_goes_wrong_ahead_is_raised():
         yield 1
         raise ValueError("broken")
 
-    coming = ahead(items())
+    coming = prefetch(items())
     assert next(coming) == 1
     with pytest.raises(ValueError, match="broken"):
         next(coming)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ from ranker.data.records import DatasetStreams, Judgment, Passage, Query
 from ranker.model.loading import create_model
 from ranker.scoring import budget
 from ranker.scoring.budget import Probe, learned_budget
-from ranker.scoring.cache import remembering
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.token_file import build_token_file
+from ranker.scoring.token_file import build_token_file, encode_passages
+from ranker.scoring.tokens import Pairs
+from ranker.scoring.windows import unwindowed
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 
@@ -72,9 +73,11 @@ def used(tiny, cache) -> Callable[[], tuple[object, ...]]:
     def use() -> tuple[object, ...]:
         data = open_dataset("small")
         scorer = Scorer(model, Compute("float32", "cpu", 128))
-        build_token_file(scorer.reading, data.collection, lambda _: None)
+        build_token_file(scorer.encoding, data.collection, lambda _: None)
         scores = _scores(scorer, _pairs(scorer, data))
-        probe = Probe(scorer.reader(model.config.needs), model.config.needs, "a", scorer.device, 24)
+        probe = Probe(
+            partial(scorer.backend.runner(model.config.needs).views, needs=model.config.needs), "a", scorer.device, 24
+        )
         return data.digests("test"), learned_budget(probe), scores.round(5).tolist()
 
     return use
@@ -84,7 +87,11 @@ def _pairs(scorer: Scorer, data: Dataset) -> Pairs:
     doc_ids = [passage.doc_id for passage in data.collection]
     queries = data.queries("test").values()
     rows = np.array([(query, passage) for query in range(len(queries)) for passage in range(len(doc_ids))])
-    return Pairs(scorer.queries(query.text for query in queries), scorer.passages_of(data.collection, doc_ids), rows)
+    return Pairs(
+        scorer.queries(query.text for query in queries),
+        encode_passages(scorer.encoding, data.collection, doc_ids),
+        rows,
+    )
 
 
 def _scores(scorer: Scorer, pairs: Pairs) -> np.ndarray:
@@ -96,8 +103,8 @@ def _scores(scorer: Scorer, pairs: Pairs) -> np.ndarray:
 
 
 def _stopped(scorer: Scorer, pairs: Pairs, take: Callable[[np.ndarray], object]) -> None:
-    with remembering(scorer, pairs) as recall:
-        take(scorer.work(pairs, recall).scores(np.arange(len(pairs.rows)), lambda _: None))
+    with scorer.job_cache(unwindowed(pairs)) as cache:
+        take(scorer.job(unwindowed(pairs), cache).scores(np.arange(len(pairs))))
         raise StoppedError
 
 

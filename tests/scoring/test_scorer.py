@@ -8,10 +8,10 @@ from ranker.errors import ModelError, SetupError
 from ranker.model.device import choose_device, choose_precision
 from ranker.model.inputs import Input, pad
 from ranker.model.loading import create_model, load_model
+from ranker.scoring.assembly import Template
 from ranker.scoring.batching import batches
-from ranker.scoring.pairs import Pairs, Truncation
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.text import Template, tokenize
+from ranker.scoring.tokens import Pairs, Truncation, tokenize
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
 
@@ -103,7 +103,7 @@ def test_a_pair_put_together_from_ids_is_what_the_tokenizer_makes_of_the_texts(t
 def test_only_the_passage_is_cut_when_a_pair_is_too_long(tiny):
     scorer = scorer_of(tiny())
     query, passage = scorer.queries(QUERIES)[0], scorer.passages(PASSAGES)[3]
-    ids = scorer.pair(query, passage).ids
+    ids = scorer.encoding.pair(query, passage).ids
     assert len(ids) == 40
     assert ids[1 : 1 + len(query)].tolist() == query.tolist()
 
@@ -112,22 +112,23 @@ def test_a_query_longer_than_its_bound_is_cut_to_it_and_counted(tiny):
     scorer = scorer_of(tiny(), query_length=8)
     pairs = all_pairs(scorer)
     assert pairs.queries.lengths.tolist() == [6, 2, QUERY_WORDS]
-    kept = scorer.kept_of_queries(pairs)
+    kept = scorer.encoding.query_lengths(pairs)
     assert kept.max() == QUERY_WORDS
     assert kept[pairs.passages.lengths[pairs.rows[:, 1]] > 40 - 3 - QUERY_WORDS].max() == 8
-    assert scorer.cut(pairs).queries == 1
+    assert scorer.encoding.truncation(pairs).queries == 1
 
 
 def test_what_was_cut_is_counted_to_the_token(tiny):
     scorer = scorer_of(tiny())
     # three markers; queries of 6, 2 and 12 tokens leave 31, 35 and 25 of the 80 tokens of the last passage
-    assert scorer.cut(all_pairs(scorer)) == Truncation(queries=1, pairs=3, tokens=(80 - 31) + (80 - 35) + (80 - 25))
+    lost = (80 - 31) + (80 - 35) + (80 - 25)
+    assert scorer.encoding.truncation(all_pairs(scorer)) == Truncation(queries=1, pairs=3, tokens=lost)
 
 
 def test_read_apart_a_passage_is_cut_by_itself(tiny):
     scorer = scorer_of(tiny(), "dual")
     # two markers leave 38 of 80 tokens, whatever the query
-    assert scorer.cut(all_pairs(scorer)) == Truncation(queries=1, pairs=3, tokens=3 * (80 - 38))
+    assert scorer.encoding.truncation(all_pairs(scorer)) == Truncation(queries=1, pairs=3, tokens=3 * (80 - 38))
 
 
 def test_empty_texts_are_scored_as_nothing_but_markers(tiny):
@@ -214,9 +215,9 @@ def test_bounds_that_leave_no_room_for_a_passage_are_refused(tiny, query_length,
 def test_under_the_narrowest_bounds_a_pair_is_as_long_as_the_model_reads(tiny):
     scorer = scorer_of(tiny(), query_length=36, length=40)
     pairs = Pairs(scorer.queries(["river " * 60]), scorer.passages(["water " * 60]), np.array([[0, 0]]))
-    (_, batch), *_ = scorer.pair_batches(pairs, scorer.tokens_per_batch)
+    (_, batch), *_ = scorer.encoding.pair_batches(pairs, scorer.backend.tokens_per_batch)
     assert batch.ids.shape == (1, 40)
-    assert scorer.cut(pairs) == Truncation(1, 1, 59)
+    assert scorer.encoding.truncation(pairs) == Truncation(1, 1, 59)
 
 
 def test_read_apart_a_query_may_be_as_long_as_a_passage(tiny):

@@ -12,9 +12,9 @@ from ranker.errors import ModelError, SetupError
 from ranker.model.device import choose_device, choose_precision, running_in
 from ranker.model.inputs import Views
 from ranker.model.loading import create_model
-from ranker.scoring.pairs import Pairs, Truncation
-from ranker.scoring.panel import panel_scores
-from ranker.scoring.scorer import Scorer
+from ranker.model.views import Views
+from ranker.scoring.scorer import Scorer, scores_of_heads
+from ranker.scoring.tokens import Pairs, Truncation
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
 
@@ -133,7 +133,7 @@ def test_no_pairs_have_no_scores(model, mode):
 def test_what_is_lost_is_counted_as_by_hand(model, mode, lengths, others):
     scorer = scorer_of(model(mode))
     rows = [(query, passage) for query in range(len(lengths)) for passage in range(len(others))]
-    found = scorer.cut(pairs_of(scorer, rows, ["x " * n for n in lengths], ["y " * n for n in others]))
+    found = scorer.encoding.truncation(pairs_of(scorer, rows, ["x " * n for n in lengths], ["y " * n for n in others]))
     if mode == "dual":
         lost = [max(others[passage] - 22, 0) for _, passage in rows]
         cut = {query for query, _ in rows if lengths[query] > 8 - 2}
@@ -149,11 +149,11 @@ def test_what_is_lost_is_counted_as_by_hand(model, mode, lengths, others):
 def test_batches_hold_every_pair_once_as_it_is_and_keep_to_the_tokens(model, rows, tokens):
     scorer = scorer_of(model("cross"), tokens)
     pairs, seen = pairs_of(scorer, rows), []
-    for numbers, batch in scorer.pair_batches(pairs, tokens):
+    for numbers, batch in scorer.encoding.pair_batches(pairs, tokens):
         assert batch.ids.numel() <= tokens or len(numbers) == 1
         for row, number in enumerate(numbers):
             query, passage = rows[number]
-            expected = scorer.pair(pairs.queries[query], pairs.passages[passage])
+            expected = scorer.encoding.pair(pairs.queries[query], pairs.passages[passage])
             assert batch.ids[row, batch.mask[row]].tolist() == expected.ids.tolist()
             seen.append(number)
     assert sorted(seen) == list(range(len(rows)))
@@ -161,7 +161,7 @@ def test_batches_hold_every_pair_once_as_it_is_and_keep_to_the_tokens(model, row
 
 def test_no_pair_is_longer_than_the_model_reads(model):
     scorer = scorer_of(model("cross"))
-    longest = max(batch.ids.shape[1] for _, batch in scorer.pair_batches(pairs_of(scorer), 2_048))
+    longest = max(batch.ids.shape[1] for _, batch in scorer.encoding.pair_batches(pairs_of(scorer), 2_048))
     assert longest == model("cross").config.length == 24
 
 
@@ -211,7 +211,7 @@ def test_without_stopwords_a_pair_scores_as_its_other_words_do(tiny):
 def test_without_markers_no_input_has_any(tiny):
     scorer = scorer_of(model_of(tiny(), markers=False))
     markers = {scorer.model.tokenizer.cls_token_id, scorer.model.tokenizer.sep_token_id}
-    for _, batch in scorer.pair_batches(pairs_of(scorer), 2_048):
+    for _, batch in scorer.encoding.pair_batches(pairs_of(scorer), 2_048):
         assert not markers & set(batch.ids[batch.mask].tolist())
         assert batch.ids.shape[1] <= 24
     assert np.isfinite(scores(scorer)).all()
@@ -219,14 +219,14 @@ def test_without_markers_no_input_has_any(tiny):
 
 def test_without_markers_a_pair_has_room_for_three_more_words(tiny):
     with_markers, without = (scorer_of(model_of(tiny(), markers=markers)) for markers in (True, False))
-    one, other = (scorer.cut(pairs_of(scorer, [(0, 3)])) for scorer in (with_markers, without))
+    one, other = (scorer.encoding.truncation(pairs_of(scorer, [(0, 3)])) for scorer in (with_markers, without))
     assert one.tokens == other.tokens + 3
 
 
 @pytest.mark.parametrize("modes", [["cross"], ["layer-mean", "cross"], ["cedr-knrm", "mult-int", "token-pool"]])
 def test_a_panel_of_models_scores_as_each_alone(tiny, modes):
     scorers = [scorer_of(model_of(tiny(), mode, frozen=True), 64) for mode in modes]
-    found = panel_scores(scorers, pairs_of(scorers[0]), lambda _: None)
+    found = scores_of_heads(scorers, pairs_of(scorers[0]), lambda _: None)
     assert found.shape == (len(modes), len(EVERY_PAIR))
     for row, scorer in zip(found, scorers, strict=True):
         assert row == pytest.approx(scores(scorer), abs=1e-5)
@@ -235,7 +235,7 @@ def test_a_panel_of_models_scores_as_each_alone(tiny, modes):
 def test_a_panel_takes_no_model_that_reads_apart(tiny):
     scorer = scorer_of(model_of(tiny(), "dual", frozen=True))
     with pytest.raises(ModelError) as error:
-        panel_scores([scorer], pairs_of(scorer), lambda _: None)
+        scores_of_heads([scorer], pairs_of(scorer), lambda _: None)
     assert str(error.value) == "mode 'dual' cannot share a backbone, expected frozen modes that read together."
 
 

@@ -14,8 +14,9 @@ from ranker.errors import DataError, OutputError
 from ranker.model.loading import create_model
 from ranker.scoring import token_file
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.text import tokenize
-from ranker.scoring.token_file import TextEncoding, build_token_file, find_token_file, token_folder
+from ranker.scoring.text import TextEncoding
+from ranker.scoring.token_file import build_token_file, encode_passages, find_token_file, token_folder
+from ranker.scoring.tokens import tokenize
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 
@@ -47,7 +48,7 @@ def collection_of(folder: Path, texts=TEXTS) -> Collection:
 
 
 def build(scorer, collection):
-    return build_token_file(scorer.reading, collection, lambda _: None)
+    return build_token_file(scorer.encoding, collection, lambda _: None)
 
 
 def lists(texts):
@@ -79,27 +80,27 @@ def test_however_little_is_gathered_at_once_the_texts_are_the_same(tmp_path, sco
 def test_a_scorer_reads_the_same_with_it_and_without(tmp_path, scorer):
     collection = collection_of(tmp_path / "d")
     doc_ids = ["d3", "d2", "d0"]
-    without = lists(scorer.passages_of(collection, doc_ids))
-    assert find_token_file(scorer.reading, collection) is None
+    without = lists(encode_passages(scorer.encoding, collection, doc_ids))
+    assert find_token_file(scorer.encoding, collection) is None
     build(scorer, collection)
-    assert lists(scorer.passages_of(collection, doc_ids)) == without
+    assert lists(encode_passages(scorer.encoding, collection, doc_ids)) == without
     assert without[1] == [0, 53, 0]  # of 90 tokens, 37 have room beside three markers
 
 
 def test_a_passage_that_is_not_there_is_a_key_error_either_way(tmp_path, scorer):
     collection = collection_of(tmp_path / "d")
     with pytest.raises(KeyError):
-        scorer.passages_of(collection, ["d9"])
+        encode_passages(scorer.encoding, collection, ["d9"])
     build(scorer, collection)
     with pytest.raises(KeyError):
-        scorer.passages_of(collection, ["d9"])
+        encode_passages(scorer.encoding, collection, ["d9"])
 
 
 def test_it_is_made_once_and_every_passage_is_counted(tmp_path, scorer):
     collection, counts = collection_of(tmp_path / "d"), []
-    build_token_file(scorer.reading, collection, counts.append)
+    build_token_file(scorer.encoding, collection, counts.append)
     assert sum(counts) == len(TEXTS)
-    build_token_file(scorer.reading, collection, lambda _: pytest.fail("made again"))
+    build_token_file(scorer.encoding, collection, lambda _: pytest.fail("made again"))
 
 
 def test_another_collection_tokenizer_or_way_of_reading_has_another_file(tmp_path, tiny, scorer):
@@ -109,7 +110,7 @@ def test_another_collection_tokenizer_or_way_of_reading_has_another_file(tmp_pat
     other.model.tokenizer.backend_tokenizer.add_tokens(["lies in"])
     folders = {
         token_folder(reading, collection)
-        for reading in (scorer.reading, dropping.reading, other.reading)
+        for reading in (scorer.encoding, dropping.encoding, other.encoding)
         for collection in (first, second)
     }
     assert len(folders) == 6
@@ -117,27 +118,27 @@ def test_another_collection_tokenizer_or_way_of_reading_has_another_file(tmp_pat
 
 def test_the_same_texts_elsewhere_share_a_file(tmp_path, scorer):
     first, second = collection_of(tmp_path / "a"), collection_of(tmp_path / "b")
-    assert token_folder(scorer.reading, first) == token_folder(scorer.reading, second)
+    assert token_folder(scorer.encoding, first) == token_folder(scorer.encoding, second)
 
 
 def test_texts_without_stopwords_are_kept_without_them(tmp_path, tiny):
     scorer = scorer_of(tiny, stopwords="drop")
     collection = collection_of(tmp_path / "d")
-    without = lists(scorer.passages_of(collection, ["d0"]))
+    without = lists(encode_passages(scorer.encoding, collection, ["d0"]))
     build(scorer, collection)
-    assert lists(scorer.passages_of(collection, ["d0"])) == without
+    assert lists(encode_passages(scorer.encoding, collection, ["d0"])) == without
     assert len(without[0][0]) < len(TEXTS[0].split())
 
 
 def test_ids_of_small_vocabularies_take_two_bytes_and_of_large_ones_four(tmp_path, scorer):
     collection = collection_of(tmp_path / "d")
     build(scorer, collection)
-    folder = token_folder(scorer.reading, collection)
+    folder = token_folder(scorer.encoding, collection)
     tokens = json.loads((folder / "meta.json").read_text())["tokens"]
     assert (folder / "ids").stat().st_size == 2 * tokens
     scorer.model.tokenizer.backend_tokenizer.add_tokens([f"word{number}" for number in range(2**16)])
     build(scorer, collection)
-    assert (token_folder(scorer.reading, collection) / "ids").stat().st_size == 4 * tokens
+    assert (token_folder(scorer.encoding, collection) / "ids").stat().st_size == 4 * tokens
 
 
 def test_ctrl_c_while_it_is_made_leaves_nothing(tmp_path, scorer, cache):
@@ -147,8 +148,8 @@ def test_ctrl_c_while_it_is_made_leaves_nothing(tmp_path, scorer, cache):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_token_file(scorer.reading, collection, interrupt)
-    assert find_token_file(scorer.reading, collection) is None
+        build_token_file(scorer.encoding, collection, interrupt)
+    assert find_token_file(scorer.encoding, collection) is None
     assert list((cache / "tokens").iterdir()) == []
 
 
@@ -159,10 +160,13 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, scorer, cache)
         build(scorer, collection)
 
 
-def test_a_reading_is_known_by_its_tokenizer_and_its_name(scorer):
-    tokenizer = scorer.model.tokenizer
-    first, same, other = (TextEncoding(tokenizer, name, str) for name in ("keep", "keep", "drop"))
-    assert first.digest == same.digest != other.digest
+def test_an_encoding_is_known_by_its_tokenizer_and_how_it_prepares_passages(tiny):
+    def digest(**settings):
+        config = RankerConfig("cross", query_length=8, length=24, **settings)
+        return TextEncoding(create_model(config, str(tiny()), seed=3)).digest
+
+    assert digest() == digest() != digest(stopwords="drop")
+    assert digest() != digest(passage_prompt="passage: ")
 
 
 @pytest.mark.parametrize("name", ["ids", "offsets", "meta.json"])
@@ -170,16 +174,16 @@ def test_a_reading_is_known_by_its_tokenizer_and_its_name(scorer):
 def test_a_file_that_is_not_as_it_was_written_is_made_again(tmp_path, scorer, name, change):
     collection = collection_of(tmp_path / "d")
     expected = lists(build(scorer, collection).texts(np.arange(5), 50))
-    path = token_folder(scorer.reading, collection) / name
+    path = token_folder(scorer.encoding, collection) / name
     content = path.read_bytes()
     path.unlink()
     if change == "a folder":
         path.mkdir()
     elif change != "gone":
         path.write_bytes({"cut": content[:-3], "longer": content + b"1", "empty": b""}[change])
-    assert find_token_file(scorer.reading, collection) is None
+    assert find_token_file(scorer.encoding, collection) is None
     assert lists(build(scorer, collection).texts(np.arange(5), 50)) == expected
-    assert find_token_file(scorer.reading, collection) is not None
+    assert find_token_file(scorer.encoding, collection) is not None
 
 
 @pytest.mark.parametrize("name", ["ids", "offsets"])
@@ -187,46 +191,49 @@ def test_a_file_that_is_not_as_it_was_written_is_made_again(tmp_path, scorer, na
 def test_wrong_ids_of_the_right_size_are_never_read(tmp_path, scorer, name, damage):
     collection = collection_of(tmp_path / "d")
     expected = lists(build(scorer, collection).texts(np.arange(5), 50))
-    path = token_folder(scorer.reading, collection) / name
+    path = token_folder(scorer.encoding, collection) / name
     content = bytearray(path.read_bytes())
     content[9] ^= 1
     path.write_bytes(content if damage == "a bit" else bytes(len(content)))
-    assert find_token_file(scorer.reading, collection) is None
-    assert lists(scorer.passages_of(collection, [f"d{number}" for number in range(5)]))[0][0] == expected[0][0]
+    assert find_token_file(scorer.encoding, collection) is None
+    assert (
+        lists(encode_passages(scorer.encoding, collection, [f"d{number}" for number in range(5)]))[0][0]
+        == expected[0][0]
+    )
     assert lists(build(scorer, collection).texts(np.arange(5), 50)) == expected
-    assert find_token_file(scorer.reading, collection) is not None
+    assert find_token_file(scorer.encoding, collection) is not None
 
 
 def test_digests_that_are_none_are_not_believed(tmp_path, scorer):
     collection = collection_of(tmp_path / "d")
     build(scorer, collection)
-    path = token_folder(scorer.reading, collection) / "meta.json"
+    path = token_folder(scorer.encoding, collection) / "meta.json"
     meta = json.loads(path.read_text())
     for digests in ({}, [], None, "0" * 64, {"ids": 1, "offsets": None}):
         path.write_text(json.dumps(meta | {"sha256": digests}))
-        assert find_token_file(scorer.reading, collection) is None
+        assert find_token_file(scorer.encoding, collection) is None
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "null", '{"dtype": "uint8", "passages": 5, "tokens": 10}', "[" * 100_000])
 def test_a_description_that_does_not_fit_is_not_believed(tmp_path, scorer, text):
     collection = collection_of(tmp_path / "d")
     build(scorer, collection)
-    (token_folder(scorer.reading, collection) / "meta.json").write_text(text)
-    assert find_token_file(scorer.reading, collection) is None
+    (token_folder(scorer.encoding, collection) / "meta.json").write_text(text)
+    assert find_token_file(scorer.encoding, collection) is None
 
 
 def test_builders_at_once_wait_for_the_first(tmp_path, scorer):
     collection = collection_of(tmp_path / "d")
     told = []
     with ThreadPoolExecutor(8) as pool:
-        jobs = [pool.submit(build_token_file, scorer.reading, collection, told.append) for _ in range(8)]
+        jobs = [pool.submit(build_token_file, scorer.encoding, collection, told.append) for _ in range(8)]
         assert {len(job.result()) for job in jobs} == {5}
     assert sum(told) == 5
 
 
 def test_what_a_killed_builder_left_is_removed(tmp_path, scorer):
     collection = collection_of(tmp_path / "d")
-    folder = token_folder(scorer.reading, collection)
+    folder = token_folder(scorer.encoding, collection)
     leftover = folder.with_name(f".{folder.name}.99.tmp")
     leftover.mkdir(parents=True)
     build(scorer, collection)
@@ -239,4 +246,4 @@ def test_a_collection_that_changes_before_it_is_read_is_refused(tmp_path, scorer
     collection.path.write_text(text.partition("\n")[0] + "\n")
     with pytest.raises(DataError, match="has changed since it was opened"):
         build(scorer, collection)
-    assert find_token_file(scorer.reading, collection) is None
+    assert find_token_file(scorer.encoding, collection) is None

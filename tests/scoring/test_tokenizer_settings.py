@@ -9,9 +9,9 @@ from transformers import AutoTokenizer
 
 from ranker.model.inputs import PASSAGE, QUERY
 from ranker.model.loading import create_model, load_model
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.token_file import build_token_file
+from ranker.scoring.token_file import build_token_file, encode_passages
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 
@@ -44,7 +44,7 @@ def test_a_text_read_alone_is_cut_as_the_tokenizer_cuts_it(told, side):
     tokenizer = scorer.model.tokenizer
     for texts, most in ((scorer.passages([LONG]), 30), (scorer.queries([LONG]), 20)):
         expected = tokenizer(LONG, truncation=True, max_length=most)["input_ids"]
-        assert scorer.single(texts[0]).ids.tolist() == expected
+        assert scorer.encoding.template.single(texts[0]).ids.tolist() == expected
         assert texts.lost.tolist() == [len(LONG.split()) + 2 - most]
 
 
@@ -53,14 +53,14 @@ def test_of_a_pair_the_passage_is_cut_on_that_side_in_batches_and_alone(told, si
     scorer = scorer_of(told(labels=1, truncation_side=side), "cross")
     expected = scorer.model.tokenizer(QUERY_TEXT, LONG, truncation="only_second", max_length=30)["input_ids"]
     pairs = Pairs(scorer.queries([QUERY_TEXT]), scorer.passages([LONG]), np.array([[0, 0]]))
-    (packed,) = scorer.pair_inputs(pairs, [np.array([0])])
-    assert packed.ids.tolist() == scorer.pair(pairs.queries[0], pairs.passages[0]).ids.tolist() == expected
+    (packed,) = scorer.encoding.pair_inputs(pairs, [np.array([0])])
+    assert packed.ids.tolist() == scorer.encoding.pair(pairs.queries[0], pairs.passages[0]).ids.tolist() == expected
 
 
 def test_a_query_that_is_too_long_loses_its_beginning_there_too(told):
     scorer = scorer_of(told(labels=1, truncation_side="left"), "cross")
     pairs = Pairs(scorer.queries([LONG]), scorer.passages([LONG]), np.array([[0, 0]]))
-    (packed,) = scorer.pair_inputs(pairs, [np.array([0])])
+    (packed,) = scorer.encoding.pair_inputs(pairs, [np.array([0])])
     ids = scorer.model.tokenizer(LONG, add_special_tokens=False)["input_ids"]
     assert packed.ids[packed.parts == QUERY].tolist() == ids[-12:]
     assert packed.ids[packed.parts == PASSAGE].tolist() == ids[-15:]
@@ -69,9 +69,9 @@ def test_a_query_that_is_too_long_loses_its_beginning_there_too(told):
 def test_a_token_file_gives_the_end_of_a_passage_too(told, collection_of):
     scorer = scorer_of(told(truncation_side="left"), "dual")
     collection = collection_of({"a": LONG, "b": "rome"})
-    now = scorer.passages_of(collection, ["a", "b"])
-    build_token_file(scorer.reading, collection, lambda _: None)
-    kept = scorer.passages_of(collection, ["a", "b"])
+    now = encode_passages(scorer.encoding, collection, ["a", "b"])
+    build_token_file(scorer.encoding, collection, lambda _: None)
+    kept = encode_passages(scorer.encoding, collection, ["a", "b"])
     assert kept.ids.tolist() == now.ids.tolist()
     assert kept.lost.tolist() == now.lost.tolist()
 
@@ -80,7 +80,7 @@ def test_a_token_file_gives_the_end_of_a_passage_too(told, collection_of):
 def test_segments_are_those_that_the_tokenizer_gives_or_none(told, gives):
     names = ["input_ids", "token_type_ids", "attention_mask"] if gives else ["input_ids", "attention_mask"]
     scorer = scorer_of(told(labels=1, model_input_names=names), "cross")
-    made = scorer.pair(scorer.queries(["which river"])[0], scorer.passages(["the nile"])[0])
+    made = scorer.encoding.pair(scorer.queries(["which river"])[0], scorer.passages(["the nile"])[0])
     expected = AutoTokenizer.from_pretrained(scorer.model.source)("which river", "the nile")
     assert made.segments.tolist() == expected.get("token_type_ids", [0] * len(made.ids))
     assert made.ids.tolist() == expected["input_ids"]
@@ -104,13 +104,12 @@ def test_a_model_that_says_no_length_reads_what_its_tokenizer_says(told, said, r
 
 def test_answers_that_are_cut_away_with_a_beginning_are_counted(told):
     from ranker.data.records import Query
-    from ranker.scoring.answers import answers_cut
 
     scorer = scorer_of(told(labels=1, truncation_side="left"), "cross")
     text = "england " + LONG
     pairs = Pairs(scorer.queries([QUERY_TEXT]), scorer.passages([text]), np.array([[0, 0]]))
     found = [
-        answers_cut(scorer, pairs, lambda _, answer=answer: (Query("q", QUERY_TEXT, (answer,)), text))
+        scorer.encoding.answers_lost(pairs, lambda _, answer=answer: (Query("q", QUERY_TEXT, (answer,)), text))
         for answer in ("england", "egypt")
     ]
     assert found == [1, 0]

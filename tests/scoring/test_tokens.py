@@ -8,7 +8,8 @@ from tokenizers.processors import TemplateProcessing
 
 from ranker.model.inputs import MARKER, PASSAGE, QUERY
 from ranker.model.loading import load_model
-from ranker.scoring.text import Template, tokenize
+from ranker.scoring.assembly import Template
+from ranker.scoring.tokens import tokenize
 
 TEXT = st.lists(st.sampled_from(["river", "rivers", "what", "Paris", "zebra", ",", "x"]), max_size=12).map(" ".join)
 WORDS = st.lists(st.sampled_from(["river", "what", "paris", "stone"]), min_size=1, max_size=6).map(" ".join)

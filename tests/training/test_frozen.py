@@ -59,7 +59,7 @@ def all_pairs(scorer):
 def passes(monkeypatch):
     """How many pairs a backbone has read."""
     counts = []
-    for reader in (PackedReader, PaddedReader):
+    for reader in (PackedRunner, PaddedRunner):
 
         def counted(self, inputs, needs, views=reader.views):
             counts.append(len(inputs.offsets) - 1)
@@ -130,12 +130,12 @@ def test_views_taken_apart_and_put_together_score_as_the_model_does(tiny):
         assert found == pytest.approx(scorer.scores(pairs, lambda _: None), abs=1e-5), mode
 
 
-def test_a_panel_scores_as_each_model_does_and_reads_once(tiny, passes):
+def test_a_scores_of_heads_as_each_model_does_and_reads_once(tiny, passes):
     scorers = [scorer_of(tiny(), mode) for mode in READ_LAYERS]
     alone = [scorer.scores(all_pairs(scorer), lambda _: None) for scorer in scorers]
     passes.clear()
     steps = []
-    together = panel_scores(scorers, all_pairs(scorers[0]), steps.append)
+    together = scores_of_heads(scorers, all_pairs(scorers[0]), steps.append)
     assert sum(passes) == sum(steps) == len(PLACES) * len(PASSAGES)
     for one, other in zip(alone, together, strict=True):
         assert other == pytest.approx(one, abs=1e-5)
@@ -144,7 +144,7 @@ def test_a_panel_scores_as_each_model_does_and_reads_once(tiny, passes):
 def test_a_fine_tuned_model_shares_no_backbone(tiny):
     scorers = [scorer_of(tiny(), "cross"), scorer_of(tiny(), "mult-int", frozen=False)]
     with pytest.raises(ModelError, match="mode 'mult-int' cannot share a backbone"):
-        panel_scores(scorers, all_pairs(scorers[0]), lambda _: None)
+        scores_of_heads(scorers, all_pairs(scorers[0]), lambda _: None)
     with pytest.raises(TrainingError, match="mode 'mult-int' is fine-tuned, expected a frozen backbone"):
         learn(scorers)
 

@@ -13,7 +13,6 @@ from ranker.errors import ModelError, TrainingError
 from ranker.experiments import plots
 from ranker.model.encoder import BACKBONES, lowest_layers
 from ranker.model.loading import create_model
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
 from ranker.settings import training as settings
 from ranker.settings.compute import Compute

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.scoring.text import Texts
+from ranker.scoring.tokens import Texts
 from ranker.settings.training import TrainingConfig
 from ranker.training import loop
 from ranker.training.groups import Candidates, TrainingSet, draw_groups

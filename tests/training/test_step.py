@@ -15,8 +15,8 @@ from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import TrainingError
 from ranker.model.loading import create_model
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 from ranker.settings.training import TrainingConfig

@@ -5,10 +5,9 @@ import pytest
 
 from ranker.data.records import Query
 from ranker.model.loading import create_model
-from ranker.scoring.answers import answers_cut
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
-from ranker.settings.compute import Compute, Overflow
+from ranker.scoring.tokens import Pairs
+from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 
 ROOM = 16
@@ -24,7 +23,7 @@ def scorer_of(tiny, mode="cross", overflow="cut", **settings):
 def cut(scorer, text, *answers):
     """How many answers are lost of a passage of which a one-word query leaves ``ROOM`` tokens."""
     pairs = Pairs(scorer.queries(["rome"]), scorer.passages([text]), np.array([[0, 0]]))
-    return answers_cut(scorer, pairs, lambda _: (Query("q", "rome", answers), text))
+    return scorer.encoding.answers_lost(pairs, lambda _: (Query("q", "rome", answers), text))
 
 
 @pytest.mark.parametrize("mode", ["cross", "dual"])

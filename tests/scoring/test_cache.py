@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from ranker.files.atomic import cache_folder
 from ranker.model.loading import create_model
-from ranker.scoring.cache import distinct, fingerprint, remembering
-from ranker.scoring.pairs import Pairs
+from ranker.scoring.cache import distinct
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
+from ranker.scoring.windows import unwindowed
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 
@@ -53,8 +54,8 @@ def pairs_of(scorer: Scorer, rows=ROWS, passages=PASSAGES) -> Pairs:
 
 
 def scored(scorer: Scorer, pairs: Pairs, advance=lambda _: None) -> np.ndarray:
-    with remembering(scorer, pairs) as recall:
-        return scorer.work(pairs, recall).scores(np.arange(len(pairs.rows)), advance)
+    with scorer.job_cache(unwindowed(pairs)) as cache:
+        return scorer.job(unwindowed(pairs), cache).scores(np.arange(len(pairs)), advance)
 
 
 def cut_off(scorer: Scorer, rows) -> None:
@@ -64,9 +65,9 @@ def cut_off(scorer: Scorer, rows) -> None:
 
 
 def _cut_off(scorer: Scorer, numbers: np.ndarray) -> None:
-    pairs = pairs_of(scorer)
-    with remembering(scorer, pairs) as recall:
-        scorer.work(pairs, recall).scores(numbers, lambda _: None)
+    pairs = unwindowed(pairs_of(scorer))
+    with scorer.job_cache(pairs) as cache:
+        scorer.job(pairs, cache).scores(numbers)
         raise StoppedError
 
 
@@ -81,8 +82,8 @@ def test_scores_are_those_without_a_memory_and_the_second_time_none_is_computed(
     found = scored(first, pairs_of(first))
     assert found == pytest.approx(plain, abs=1e-5)
     assert (scored(second, pairs_of(second)) == found).all()
-    assert first.token_counts.tokens > 0
-    assert second.token_counts.tokens == 0
+    assert first.backend.token_counts.tokens > 0
+    assert second.backend.token_counts.tokens == 0
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 1.0])
@@ -96,8 +97,8 @@ def test_a_job_that_was_cut_off_anywhere_ends_with_the_same_bits(make, kept, tmp
     records().write_bytes(whole[: int(len(whole) * kept)])
     again = make()
     assert scored(again, pairs_of(again)).tobytes() == expected.tobytes()
-    assert again.token_counts.tokens <= undisturbed.token_counts.tokens
-    assert (again.token_counts.tokens == 0) == (kept == 1.0)
+    assert again.backend.token_counts.tokens <= undisturbed.backend.token_counts.tokens
+    assert (again.backend.token_counts.tokens == 0) == (kept == 1.0)
     assert not list(cache_folder().glob("scores/*/jobs/*"))
 
 
@@ -123,7 +124,7 @@ def test_a_deeper_job_pays_for_new_pairs_alone(make):
     scored(shallow, pairs_of(shallow, [row for row in ROWS if row[1] < 30]))
     found = scored(deep, pairs_of(deep))
     assert found == pytest.approx(alone.scores(pairs_of(alone), lambda _: None), abs=1e-5)
-    assert deep.token_counts.tokens < 0.75 * alone.token_counts.tokens
+    assert deep.backend.token_counts.tokens < 0.75 * alone.backend.token_counts.tokens
 
 
 def test_texts_are_known_by_what_they_say_wherever_they_stand(make):
@@ -132,7 +133,7 @@ def test_texts_are_known_by_what_they_say_wherever_they_stand(make):
     turned = pairs_of(second, [(query, 59 - passage) for query, passage in ROWS], PASSAGES[::-1])
     expected = make().scores(pairs_of(first), lambda _: None)
     assert scored(second, turned) == pytest.approx(expected, abs=1e-5)
-    assert second.token_counts.tokens == 0
+    assert second.backend.token_counts.tokens == 0
 
 
 @pytest.mark.parametrize(
@@ -149,8 +150,8 @@ def test_another_setting_is_another_memory(make, change):
     first, second = make(), make(**change)
     scored(first, pairs_of(first))
     scored(second, pairs_of(second))
-    assert fingerprint(first) != fingerprint(second)
-    assert second.token_counts.tokens > 0
+    assert first.fingerprint != second.fingerprint
+    assert second.backend.token_counts.tokens > 0
 
 
 def test_other_weights_are_another_memory(make):
@@ -158,20 +159,21 @@ def test_other_weights_are_another_memory(make):
     scored(first, pairs_of(first))
     next(second.model.encoder.backbone.parameters()).data[7, 3] += 1e-3
     scored(second, pairs_of(second))
-    assert second.token_counts.tokens > 0
+    assert second.backend.token_counts.tokens > 0
 
 
 def test_the_share_known_is_told(make):
     first, second, third = make(), make(), make()
-    with remembering(first, pairs_of(first)) as recall:
-        assert recall.share == 0
-        first.work(pairs_of(first), recall).scores(np.arange(90), lambda _: None)
-    with remembering(second, pairs_of(second)) as recall:
-        known = recall.share
-        second.work(pairs_of(second), recall).scores(np.arange(180), lambda _: None)
+    pairs = unwindowed(pairs_of(first))
+    with first.job_cache(pairs) as cache:
+        assert cache.share == 0
+        first.job(pairs, cache).scores(np.arange(90))
+    with second.job_cache(pairs) as cache:
+        known = cache.share
+        second.job(pairs, cache).scores(np.arange(180))
     assert 0 < known < 1
-    with remembering(third, pairs_of(third)) as recall:
-        assert recall.share == 1
+    with third.job_cache(pairs) as cache:
+        assert cache.share == 1
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"records": "x"}', '{"records": null}', '{"records": 1e9}'])
@@ -197,7 +199,7 @@ def test_what_is_said_twice_is_computed_once_and_scored_alike(make):
     scored(scorer, pairs_of(scorer, passages=PASSAGES[:20] * 3))
     found = scored(twice, pairs_of(twice, passages=PASSAGES[:20] * 3)).reshape(3, 3, 20)
     assert (found == found[:, :1]).all()
-    read = scorer.token_counts.tokens - scorer.token_counts.padding
+    read = scorer.backend.token_counts.tokens - scorer.backend.token_counts.padding
     assert read < 0.5 * sum(len(text.split()) + 2 for text in PASSAGES[:20]) * 9
 
 
@@ -216,7 +218,7 @@ def test_no_pairs_are_no_scores(make):
 @pytest.mark.parametrize("library", ["torch", "transformers"])
 def test_another_version_of_what_computes_is_another_memory(make, monkeypatch, library):
     """Kernels differ from version to version, and scores with them."""
-    before = fingerprint(make())
+    before = make().fingerprint
     version = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "0.0.1" if name == library else version(name))
-    assert fingerprint(make()) != before
+    assert make().fingerprint != before

@@ -12,9 +12,9 @@ from ranker.data.run import Ranking, Run
 from ranker.model.inputs import Packed
 from ranker.model.loading import create_model
 from ranker.reranking.rerank import rerank
-from ranker.scoring.pairs import Pairs
+from ranker.scoring.batching import BatchSplitter, TooLargeError
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.survival import BatchSplitter, TooLargeError
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 
@@ -22,7 +22,7 @@ UNDER_A_LIMIT = """
 import resource, sys
 import numpy as np
 from ranker.model.loading import load_model
-from ranker.scoring.pairs import Pairs
+from ranker.scoring.tokens import Pairs
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute
 
@@ -40,7 +40,7 @@ expected = scores(4_096)[1]
 taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + room, taken + room))
 scorer, found = scores(1_000_000)
-print(scorer.survivor.failures, scorer.survivor.most, np.abs(found - expected).max())
+print(scorer.backend.splitter.failures, scorer.backend.splitter.max_tokens, np.abs(found - expected).max())
 """
 
 
@@ -87,27 +87,27 @@ def test_on_a_gpu_too(tiny):
         assert scorer.scores(pairs, lambda _: None)[:10] == pytest.approx(whole, abs=1e-4)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert scorer.splitter.failures
+    assert scorer.backend.splitter.failures
 
 
 def test_what_does_not_fit_is_computed_in_parts_and_in_order():
     splitter, small = BatchSplitter(), Small(10)
-    found = splitter(inputs_of(8, 7, 3, 3, 2, 1), np.arange(6), small)
+    found = splitter(inputs_of(8, 7, 3, 3, 2, 1), small)
     assert found[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_later_batches_are_small_from_the_start():
     splitter, small = BatchSplitter(), Small(10)
-    splitter(inputs_of(*[2] * 16), np.arange(16), small)
+    splitter(inputs_of(*[2] * 16), small)
     failures, small.asked = splitter.failures, []
-    splitter(inputs_of(*[2] * 16), np.arange(16), small)
+    splitter(inputs_of(*[2] * 16), small)
     assert splitter.failures == failures == 1
-    assert max(small.asked) <= splitter.most == 8
+    assert max(small.asked) <= splitter.max_tokens == 8
 
 
 def test_what_fits_is_computed_once():
     splitter, small = BatchSplitter(), Small(100)
-    splitter(inputs_of(8, 7, 3), np.arange(3), small)
+    splitter(inputs_of(8, 7, 3), small)
     assert small.asked == [18]
     assert splitter.failures == 0
 
@@ -115,8 +115,8 @@ def test_what_fits_is_computed_once():
 def test_an_input_that_does_not_fit_alone_is_told_by_its_number():
     splitter, small = BatchSplitter(), Small(5)
     with pytest.raises(TooLargeError) as error:
-        splitter(inputs_of(3, 9, 1), np.array([40, 41, 42]), small)
-    assert (error.value.number, error.value.tokens) == (41, 9)
+        splitter(inputs_of(3, 9, 1), small, 40)
+    assert (error.value.index, error.value.tokens) == (41, 9)
     assert len(small.asked) < 10
 
 
@@ -125,14 +125,14 @@ def test_an_input_that_does_not_fit_alone_is_told_by_its_number():
     [MemoryError(), torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("could not create a memory object")],
 )
 def test_every_engines_words_for_it_are_known(error):
-    found = BatchSplitter()(inputs_of(3, 3), np.arange(2), Small(3, error))
+    found = BatchSplitter()(inputs_of(3, 3), Small(3, error))
     assert found[:, 0].tolist() == [0, 1]
 
 
 def test_another_error_is_not_taken_for_it():
     small = Small(3, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
-        BatchSplitter()(inputs_of(3, 3), np.arange(2), small)
+        BatchSplitter()(inputs_of(3, 3), small)
     assert small.asked == [6]
 
 
@@ -141,20 +141,20 @@ def test_a_pair_that_does_not_fit_alone_is_named_by_its_ids(tiny, collection_of,
     scorer = Scorer(
         create_model(RankerConfig(mode, query_length=12, length=40), str(tiny()), seed=3), Compute("float32")
     )
-    reader, passages = scorer.reader, {"a": "rome", "b": "water " * 30}
+    runner, passages = scorer.backend.runner, {"a": "rome", "b": "water " * 30}
 
     def of_little_memory(needs):
-        found = reader(needs)
+        found = runner(needs)
         for name in ("views", "pooled"):
             whole = getattr(found, name)
             small = lambda inputs, *more, whole=whole: whole(inputs, *more) if len(inputs.ids) < 30 else _fail()  # noqa: E731
             monkeypatch.setattr(found, name, small)
         return found
 
-    monkeypatch.setattr(scorer, "reader", of_little_memory)
+    monkeypatch.setattr(scorer.backend, "runner", of_little_memory)
     run = Run("x", {"q": Ranking(("a", "b"), np.array([2, 1], np.float32))})
     with pytest.raises(TooLargeError, match=r"^query q, passage b: its \d+ tokens do not fit into memory even alone; "):
-        rerank(scorer, run, {"q": Query("q", "which river")}, collection_of(passages), 10, lambda _: None)
+        rerank(scorer, run, {"q": Query("q", "which river")}, collection_of(passages), 10)
 
 
 def _fail():

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ranker.scoring.store import Store, pair_keys, text_keys
-from ranker.scoring.text import Texts
+from ranker.scoring.cache import RecordFile, pair_keys, text_keys
+from ranker.scoring.tokens import Texts
 
 WIDTH = 3
 RECORD = 16 + 4 * WIDTH + 8
@@ -26,7 +26,7 @@ def values_of(count: int, seed: int = 0) -> np.ndarray:
 
 
 def filled(path: Path, count: int = 10, seed: int = 0) -> None:
-    Store(path, WIDTH).add(keys_of(count, seed), values_of(count, seed))
+    RecordFile(path, WIDTH).add(keys_of(count, seed), values_of(count, seed))
 
 
 def texts_of(lists: list[list[int]]) -> Texts:
@@ -42,7 +42,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_was_added_is_found_to_the_bit(path):
     filled(path)
-    store = Store(path, WIDTH)
+    store = RecordFile(path, WIDTH)
     places = store.find(keys_of(10))
     assert store.count == 10
     assert (places >= 0).all()
@@ -51,21 +51,21 @@ def test_what_was_added_is_found_to_the_bit(path):
 
 def test_what_was_not_added_is_not_found(path):
     filled(path)
-    assert (Store(path, WIDTH).find(keys_of(10, seed=1)) == -1).all()
-    assert (Store(path.parent / "none", WIDTH).find(keys_of(2)) == -1).all()
+    assert (RecordFile(path, WIDTH).find(keys_of(10, seed=1)) == -1).all()
+    assert (RecordFile(path.parent / "none", WIDTH).find(keys_of(2)) == -1).all()
 
 
 def test_half_of_a_key_is_not_enough(path):
     filled(path)
     near = keys_of(10)
     near[:, 1] += np.uint64(1)
-    assert (Store(path, WIDTH).find(near) == -1).all()
+    assert (RecordFile(path, WIDTH).find(near) == -1).all()
 
 
 def test_what_came_first_of_a_key_is_its_answer(path):
     filled(path)
-    Store(path, WIDTH).add(keys_of(10), values_of(10, seed=1))
-    store = Store(path, WIDTH)
+    RecordFile(path, WIDTH).add(keys_of(10), values_of(10, seed=1))
+    store = RecordFile(path, WIDTH)
     assert store.count == 20
     assert (store.values(store.find(keys_of(10))) == values_of(10)).all()
 
@@ -73,7 +73,7 @@ def test_what_came_first_of_a_key_is_its_answer(path):
 def test_only_records_before_a_number_may_be_asked_for(path):
     filled(path)
     filled(path, seed=1)
-    store = Store(path, WIDTH)
+    store = RecordFile(path, WIDTH)
     assert (store.find(keys_of(10), before=10) >= 0).all()
     assert (store.find(keys_of(10, seed=1), before=10) == -1).all()
     assert (store.find(keys_of(10, seed=1), before=20) >= 0).all()
@@ -88,9 +88,9 @@ def test_a_file_cut_anywhere_keeps_what_lies_before_and_takes_more(tmp_path, siz
     with path.open("r+b") as file:
         file.truncate(size)
     whole = size // RECORD
-    assert (Store(path, WIDTH).find(keys_of(10)) >= 0).tolist() == [True] * whole + [False] * (10 - whole)
+    assert (RecordFile(path, WIDTH).find(keys_of(10)) >= 0).tolist() == [True] * whole + [False] * (10 - whole)
     filled(path, seed=1)
-    store = Store(path, WIDTH)
+    store = RecordFile(path, WIDTH)
     assert store.count == whole + 10
     assert (store.values(store.find(keys_of(10, seed=1))) == values_of(10, seed=1)).all()
 
@@ -104,20 +104,20 @@ def test_a_flipped_bit_costs_one_record_and_is_never_believed(tmp_path, bit):
     data = bytearray(path.read_bytes())
     data[bit // 8] ^= 1 << bit % 8
     path.write_bytes(data)
-    found = Store(path, WIDTH).find(keys_of(10)) >= 0
+    found = RecordFile(path, WIDTH).find(keys_of(10)) >= 0
     assert found.tolist() == [number != bit // 8 // RECORD for number in range(10)]
 
 
 def test_processes_that_append_at_once_lose_nothing(path):
     script = (
-        "import sys; from pathlib import Path; import numpy as np; from ranker.scoring.store import Store\n"
-        "number = int(sys.argv[2]); store = Store(Path(sys.argv[1]), 3)\n"
+        "import sys; from pathlib import Path; import numpy as np; from ranker.scoring.cache import RecordFile\n"
+        "number = int(sys.argv[2]); store = RecordFile(Path(sys.argv[1]), 3)\n"
         "for turn in range(200):\n"
         "    store.add(np.array([[1000 * number + turn, turn]], np.uint64), np.full((1, 3), turn, np.float32))\n"
     )
     running = [subprocess.Popen([sys.executable, "-c", script, str(path), str(number)]) for number in range(3)]
     assert [process.wait() for process in running] == [0, 0, 0]
-    store = Store(path, WIDTH)
+    store = RecordFile(path, WIDTH)
     keys = np.array([[1000 * number + turn, turn] for number in range(3) for turn in range(200)], dtype=np.uint64)
     assert store.count == 600
     assert store.values(store.find(keys))[:, 0].tolist() == [turn for _ in range(3) for turn in range(200)]
@@ -130,7 +130,7 @@ def test_where_nothing_can_be_written_nothing_is_kept_and_nothing_said(path, blo
     else:
         path.parent.write_text("")
     filled(path)
-    assert Store(path, WIDTH).count == 0
+    assert RecordFile(path, WIDTH).count == 0
     assert capsys.readouterr() == ("", "")
 
 

@@ -9,15 +9,13 @@ from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import DataError, ModelError
 from ranker.model.loading import create_model
-from ranker.reranking.plan import Progress, plan, rerank_while
-from ranker.reranking.rerank import Window, candidates, rerank
-from ranker.scoring.cache import computed
-from ranker.scoring.pairs import Pairs
+from ranker.reranking.plan import plan
+from ranker.reranking.rerank import Window, candidates, rerank, rerank_candidates
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.text import Texts
 from ranker.scoring.token_file import build_token_file
-from ranker.scoring.windows import in_windows
-from ranker.settings.compute import Compute, Overflow
+from ranker.scoring.tokens import Pairs, Texts
+from ranker.scoring.windows import in_windows, unwindowed
+from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
 
 WORDS = ["paris", "rome", "nile", "water", "stone", "red", "old", "river", "egypt", "city"]
@@ -76,22 +74,22 @@ def test_the_windows_are_those_of_going_along_each_passage(lengths, rooms, width
     for number, (passage, fits) in enumerate(zip(rows[:, 1], room, strict=True)):
         tokens = passages[passage].tolist()
         expected = [(0, tokens)] if len(tokens) <= fits else windows_of(tokens, width, stride)
-        inputs = found.read.rows[found.begins[number] : found.begins[number + 1]]
+        inputs = found.windows.rows[found.offsets[number] : found.offsets[number + 1]]
         assert (inputs[:, 0] == 0).all()
-        assert [(found.starts[row], found.read.passages[row].tolist()) for row in inputs[:, 1]] == expected
+        assert [(found.starts[row], found.windows.passages[row].tolist()) for row in inputs[:, 1]] == expected
 
 
 def test_a_passage_has_the_score_of_its_best_window(model, collection_of):
     scorer = scorer_of(model, stride=9)
     collection = collection_of(PASSAGES)
-    reranked = rerank(scorer, RUN, QUERIES, collection, 100, lambda _: None)
+    reranked = rerank(scorer, RUN, QUERIES, collection, 100)
     won = {(window.query_id, window.doc_id): window for window in reranked.windows}
     for query_id, query in QUERIES.items():
         ranking = reranked.run[query_id]
         for doc_id, score in zip(ranking.doc_ids, ranking.scores, strict=True):
             tokens = scorer.passages([PASSAGES[doc_id]])[0]
-            room = scorer.room - (0 if model.config.apart else len(scorer.queries([query.text])[0]))
-            parts = [(0, tokens)] if len(tokens) <= room else windows_of(tokens, scorer.window, 9)
+            room = scorer.encoding.room - (0 if model.config.apart else len(scorer.queries([query.text])[0]))
+            parts = [(0, tokens)] if len(tokens) <= room else windows_of(tokens, scorer.encoding.window, 9)
             texts = end_to_end([part for _, part in parts])
             rows = np.array([(0, number) for number in range(len(parts))])
             alone = scorer_of(model, "cut").scores(Pairs(scorer.queries([query.text]), texts, rows), lambda _: None)
@@ -106,15 +104,13 @@ def test_a_passage_has_the_score_of_its_best_window(model, collection_of):
 
 def test_nothing_counts_as_cut_in_windows(model, collection_of):
     collection = collection_of(PASSAGES)
-    assert rerank(scorer_of(model), RUN, QUERIES, collection, 100, lambda _: None).cut.tokens == 0
-    assert rerank(scorer_of(model, "cut"), RUN, QUERIES, collection, 100, lambda _: None).cut.tokens > 0
+    assert rerank(scorer_of(model), RUN, QUERIES, collection, 100).truncation.tokens == 0
+    assert rerank(scorer_of(model, "cut"), RUN, QUERIES, collection, 100).truncation.tokens > 0
 
 
 def test_passages_that_fit_score_as_without_windows(model, collection_of):
     collection, run = collection_of(PASSAGES), Run("x", {q: r.head(3) for q, r in RUN.items()})
-    with_windows, without = (
-        rerank(scorer_of(model, how), run, QUERIES, collection, 100, lambda _: None) for how in ("windows", "cut")
-    )
+    with_windows, without = (rerank(scorer_of(model, how), run, QUERIES, collection, 100) for how in ("windows", "cut"))
     assert with_windows.windows == ()
     assert with_windows.run == without.run
 
@@ -123,17 +119,17 @@ def test_a_token_file_gives_the_same_windows(model, collection_of, tmp_path, mon
     monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))
     collection, scorer = collection_of(PASSAGES), scorer_of(model)
     before = candidates(scorer, RUN, QUERIES, collection, 100)
-    build_token_file(scorer.reading, collection, lambda _: None)
+    build_token_file(scorer.encoding, collection, lambda _: None)
     after = candidates(scorer, RUN, QUERIES, collection, 100)
-    assert ids(after.read.passages) == ids(before.read.passages)
-    assert (after.read.rows == before.read.rows).all()
+    assert ids(after.windows.passages) == ids(before.windows.passages)
+    assert (after.windows.rows == before.windows.rows).all()
 
 
 def test_under_a_budget_the_windows_are_the_same(model, collection_of):
     collection, scorer = collection_of(PASSAGES), scorer_of(model)
     inputs = candidates(scorer, RUN, QUERIES, collection, 100)
-    partial = rerank_while(scorer, RUN, inputs, 100, Progress(lambda _: None, lambda: True))
-    whole = rerank(scorer, RUN, QUERIES, collection, 100, lambda _: None)
+    partial = rerank_candidates(scorer, RUN, inputs, 100, go_on=lambda: True)
+    whole = rerank(scorer, RUN, QUERIES, collection, 100)
     assert partial.windows == whole.windows
     assert {q: r.doc_ids for q, r in partial.run.items()} == {q: r.doc_ids for q, r in whole.run.items()}
 
@@ -146,16 +142,16 @@ def test_a_plan_counts_windows_as_inputs(model, collection_of):
 
 def test_the_work_left_is_counted_by_windows(model, collection_of):
     inputs = candidates(scorer_of(model), RUN, QUERIES, collection_of(PASSAGES), 100)
-    work = inputs.work(scorer_of(model), computed)
-    assert len(work.lengths) == len(inputs)
-    assert work.lengths.sum() == scorer_of(model).work(inputs.read).lengths.sum()
-    assert len(work.scores(np.array([], np.int64), lambda _: None)) == 0
+    job = scorer_of(model).job(inputs)
+    assert len(job.lengths) == len(inputs)
+    assert job.lengths.sum() == scorer_of(model).job(unwindowed(inputs.windows)).lengths.sum()
+    assert len(job.scores(np.array([], np.int64))) == 0
 
 
 def test_a_passage_that_is_too_long_is_refused_by_name(model, collection_of):
     with pytest.raises(DataError) as error:
-        rerank(scorer_of(model, "fail"), RUN, QUERIES, collection_of(PASSAGES), 100, lambda _: None)
-    room = scorer_of(model).room - (0 if model.config.apart else 1)
+        rerank(scorer_of(model, "fail"), RUN, QUERIES, collection_of(PASSAGES), 100)
+    room = scorer_of(model).encoding.room - (0 if model.config.apart else 1)
     name = next(doc_id for doc_id in RUN["short"].doc_ids if int(doc_id[1:]) > room)
     assert str(error.value) == (
         f"passage {name}: has {name[1:]} tokens, expected at most the {room} that fit beside query short, "
@@ -165,7 +161,7 @@ def test_a_passage_that_is_too_long_is_refused_by_name(model, collection_of):
 
 def test_what_fits_is_not_refused(model, collection_of):
     run = Run("x", {"short": RUN["short"].head(4)})
-    reranked = rerank(scorer_of(model, "fail"), run, QUERIES, collection_of(PASSAGES), 100, lambda _: None)
+    reranked = rerank(scorer_of(model, "fail"), run, QUERIES, collection_of(PASSAGES), 100)
     assert reranked.pairs == 4
 
 
@@ -174,7 +170,7 @@ def test_a_passage_of_more_windows_than_are_allowed_is_refused(model, collection
     with pytest.raises(
         DataError, match=r"^passage p200: has 200 tokens, expected at most 8 windows with a stride of 8\.$"
     ):
-        rerank(scorer_of(model, stride=8), RUN, QUERIES, collection_of(PASSAGES), 100, lambda _: None)
+        rerank(scorer_of(model, stride=8), RUN, QUERIES, collection_of(PASSAGES), 100)
 
 
 @pytest.mark.parametrize(
@@ -193,15 +189,15 @@ def test_settings_that_say_nothing_are_refused(overflow, stride, sentence):
 
 
 def test_a_stride_that_leaves_gaps_is_refused(model):
-    width = scorer_of(model).window
+    width = scorer_of(model).encoding.window
     with pytest.raises(ModelError) as error:
         scorer_of(model, stride=width + 1)
     assert str(error.value).endswith(
         f": stride is {width + 1} in windows of {width}, expected at most that, which is what fits beside a query of "
         "12 tokens."
     )
-    assert scorer_of(model, stride=width).stride == width
+    assert scorer_of(model, stride=width).encoding.stride == width
 
 
 def test_windows_overlap_by_half_where_nothing_else_is_said(model):
-    assert scorer_of(model).stride == scorer_of(model).window // 2
+    assert scorer_of(model).encoding.stride == scorer_of(model).encoding.window // 2
