@@ -196,7 +196,7 @@ def unknown_shares(path: Path) -> list[tuple[str, float]]:
     from tokenizers import Tokenizer
 
     from ranker.data.almanac.facts import territory_names
-    from ranker.scoring.unknown import WORTH_SAYING
+    from ranker.scoring.text import REPORTED_SHARE
     from ranker.settings.index import LANGUAGES
 
     tokenizer = Tokenizer.from_file(str(path))

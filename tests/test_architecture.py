@@ -17,7 +17,7 @@ SOURCES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
 
 LEVELS = (
-    {"errors", "limits", "version", "wording"},
+    {"errors", "limits", "progress", "version", "wording"},
     {"settings", "files"},
     {"data"},
     {"evaluation", "model"},

@@ -14,7 +14,7 @@ from ranker.cli.settings import checked_compute, settings_of, settings_options
 from ranker.errors import SetupError
 from ranker.limits import MAX_WORKERS
 from ranker.settings.compute import CUT, Compute, Overflow
-from ranker.settings.fields import check, setting
+from ranker.settings.fields import setting
 from ranker.settings.model import PlainConfig
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Wanted(NamedTuple):
 
 def cluster_options(command: F) -> F:
     """Adds ``--cluster`` and ``--workers``, for commands whose work several processes can share."""
-    return settings_options(Sharing, _HELPS, {})(command)
+    return settings_options(Sharing)(command)
 
 
 @contextmanager

@@ -142,7 +142,7 @@ def index_command(
         else:
             from ranker.cli.records import say_unknown, told_cut
             from ranker.index.dense import index_dense
-            from ranker.scoring.pairs import Truncation
+            from ranker.scoring.tokens import Truncation
 
             wanted = Wanted(source, "dual", settings_of(context, PlainConfig), trust_remote_code)
             scorer = open_scorer(context, wanted, context.with_resource(joined_cluster(context)))
@@ -177,7 +177,7 @@ def _index_tokens(data: Dataset, source: str, trusted: bool) -> None:
     from ranker.scoring.scorer import Scorer
     from ranker.scoring.token_file import build_token_file, token_folder
 
-    reading = Scorer(load_model(source, trust_remote_code=trusted), Compute(device="cpu")).reading
+    encoding = Scorer(load_model(source, trust_remote_code=trusted), Compute(device="cpu")).encoding
     count = len(data.collection)
     say_oddities(data)
     started = time.monotonic()
@@ -221,7 +221,7 @@ def retrieve_command(
 
     Of a DATASET without judgments, all queries are taken.
     """
-    from ranker.cli.records import say_unknown, scoring_record, write_named
+    from ranker.cli.records import say_unknown, write_named
     from ranker.data.catalogue import open_dataset
     from ranker.data.run import Run
     from ranker.index.retrieval import retrieve
@@ -241,7 +241,7 @@ def retrieve_command(
     facts = {"index": retrieved.index_settings}
     if retrieved.scorer is not None:
         say_unknown(retrieved.scorer)
-        facts |= scoring_record(retrieved.scorer) | {"queries_cut": retrieved.queries_cut}
+        facts |= retrieved.scorer.record() | {"queries_cut": retrieved.queries_cut}
     run = leave_out_queries(Run(run_name(output), retrieved.run.rankings), leave_out_query).head(depth)
     seconds = time.monotonic() - started
     if not len(run):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.options import PATH, claim, force_option, say_oddities, show, trust_option
-from ranker.cli.records import countdown, counts, scoring_record, training_facts, write_named
+from ranker.cli.records import countdown, training_facts, write_named
 from ranker.cli.settings import checked_compute, settings_options
 from ranker.settings.compute import Compute
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ranker.data.trec import Warn
     from ranker.evaluation.measures import Measure
     from ranker.model.reranker import Reranker
-    from ranker.scoring.batching import Advance
+    from ranker.progress import Advance
 
 F = TypeVar("F", bound=Callable[..., Any])
 

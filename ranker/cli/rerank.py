@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +29,7 @@ from ranker.cli.options import (
     trust_option,
 )
 from ranker.cli.records import say_unknown, write_result
-from ranker.cli.settings import compute_options, settings_of, settings_options
+from ranker.cli.settings import MODEL_HELP, mode_option, settings_of, settings_options
 from ranker.limits import DEFAULT_RERANK_DEPTH, MAX_DEPTH
 from ranker.settings.compute import Compute, Overflow
 from ranker.settings.model import AUTO, MODES, PlainConfig
@@ -134,7 +134,7 @@ def rerank_command(
     given again.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.files.lines import digest
+    from ranker.files.digests import content_digest
     from ranker.reranking.rerank import Stage, check_run
     from ranker.reranking.rerank import cascade as rerank_by_stages
 

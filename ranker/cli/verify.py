@@ -80,7 +80,7 @@ def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[Plai
 
     Raises: DataError for values that do not exist.
     """
-    from ranker.model.loading import as_recorded, model_folder
+    from ranker.model.loading import model_folder, recorded_settings
     from ranker.reranking.verify import manifest_value
 
     precision, mode = manifest_value(run, manifest, "precision"), manifest_value(run, manifest, "model", "mode")

@@ -8,10 +8,11 @@ import torch
 
 from ranker.cluster.engine import Cluster, Failure, Shard
 from ranker.cluster.worker import ScoringWorker, inputs_message, model_message, result_from, worker_device
-from ranker.model.batch import Packed
+from ranker.model.inputs import Packed
 from ranker.model.reranker import Reranker
+from ranker.progress import Advance
 from ranker.scoring.backend import PaddedRunner, TokenCounts, check_precision
-from ranker.scoring.batching import Advance, BatchSplitter, InputError, Matrix, TooLargeError
+from ranker.scoring.batching import BatchSplitter, InputError, Matrix, TooLargeError
 from ranker.scoring.budget import DEFAULT
 from ranker.settings.compute import Compute
 from ranker.settings.model import Needs

@@ -4,6 +4,7 @@ import io
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.errors import ModelError
-from ranker.files.lines import said_as_output_error
-from ranker.model.batch import Packed
-from ranker.model.device import choose_device, choose_precision, name_of_device
-from ranker.model.kernels import kernels
+from ranker.files.atomic import as_output_error
+from ranker.model.device import choose_device, choose_precision, kernels, name_of_device
+from ranker.model.inputs import Packed
 from ranker.model.loading import load_model
 from ranker.model.reranker import Reranker
+from ranker.progress import no_progress
 from ranker.scoring.backend import LocalBackend
-from ranker.scoring.batching import Matrix, no_progress
+from ranker.scoring.batching import Matrix
 from ranker.settings.compute import Compute
 from ranker.settings.model import LAST
 

@@ -17,8 +17,9 @@ from ranker.experiments.folder import ModelFolder
 from ranker.experiments.score_statistics import words_for_half
 from ranker.model.loading import create_model
 from ranker.model.reranker import Reranker
+from ranker.progress import Advance
 from ranker.reranking.rerank import candidates, check_depth, check_run, reordered
-from ranker.scoring.batching import Advance, Matrix
+from ranker.scoring.batching import Matrix
 from ranker.scoring.scorer import Scorer, scores_of_heads
 from ranker.scoring.tokens import Pairs, Truncation
 from ranker.settings.compute import Compute

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ranker.explanation.occlusion import PairText
 from ranker.explanation.words import KINDS, Kind, kinds_of, words_of
-from ranker.model.batch import MARKER, QUERY, Input, pad
 from ranker.model.device import running_in
+from ranker.model.inputs import MARKER, QUERY, Input, pad
 from ranker.scoring.scorer import Scorer
 
 

@@ -51,7 +51,7 @@ def explain(scorer: Scorer, pair: PairText, watch: Watch = unwatched) -> Explana
         scorer.model.config.mode,
         occlusion,
         tuple(attention_mass(scorer, pair)),
-        int(scorer.lost(pairs).sum() + scorer.lost_of_queries(pairs).sum()),
+        int(scorer.encoding.lost_of_passages(pairs).sum() + scorer.encoding.lost_of_queries(pairs).sum()),
     )
 
 

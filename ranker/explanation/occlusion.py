@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ranker.errors import ModelError
 from ranker.explanation.words import Word, without_word, words_of
-from ranker.model.batch import PASSAGE, QUERY
-from ranker.scoring.batching import Advance, no_progress
+from ranker.model.inputs import PASSAGE, QUERY
+from ranker.progress import Advance, no_progress
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.tokens import Pairs
 from ranker.scoring.windows import unwindowed

@@ -23,17 +23,9 @@ from ranker.data.run import Ranking, Run
 from ranker.errors import SearchIndexError, SetupError
 from ranker.files.atomic import cache_folder
 from ranker.index.java import java_class, java_errors, java_map, java_os_error, java_versions
-from ranker.index.store import (
-    Advance,
-    Manifest,
-    building,
-    check_collection,
-    no_progress,
-    read_manifest,
-    read_settings,
-    write_manifest,
-)
+from ranker.index.store import Manifest, building, check_collection, read_manifest, read_settings, write_manifest
 from ranker.limits import MAX_DEPTH, MAX_QUERY_TERMS
+from ranker.progress import Advance, no_progress
 from ranker.settings.index import LexicalConfig
 from ranker.version import __version__
 from ranker.wording import counted

@@ -23,17 +23,10 @@ from ranker.data.run import Run, rankings_from_rows
 from ranker.errors import OutputError, SearchIndexError, SetupError
 from ranker.index.encoding import DOC_IDS, PASSAGES_AT_ONCE, VECTORS, encode_collection
 from ranker.index.recall import Hits, RecallCheck, evenly, measure_recall, sampled_passages, sampled_queries
-from ranker.index.store import (
-    Advance,
-    Manifest,
-    building,
-    check_collection,
-    no_progress,
-    read_manifest,
-    read_settings,
-    write_manifest,
-)
-from ranker.scoring.scorer import Matrix, Scorer
+from ranker.index.store import Manifest, building, check_collection, read_manifest, read_settings, write_manifest
+from ranker.progress import Advance, no_progress
+from ranker.scoring.batching import Matrix
+from ranker.scoring.scorer import Scorer
 from ranker.settings.index import FAISS_KINDS, DenseConfig
 from ranker.wording import counted
 

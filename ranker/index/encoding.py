@@ -14,10 +14,10 @@ import numpy as np
 from ranker.data.collection import Collection
 from ranker.data.records import Passage
 from ranker.errors import OutputError
-from ranker.files.intact import file_digest
-from ranker.files.lines import written
-from ranker.files.sealed import read_sealed, write_sealed
-from ranker.scoring.batching import Advance, input_names
+from ranker.files.atomic import atomic_file
+from ranker.files.digests import file_digest, read_sealed, write_sealed
+from ranker.progress import Advance
+from ranker.scoring.batching import input_names
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.token_file import build_token_file
 from ranker.scoring.tokens import Texts, Truncation
@@ -61,7 +61,7 @@ class Parts:
         """Writes a part; one that comes early waits in a file of its own for those before it."""
         if number != self.done:
             path = self._folder / f"{self._job}.{number}.{hashlib.sha256(vectors).hexdigest()}{_EARLY}"
-            with written(path, force=True) as temporary:
+            with atomic_file(path, force=True) as temporary:
                 temporary.write_bytes(vectors)
             self._early[number] = path
             return

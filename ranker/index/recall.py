@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.data.dataset import Dataset
-from ranker.scoring.scorer import Matrix
+from ranker.scoring.batching import Matrix
 
 Rows = NDArray[np.int64]
 Hits = tuple[Matrix, Rows]

@@ -9,8 +9,9 @@ from ranker.data.collection import Collection
 from ranker.data.records import Query
 from ranker.data.run import Run
 from ranker.index.bm25 import LexicalIndex
-from ranker.index.store import Advance, index_kind, no_progress
+from ranker.index.store import index_kind
 from ranker.limits import DEFAULT_RETRIEVE_DEPTH
+from ranker.progress import Advance, no_progress
 from ranker.settings.compute import Compute
 
 if TYPE_CHECKING:

@@ -29,9 +29,6 @@ KINDS: Final = {
 """The kinds of indexes."""
 
 Setting = str | int | float | bool
-Advance = Callable[[int], object]
-"""A callback that is told how many passages or queries have just been finished."""
-
 Config = TypeVar("Config")
 
 
@@ -82,10 +79,6 @@ def building(folder: Path, force: bool = False) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
         with atomic_folder(folder, force) as temporary:
             yield temporary
-
-
-def no_progress(done: int) -> None:
-    """Ignores the progress of a job."""
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

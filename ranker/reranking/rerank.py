@@ -15,7 +15,8 @@ from ranker.data.records import Oddity, Query
 from ranker.data.run import Ranking, Run, Scores, check_finite, strictly_falling, to_float32
 from ranker.errors import DataError, ModelError
 from ranker.limits import MAX_DEPTH, MAX_WINDOWS
-from ranker.scoring.batching import Advance, Matrix, input_names, no_progress
+from ranker.progress import Advance, no_progress
+from ranker.scoring.batching import Matrix, input_names
 from ranker.scoring.cache import JobCache
 from ranker.scoring.jobs import ScoringJob
 from ranker.scoring.scorer import Scorer

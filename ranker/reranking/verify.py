@@ -11,7 +11,7 @@ from ranker.data.dataset import Dataset
 from ranker.data.manifest import manifest_path, read_manifest, scored_depth
 from ranker.data.run import Run
 from ranker.errors import DataError
-from ranker.files.lines import digest
+from ranker.files.digests import content_digest
 from ranker.reranking.rerank import candidates, check_run, rerank_candidates
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute
@@ -95,7 +95,7 @@ def check_digests(run_path: Path, manifest: Mapping[str, Any], dataset: Dataset,
         **data,
         "model": manifest_value(run_path, manifest, "model", "sha256"),
     }
-    actual = {"run": digest(run_path), **now, "model": scorer.model.digest()}
+    actual = {"run": content_digest(run_path), **now, "model": scorer.model.digest()}
     return [Check(name, expected[name], actual[name]) for name in actual]
 
 
@@ -110,7 +110,7 @@ def check_first_stage(run_path: Path, manifest: Mapping[str, Any]) -> Check | No
         Path(manifest_value(run_path, manifest, "run", "path")),
         manifest_value(run_path, manifest, "run", "sha256"),
     )
-    return Check("first stage", expected, digest(path)) if path.is_file() else None
+    return Check("first stage", expected, content_digest(path)) if path.is_file() else None
 
 
 def check_settings(manifest: Mapping[str, Any], scorer: Scorer) -> list[Check]:

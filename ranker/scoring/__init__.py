@@ -1,0 +1,1 @@
+"""How texts and pairs reach a model fast."""

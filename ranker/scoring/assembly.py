@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ranker.model.batch import MARKER, PASSAGE, QUERY, Ids, Input, Packed
+from ranker.model.inputs import MARKER, PASSAGE, QUERY, Ids, Input, Packed
 from ranker.scoring.tokens import Rows, Texts, positions_in_groups, rust_tokenizer, truncates_left
 
 

@@ -9,17 +9,22 @@ import torch
 from torch import Tensor
 
 from ranker.errors import ModelError
-from ranker.model.backbone import FAMILY
-from ranker.model.batch import Packed, TokenBatch, padded
-from ranker.model.device import choose_device, choose_precision, name_of_device, running_in
-from ranker.model.encoder import Encoder
-from ranker.model.kernels import has_bf16_instructions, kernels
+from ranker.model.device import (
+    choose_device,
+    choose_precision,
+    has_bf16_instructions,
+    kernels,
+    name_of_device,
+    running_in,
+)
+from ranker.model.encoder import FAMILY, Encoder
+from ranker.model.inputs import Packed, TokenBatch, Views, padded
 from ranker.model.linear import Plain, Prepacked, Quantized
 from ranker.model.packed import MakeLinear, PackedBatch, PackedEncoder
 from ranker.model.reranker import Reranker
-from ranker.model.views import Views
+from ranker.progress import Advance
 from ranker.scoring.assembly import take
-from ranker.scoring.batching import Advance, BatchSplitter, Matrix, batches, indices_of_batches, input_indices
+from ranker.scoring.batching import BatchSplitter, Matrix, batches, indices_of_batches, input_indices
 from ranker.scoring.budget import DEFAULT, WORTH_PROBING, Probe, learned_budget
 from ranker.settings.compute import Compute
 from ranker.settings.model import Needs

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
-from ranker.files.measured import measured
-from ranker.model.batch import Packed
+from ranker.files.digests import measure_once
+from ranker.model.inputs import Packed
 
 DEFAULT: Final = {"cpu": 2_048, "cuda": 131_072}
 """On a CPU a batch that stays in cache is fastest; a GPU wants to be filled."""

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.errors import OutputError
-from ranker.files.lines import written
-from ranker.files.sealed import read_sealed, write_sealed
+from ranker.files.atomic import atomic_file
+from ranker.files.digests import read_sealed, write_sealed
 from ranker.scoring.batching import Matrix
 from ranker.scoring.tokens import Rows, Texts
 
@@ -157,7 +157,7 @@ def _known_before(journal: Path, count: int) -> int:
         return min(int(read_sealed(journal)["records"]), count)
     with suppress(OSError, OutputError):
         journal.parent.mkdir(parents=True, exist_ok=True)
-        with written(journal, force=True) as temporary:
+        with atomic_file(journal, force=True) as temporary:
             write_sealed(temporary, {"records": count})
     return count
 

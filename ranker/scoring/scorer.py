@@ -11,20 +11,19 @@ import numpy as np
 import torch
 
 from ranker.errors import ModelError
-from ranker.files.cache import cache_folder
-from ranker.model.batch import Packed
+from ranker.files.atomic import cache_folder
+from ranker.model.inputs import Packed, joint_needs
 from ranker.model.reranker import Reranker
-from ranker.model.views import joint_needs
+from ranker.progress import Advance, no_progress
 from ranker.scoring.backend import Backend, LocalBackend
-from ranker.scoring.batching import Advance, Matrix, batches, indices_of_batches, input_indices, no_progress
+from ranker.scoring.batching import Matrix, batches, indices_of_batches, input_indices
 from ranker.scoring.cache import JobCache, ScoreCache
 from ranker.scoring.jobs import ScoringJob, open_job_cache, scoring_job, similarities
 from ranker.scoring.text import REPORTED_SHARE, TextEncoding
 from ranker.scoring.tokens import Pairs, Rows, Texts
 from ranker.scoring.windows import WindowedPairs, unwindowed
-from ranker.settings.compute import Compute
+from ranker.settings.compute import CUT, Compute, Overflow
 from ranker.settings.model import LAST
-from ranker.settings.overflow import CUT, Overflow
 from ranker.version import __version__
 
 

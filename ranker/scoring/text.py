@@ -10,14 +10,14 @@ import numpy as np
 from ranker.data.records import Query
 from ranker.errors import ModelError
 from ranker.limits import MIN_STRIDE
-from ranker.model.batch import Ids, Input, Packed, TokenBatch, padded
+from ranker.model.inputs import Ids, Input, Packed, TokenBatch, padded
 from ranker.model.reranker import Reranker
 from ranker.scoring import assembly
 from ranker.scoring.assembly import Template
 from ranker.scoring.batching import batches
 from ranker.scoring.stopwords import without_all, without_some
 from ranker.scoring.tokens import Pairs, Rows, Texts, Truncation, rust_tokenizer, tokenize, truncated
-from ranker.settings.overflow import CUT, Overflow
+from ranker.settings.compute import CUT, Overflow
 
 REPORTED_SHARE: Final = 0.03
 """The share of unknown tokens from which it is reported: names and typing errors are fewer."""

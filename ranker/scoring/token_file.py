@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from ranker.data.collection import Collection
 from ranker.errors import DataError, OutputError
-from ranker.files.cache import cache_folder
-from ranker.files.intact import checked_digest
-from ranker.files.lines import written_folder
-from ranker.files.locks import locked
-from ranker.files.sealed import read_sealed_folder, seal_folder
-from ranker.scoring.batching import Advance, no_progress
+from ranker.files.atomic import atomic_folder, cache_folder
+from ranker.files.digests import read_sealed_folder, seal_folder
+from ranker.files.locks import build_lock
+from ranker.progress import Advance, no_progress
 from ranker.scoring.text import TextEncoding
 from ranker.scoring.tokens import TEXTS_AT_ONCE, Rows, Texts, positions_in_groups, rust_tokenizer
 
@@ -86,10 +84,10 @@ def build_token_file(encoding: TextEncoding, collection: Collection, advance: Ad
     Raises: OutputError where the cache cannot be written; DataError where the collection changes meanwhile.
     """
     folder = token_folder(encoding, collection)
-    with locked(folder):  # another process may have made them meanwhile
+    with build_lock(folder):  # another process may have made them meanwhile
         tokens = _open_whole(folder, collection)
         if tokens is None:
-            with written_folder(folder, force=True) as temporary:
+            with atomic_folder(folder, force=True) as temporary:
                 _write(encoding, collection, temporary, advance)
                 collection.check_unchanged()  # the folder is named by the digest of what was read
             tokens = TokenFile(folder)

@@ -9,10 +9,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ranker.model.inputs import Views, joint_needs
-from ranker.scoring.batching import Order, batches
-from ranker.scoring.pairs import Pairs
+from ranker.scoring.batching import batches
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.text import Texts
+from ranker.scoring.tokens import Pairs, Rows, Texts
 
 _MAX_BYTES: Final = 2 * 2**30
 """Of views that are kept; the views of other pairs are computed again in the next epoch."""
@@ -35,11 +34,11 @@ class FrozenViews:
     def __init__(self, scorers: Sequence[Scorer], queries: Texts, passages: Texts, max_bytes: int = _MAX_BYTES) -> None:
         self._scorer, self._queries, self._passages = scorers[0], queries, passages
         self._needs = joint_needs(scorer.model.config.needs for scorer in scorers)
-        self._backend = scorers[0].reader(self._needs)
+        self._backend = scorers[0].backend.runner(self._needs)
         self._bytes_left = max_bytes
         self._kept: dict[tuple[int, int], _PairViews] = {}
 
-    def of(self, rows: Order) -> Views:
+    def of(self, rows: Rows) -> Views:
         """The views of pairs of rows of queries and passages, in their order.
 
         Shape: rows (P, 2).
@@ -58,8 +57,8 @@ class FrozenViews:
         scorer, pairs = self._scorer, Pairs(self._queries, self._passages, np.array(rows, dtype=np.int64))
         views: dict[int, _PairViews] = {}
         with torch.no_grad():
-            numbers = list(batches(scorer.pair_lengths(pairs), scorer.tokens_per_batch))
-            for batch, inputs in zip(numbers, scorer.pair_inputs(pairs, numbers), strict=True):
+            numbers = list(batches(scorer.encoding.pair_lengths(pairs), scorer.backend.tokens_per_batch))
+            for batch, inputs in zip(numbers, scorer.encoding.pair_inputs(pairs, numbers), strict=True):
                 views |= zip(batch.tolist(), _split(self._backend.views(inputs, self._needs)), strict=True)
         return [views[number] for number in range(len(rows))]
 

@@ -13,7 +13,8 @@ from ranker.data.records import Qrels, Query
 from ranker.data.run import Run
 from ranker.errors import TrainingError
 from ranker.scoring.scorer import Scorer
-from ranker.scoring.text import Texts
+from ranker.scoring.token_file import encode_passages
+from ranker.scoring.tokens import Texts
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def training_set(
     return TrainingSet(
         candidates,
         scorer.queries(queries[query_id].text for query_id in query_ids),
-        scorer.passages_of(collection, list(doc_ids)),
+        encode_passages(scorer.encoding, collection, list(doc_ids)),
         {query_id: row for row, query_id in enumerate(query_ids)},
         {doc_id: row for row, doc_id in enumerate(doc_ids)},
     )

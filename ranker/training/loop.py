@@ -18,8 +18,6 @@ from ranker.model.cpu_attention import learning_in
 from ranker.model.encoder import layers_of
 from ranker.model.inputs import TokenBatch, Views
 from ranker.model.reranker import Reranker
-from ranker.scoring.batching import Order
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.tokens import Pairs, Rows, Texts
 from ranker.settings.training import TrainingConfig
@@ -343,7 +341,7 @@ def _shard_scores(scorer: Scorer, data: TrainingSet, groups: list[Group], views:
     if views is not None:
         return model.from_views(views)
     pairs = Pairs(data.queries, data.passages, data.rows(groups))
-    return _in_order(scorer, scorer.pair_batches(pairs, _TOKENS_PER_PASS[scorer.device.type]), model.score)
+    return _in_order(scorer, scorer.encoding.pair_batches(pairs, _TOKENS_PER_PASS[scorer.device.type]), model.score)
 
 
 def _vectors(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> tuple[Tensor, Tensor]:
@@ -356,14 +354,14 @@ def _vectors(scorer: Scorer, data: TrainingSet, groups: list[Group]) -> tuple[Te
     return _encode(scorer, data.queries, rows[::size, 0]), _encode(scorer, data.passages, rows[:, 1])
 
 
-def _encode(scorer: Scorer, texts: Texts, rows: Order) -> Tensor:
+def _encode(scorer: Scorer, texts: Texts, rows: Rows) -> Tensor:
     """Shape: rows (R,) to (R, H)."""
-    batches = scorer.single_batches(texts, rows, _TOKENS_PER_PASS[scorer.device.type])
+    batches = scorer.encoding.text_batches(texts, rows, _TOKENS_PER_PASS[scorer.device.type])
     return _in_order(scorer, batches, scorer.model.vectors)
 
 
 def _in_order(
-    scorer: Scorer, batches: Iterator[tuple[Order, TokenBatch]], compute: Callable[[TokenBatch], Tensor]
+    scorer: Scorer, batches: Iterator[tuple[Rows, TokenBatch]], compute: Callable[[TokenBatch], Tensor]
 ) -> Tensor:
     """Computes batches of inputs of like length, which wastes little on padding, and restores the order of the inputs.
 
@@ -373,7 +371,7 @@ def _in_order(
     with learning_in(scorer.precision, scorer.device):
         for numbers, batch in batches:
             positions.append(numbers)
-            outputs.append(compute(batch))
+            outputs.append(compute(batch.to(scorer.device)))
     # output i belongs to input positions[i]; argsort gives the output of each input
     order = torch.from_numpy(np.argsort(np.concatenate(positions)))
     return torch.cat(outputs)[order.to(scorer.device)]

@@ -14,13 +14,13 @@ from ranker.cluster.worker import ScoringWorker, inputs_from
 from ranker.errors import ModelError, SetupError
 from ranker.index import encoding
 from ranker.index.encoding import encode_collection
-from ranker.model.batch import PASSAGE, QUERY
+from ranker.model.inputs import PASSAGE, QUERY
 from ranker.model.loading import create_model
 from ranker.scoring.batching import input_names
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.tokens import Pairs
 from ranker.scoring.windows import windowed
-from ranker.settings.compute import Compute
+from ranker.settings.compute import Compute, Overflow
 from ranker.settings.model import RankerConfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("sent_by_value")]

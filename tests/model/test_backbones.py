@@ -14,7 +14,6 @@ from ranker.errors import ModelError, SetupError
 from ranker.model.encoder import BACKBONES
 from ranker.model.loading import create_model, load_model
 from ranker.model.reranker import Reranker
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute

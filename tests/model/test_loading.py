@@ -13,7 +13,6 @@ from transformers.utils import logging as transformers_logging
 from ranker.errors import ModelError
 from ranker.model.files import quiet
 from ranker.model.loading import create_model, load_model
-from ranker.scoring.pairs import Pairs
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute

@@ -7,7 +7,7 @@ from ranker.data.records import Query
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.tokens import Pairs
-from ranker.settings.compute import Compute
+from ranker.settings.compute import Compute, Overflow
 from ranker.settings.model import RankerConfig
 
 ROOM = 16

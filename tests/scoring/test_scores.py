@@ -12,7 +12,6 @@ from ranker.errors import ModelError, SetupError
 from ranker.model.device import choose_device, choose_precision, running_in
 from ranker.model.inputs import Views
 from ranker.model.loading import create_model
-from ranker.model.views import Views
 from ranker.scoring.scorer import Scorer, scores_of_heads
 from ranker.scoring.tokens import Pairs, Truncation
 from ranker.settings.compute import Compute

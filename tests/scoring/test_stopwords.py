@@ -2,7 +2,8 @@
 
 import pytest
 
-from ranker.scoring.stopwords import STOPWORDS, without_all, without_some
+from ranker.scoring.stopwords import without_all, without_some
+from ranker.settings.model import STOPWORDS
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from ranker.scoring.scorer import Scorer
 from ranker.scoring.token_file import build_token_file
 from ranker.scoring.tokens import Pairs, Texts
 from ranker.scoring.windows import in_windows, unwindowed
-from ranker.settings.compute import Compute
+from ranker.settings.compute import Compute, Overflow
 from ranker.settings.model import RankerConfig
 
 WORDS = ["paris", "rome", "nile", "water", "stone", "red", "old", "river", "egypt", "city"]

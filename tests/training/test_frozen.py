@@ -8,10 +8,9 @@ from torch import nn
 from ranker.errors import ModelError, TrainingError
 from ranker.model.loading import create_model
 from ranker.model.reranker import Reranker
-from ranker.scoring.backend import PackedReader, PaddedReader
-from ranker.scoring.pairs import Pairs
-from ranker.scoring.panel import panel_scores
-from ranker.scoring.scorer import Scorer
+from ranker.scoring.backend import PackedRunner, PaddedRunner
+from ranker.scoring.scorer import Scorer, scores_of_heads
+from ranker.scoring.tokens import Pairs
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
 from ranker.settings.training import TrainingConfig

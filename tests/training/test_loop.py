@@ -14,6 +14,7 @@ from ranker.experiments import plots
 from ranker.model.encoder import BACKBONES, lowest_layers
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.tokens import Pairs
 from ranker.settings import training as settings
 from ranker.settings.compute import Compute
 from ranker.settings.model import RankerConfig
