@@ -230,8 +230,8 @@ def test_reranking_and_training_need_none_of_pyserini_faiss_and_accelerate() -> 
 
 def test_the_exported_names_are_these() -> None:
     assert ranker.__all__ == [
-        "Collection", "Compute", "Dataset", "Fusion", "Passage", "Query", "RankerError", "Ranking", "Run", "Scorer", "Source",
-        "compare", "evaluate", "fuse", "load_model", "open_dataset", "parse_measures", "read_qrels",
+        "Collection", "Compute", "Dataset", "Fusion", "Passage", "Query", "RankerError", "Ranking", "Run", "Scorer",
+        "Source", "compare", "evaluate", "fuse", "load_model", "open_dataset", "parse_measures", "read_qrels",
         "read_run", "rerank", "write_qrels", "write_run",
     ]  # fmt: skip
     assert dir(ranker) == sorted([*ranker.__all__, "__version__"])
