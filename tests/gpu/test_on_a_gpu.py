@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ranker.model.device import running_in
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.tokens import Pairs
@@ -66,9 +67,10 @@ def test_scores_are_those_of_the_cpu_in_float32(scorer, precision, mode, family)
 def test_packed_scores_are_those_of_padded_batches(scorer, precision, family):
     made = scorer("cuda", precision, family=family)
     padded = np.empty(len(QUERIES) * len(PASSAGES), dtype=np.float32)
-    with torch.inference_mode(), made.at_work():
-        for numbers, batch in made.pair_batches(pairs_of(made), 2_048):
-            padded[numbers] = made.model.score(batch).float().cpu().numpy()
+    made.model.eval()
+    with torch.inference_mode(), running_in(made.precision, made.device):
+        for numbers, batch in made.encoding.pair_batches(pairs_of(made), 2_048):
+            padded[numbers] = made.model.score(batch.to(made.device)).float().cpu().numpy()
     assert far(scores_of(made), padded) < TOLERANCE[precision]
 
 
