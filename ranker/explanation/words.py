@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
-from ranker.settings.model import STOPWORDS
+from ranker.scoring.stopwords import STOPWORDS
 
 Kind = Literal["marker", "stopword", "content", "punctuation"]
 KINDS: Final[tuple[Kind, ...]] = ("marker", "stopword", "content", "punctuation")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from ranker.scoring.stopwords import without_all, without_some
-from ranker.settings.model import STOPWORDS
+from ranker.scoring.stopwords import STOPWORDS, without_all, without_some
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 
 from ranker.errors import ModelError, TrainingError
 from ranker.experiments import plots
+from ranker.experiments.arms import Arm
 from ranker.model.encoder import BACKBONES, lowest_layers
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
@@ -90,7 +91,7 @@ def test_a_loss_that_is_added_from_outside_teaches_and_has_a_learning_curve(tiny
     fit(scorer, replace(FAST, loss="hinge", epochs=60))
     assert best_passages(scorer) == [0] * len(COLOURS)
     assert loss_by_chance("hinge", 4, 8) == 1.0
-    monkeypatch.setitem(plots._LOSSES, "cross-hinge", "hinge")
+    monkeypatch.setattr(plots, "arms_of", lambda _: [Arm("cross-hinge", "cross", loss="hinge")])
     assert plots.loss_of_chance("cross-hinge", {"negatives": 7, "groups_per_step": 4}) == 1.0
 
 
