@@ -137,6 +137,10 @@ class RunManifest:
             told["budget"] = self.budget.record()
         return {**told, **self.counts, **self.facts, "versions": versions()}
 
+    def with_facts(self, facts: Mapping[str, Any]) -> Self:
+        """The manifest with facts added."""
+        return replace(self, facts={**self.facts, **facts})
+
     @classmethod
     def parse(cls, run_path: Path, record: Mapping[str, Any]) -> Self:
         """The manifest of a run in a JSON object.
