@@ -162,13 +162,13 @@ def _speed() -> Finding:
 def _main_job() -> Finding:
     """The time that ``ranker reproduce`` takes here, estimated by the probe with which it begins."""
     from ranker.data.catalogue import open_dataset
-    from ranker.experiments.reproduction import ReproductionConfig, expected_seconds
-    from ranker.model.loading import OFFLINE
+    from ranker.experiments.arms import reproduction
+    from ranker.experiments.reproduce import expected_seconds
     from ranker.settings.compute import Compute
 
     started = time.monotonic()
     try:
-        seconds = sum(expected_seconds(open_dataset("almanac"), OFFLINE, ReproductionConfig(), Compute()).values())
+        seconds = sum(expected_seconds(open_dataset("almanac"), reproduction(), Compute()).values())
     except RankerError as error:
         return Finding("ranker reproduce", str(error), "mend what is told above", blocks=True)
     probed = time.monotonic() - started

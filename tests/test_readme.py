@@ -15,7 +15,7 @@ from ranker.data.catalogue import open_dataset
 from ranker.data.records import DatasetStreams, Judgment
 from ranker.data.trec import read_qrels, read_run
 from ranker.evaluation.measures import evaluate, parse_measures
-from ranker.experiments.reproduction import PUBLISHED_STEPS
+from ranker.experiments.arms import PUBLISHED_STEPS
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -16,13 +16,13 @@ from ranker.cli.options import (
     Choice,
     asked_split,
     claim,
+    command_line,
     force_option,
     language_option,
     leave_out_option,
     leave_out_queries,
     output_option,
     progress,
-    run_name,
     say,
     say_oddities,
     split_option,
@@ -221,9 +221,11 @@ def retrieve_command(
 
     Of a DATASET without judgments, all queries are taken.
     """
-    from ranker.cli.records import say_unknown, write_named
+    from ranker.cli.records import say_unknown
     from ranker.data.catalogue import open_dataset
+    from ranker.data.manifest import DatasetRecord, RunManifest
     from ranker.data.run import Run
+    from ranker.data.run_files import run_name, write_with_manifest
     from ranker.index.retrieval import retrieve
     from ranker.index.store import index_kind
 
@@ -238,18 +240,24 @@ def retrieve_command(
         # one more, since the query itself may be among them
         deep = min(depth + int(leave_out_query), MAX_DEPTH)
         retrieved = retrieve(index_path, data.collection, queries, deep, compute, source, trust_remote_code, advance)
-    facts = {"index": retrieved.index_settings}
     if retrieved.scorer is not None:
         say_unknown(retrieved.scorer)
-        facts |= retrieved.scorer.record() | {"queries_cut": retrieved.queries_cut}
     run = leave_out_queries(Run(run_name(output), retrieved.run.rankings), leave_out_query).head(depth)
     seconds = time.monotonic() - started
     if not len(run):
         raise DataError(
             f"{index_path}: none of the {counted(len(queries), 'query')} finds a passage; no run is written."
         )
-    asked = {"dataset": data.record(split), "depth": depth, "leave_out_query": leave_out_query}
-    write_named(run, output, force, {**asked, **facts, "seconds": round(seconds, 2)})
+    facts = {"leave_out_query": leave_out_query, "index": retrieved.index_settings, "seconds": round(seconds, 2)}
+    manifest = RunManifest(
+        dataset=DatasetRecord(**data.record(split)),
+        depth=depth,
+        scoring=None if retrieved.scorer is None else retrieved.scorer.record(),
+        counts={} if retrieved.scorer is None else {"queries_cut": retrieved.queries_cut},
+        facts=facts,
+        command=command_line(),
+    )
+    write_with_manifest(run, output, manifest, force)
     unanswered = len(queries) - len(run)
     missed = f"; {counted(unanswered, 'query')} found nothing" if unanswered else ""
     missed += f"; {counted(retrieved.queries_cut, 'query')} cut" if retrieved.queries_cut else ""

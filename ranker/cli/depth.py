@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -11,6 +11,7 @@ from ranker.cli.options import PATH, open_qrels, open_runs, say_queries_found, s
 from ranker.cli.results import format_option, measure_option
 
 if TYPE_CHECKING:
+    from ranker.data.manifest import RunManifest
     from ranker.report.tables import Format
 
 
@@ -38,13 +39,13 @@ def depth_command(qrels: str, run: Path, first: Path | None, measures: tuple[str
     before = open_runs((first or _source(run, manifest),))[0]
     say_queries_found(reranked)
     longest = max(map(len, before.values()))
-    deepest = min(longest, int(manifest.get("depth", longest)))
+    deepest = longest if manifest is None or manifest.depth is None else min(longest, manifest.depth)
     judgments = open_qrels(qrels, split, wanted)
     evaluations = evaluations_by_depth(before, reranked, deepest, judgments, wanted)
     show(render_depths(evaluations, cast("Format", form)), newline=False)
 
 
-def _source(run: Path, manifest: dict[str, Any]) -> Path:
+def _source(run: Path, manifest: RunManifest | None) -> Path:
     """Finds the run that a manifest names.
 
     Raises: DataError where it is not there, or has changed.
@@ -52,13 +53,11 @@ def _source(run: Path, manifest: dict[str, Any]) -> Path:
     from ranker.errors import DataError
     from ranker.files.digests import content_digest
 
-    source = manifest.get("run")
-    named = source.get("path") if isinstance(source, dict) else None
-    if not isinstance(source, dict) or not isinstance(named, str):
+    if manifest is None or manifest.run is None:
         raise DataError(f"{run}: has no manifest that names the run that it was made from; name it with --first.")
-    path = Path(named)
+    path = Path(manifest.run.path)
     if not path.is_file():
         raise DataError(f"{run}: was made from {path}, which is not there; name that run with --first.")
-    if content_digest(path) != source.get("sha256"):
+    if content_digest(path) != manifest.run.sha256:
         raise DataError(f"{run}: was made from {path}, which has changed since; name that run with --first.")
     return path

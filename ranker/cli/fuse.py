@@ -13,16 +13,15 @@ from click.core import ParameterSource
 from ranker.cli.options import (
     PATH,
     Choice,
+    command_line,
     force_option,
     open_qrels,
     open_runs,
     output_option,
     progress,
     qrels_path,
-    run_name,
     say,
 )
-from ranker.cli.records import write_named
 from ranker.limits import DEFAULT_RRF_K, MAX_DEPTH, MAX_RRF_K
 from ranker.wording import counted
 
@@ -108,6 +107,8 @@ def fuse_command(
 
     The value that is told of them is out of fold: each query's by weights chosen on the other folds.
     """  # noqa: D301  # click keeps lines as they are behind a real backspace
+    from ranker.data.manifest import RunManifest
+    from ranker.data.run_files import write_with_manifest
     from ranker.evaluation.fusion import Fusion, Tuning, fuse, unanswered, weights_grid
     from ranker.evaluation.fusion import tune as tune_weights
     from ranker.evaluation.measures import parse_measures
@@ -142,7 +143,7 @@ def fuse_command(
     facts |= {"fusion": {**asdict(fusion), "depth": depth}, "queries": len(run), "unanswered": unanswered(sources)}
     if tuned is not None:
         facts["tuned"]["fused_too"] = len(tuned.out_of_fold.keys() & run.keys())
-    write_named(run, output, force, facts)
+    write_with_manifest(run, output, RunManifest(facts=facts, command=command_line()), force)
     say(f"{output}: {_told(method, facts)}.")
 
 
@@ -173,6 +174,8 @@ def _check_use(
         raise click.UsageError(
             f"--tune-run is given for {len(theirs)} of {counted(len(runs), 'run')}, expected one for each."
         )
+    from ranker.data.run_files import run_name
+
     names, tuned_names = [run_name(path) for path in runs], [run_name(path) for path in theirs]
     if tuned_names != names and sorted(tuned_names) == sorted(names):
         raise click.UsageError(
@@ -206,18 +209,18 @@ def _open(paths: tuple[Path, ...]) -> tuple[list[Source], list[dict[str, Any]]]:
 
 def _scored(path: Path, sha256: str) -> int:
     """The depth to which a run has scores of one system: the whole of it, unless it was reranked."""
-    from ranker.data.manifest import manifest_path, read_manifest, scored_depth
+    from ranker.data.manifest import manifest_path, read_manifest
     from ranker.errors import DataError
 
     manifest = read_manifest(path)
-    if "model" not in manifest:
+    if manifest is None or manifest.scoring is None:
         return MAX_DEPTH
-    if manifest.get("sha256", sha256) != sha256:
+    if manifest.sha256 != sha256:
         raise DataError(
             f"{path}: has changed since {manifest_path(path)} was written, which tells how deep it was reranked; "
             "expected the run as it was, or none of its manifest."
         )
-    return scored_depth(path, manifest)
+    return manifest.scored_depth(path)
 
 
 def _told(method: str, facts: Mapping[str, Any]) -> str:

@@ -11,8 +11,8 @@ from ranker.cli.depth import depth_command
 from ranker.cli.doctor import doctor_command
 from ranker.cli.explain import explain_command
 from ranker.cli.fuse import fuse_command
-from ranker.cli.jobs import reproduce_command
 from ranker.cli.options import check_arguments, escape_what_cannot_be_shown, say
+from ranker.cli.reproduce import reproduce_command
 from ranker.cli.rerank import rerank_command
 from ranker.cli.results import compare_command, evaluate_command
 from ranker.cli.study import study_command

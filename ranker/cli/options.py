@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +22,7 @@ from ranker.wording import did_you_mean
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
     from ranker.data.records import Qrels
-    from ranker.data.run import Ranking, Run
-    from ranker.data.trec import Warn
+    from ranker.data.run import Run
     from ranker.evaluation.measures import Measure
     from ranker.model.reranker import Reranker
     from ranker.progress import Advance
@@ -89,14 +89,6 @@ def trust_option(command: F) -> F:
     )(command)
 
 
-def run_name(path: Path) -> str:
-    """What a run is called by the file that it lies in: ``runs/cross.seed1.run.gz`` is ``cross.seed1``."""
-    name = path.name
-    while Path(name).suffix in _SUFFIXES:
-        name = Path(name).stem
-    return "-".join(name.split()) or "run"
-
-
 def open_qrels(name: str, split: str, measures: Sequence[Measure]) -> Qrels:
     """Judgments from a TREC qrels file, a BEIR ``.tsv``, or a dataset's split.
 
@@ -121,44 +113,6 @@ def qrels_path(name: str, split: str) -> Path:
     return path if path.is_file() else open_dataset(name).qrels_path(split)
 
 
-def open_runs(paths: tuple[Path, ...]) -> list[Run]:
-    """Runs, each named by its file, so that no two are called alike.
-
-    Raises: DataError where two files have one name.
-    """
-    from ranker.data.run import Run
-
-    names = [run_name(path) for path in paths]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise DataError(f"{repeated}: two run files are called so; expected files of different names.")
-    return [Run(name, open_run(path).rankings) for name, path in zip(names, paths, strict=True)]
-
-
-def open_run(path: Path, tell: Warn | None = None) -> Run:
-    """The run of a file; what is odd about its ranks is said, or given to ``tell``."""
-    from ranker.data.trec import read_run
-
-    return read_run(path, tell or say)
-
-
-def open_merged(paths: tuple[Path, ...], tell: Warn | None = None) -> Run:
-    """Runs as one, each opened by ``open_run``; a query of two splits stands in the runs of both.
-
-    Raises: DataError where two answer a query differently.
-    """
-    from ranker.data.run import Run
-
-    rankings: dict[str, Ranking] = {}
-    for path in paths:
-        run = open_run(path, tell)
-        twice = next((query_id for query_id in run if rankings.get(query_id, run[query_id]) != run[query_id]), None)
-        if twice is not None:
-            raise DataError(f"{path}: answers query {twice} otherwise than another run given; expected one answer.")
-        rankings |= run.rankings
-    return Run(run_name(paths[0]), rankings)
-
-
 def asked_split(split: str, data: Dataset) -> str:
     """The split that a command takes its queries from; all queries of a dataset without judgments, where none is named.
 
@@ -173,6 +127,18 @@ def asked_split(split: str, data: Dataset) -> str:
         raise DataError(f"{data.source}: has no judgments, so no split {split!r}; {without}.")
     say(f"{data.source}: has no judgments, so all its queries are taken.")
     return ALL
+
+
+def open_runs(paths: Sequence[Path]) -> list[Run]:
+    """Opens runs, each named by its file, and says where ranks and scores of one disagree."""
+    from ranker.data import run_files
+
+    return run_files.open_runs(paths, say)
+
+
+def command_line() -> str:
+    """The command line, as it can be typed again."""
+    return shlex.join(["ranker", *sys.argv[1:]])
 
 
 def say(sentence: str) -> None:

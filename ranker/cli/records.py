@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ranker.cli.options import run_name, say
+from ranker.cli.options import command_line, say
 from ranker.wording import counted
 
 if TYPE_CHECKING:
-    from ranker.data.run import Run
+    from ranker.data.manifest import RunManifest
     from ranker.experiments.forecast import Moment
     from ranker.reranking.rerank import Reranked
     from ranker.scoring.scorer import Scorer
@@ -28,33 +28,20 @@ _MANY_TIES: Final = 0.01
 """Equal scores of different passages, as a share of all: float32 logits of a head that works have next to none."""
 
 
-def write_named(run: Run, output: Path, force: bool, facts: dict[str, Any]) -> None:
-    """Writes a run, called by its file's name and without equal scores, and its manifest; both or none."""
-    from ranker.data.manifest import manifest_path, write_manifest
-    from ranker.data.run import Run
-    from ranker.data.trec import write_run
-
-    write_run(Run(run_name(output), run.rankings).distinct(), output, force)
-    try:
-        write_manifest(output, facts)
-    except BaseException:
-        for half in (output, manifest_path(output)):
-            half.unlink(missing_ok=True)
-        raise
-
-
-def write_result(reranked: Reranked, output: Path, force: bool, facts: dict[str, Any]) -> None:
+def write_result(reranked: Reranked, output: Path, force: bool, manifest: RunManifest) -> None:
     """Writes a reranked run with its manifest, and says in a line what was done and what was cut."""
-    facts = {**facts, "ties": reranked.ties, "in_windows": len(reranked.windows)}
-    write_named(reranked.run, output, force, facts)
+    from ranker.data.run_files import write_with_manifest
+
+    write_with_manifest(reranked.run, output, manifest, force)
+    precision = manifest.scoring.precision if manifest.scoring else ""
     _write_windows(reranked, windows_path(output))
     lost = told_cut(reranked.truncation, reranked.answers_lost)
-    rate = f"{counted(facts['pairs_per_second'], 'pair')}/s in {facts['precision']}"
+    rate = f"{counted(manifest.facts['pairs_per_second'], 'pair')}/s in {precision}"
     known = f", {reranked.remembered:.0%} remembered" if reranked.remembered else ""
     done = f"{counted(len(reranked.run), 'query')}, {counted(reranked.pairs, 'pair')}"
     say(f"{output}: {done}{known} at {rate}{lost}.")
     if reranked.ties > _MANY_TIES * reranked.pairs:
-        say(_saturated(reranked, str(facts["precision"])))
+        say(_saturated(reranked, precision))
 
 
 def told_cut(cut: Truncation, answers: int = 0) -> str:
@@ -100,31 +87,18 @@ def training_record(
     dataset: dict[str, Any], origin: dict[str, Any], scorer: Scorer, config: TrainingConfig, trained: Trained
 ) -> dict[str, Any]:
     """How a model came to be; ``origin`` is what it was made from, beside the ``dataset``."""
-    from ranker.data.manifest import command, versions
+    from ranker.data.manifest import versions
 
     return {
-        "command": command(),
+        "command": command_line(),
         "dataset": dataset,
         **origin,
         "training": asdict(config.resolved(scorer.model.config)),
-        **training_facts(trained),
+        **trained.record(),
         "device": scorer.backend.device_name,
         "precision": scorer.precision,
         "kernels": scorer.backend.kernels,
         "versions": versions(),
-    }
-
-
-def training_facts(trained: Trained) -> dict[str, Any]:
-    """How long a training was, and what dev said of it."""
-    return {
-        "steps": trained.steps,
-        "groups": trained.groups,
-        "seconds": round(trained.seconds, 1),
-        "validations": [validation._asdict() for validation in trained.validations],
-        "kept": trained.best._asdict() if trained.best else None,
-        "warnings": list(trained.warnings),
-        "losses": [round(loss, 5) for loss in trained.losses],
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -16,6 +16,7 @@ from ranker.cli.options import (
     PATH,
     asked_split,
     claim,
+    command_line,
     force_option,
     leave_out_option,
     leave_out_queries,
@@ -37,6 +38,7 @@ from ranker.wording import did_you_mean
 
 if TYPE_CHECKING:
     from ranker.data.dataset import Dataset
+    from ranker.data.manifest import RunManifest
     from ranker.data.run import Run
     from ranker.reranking.rerank import Reranked, Stage
 
@@ -134,6 +136,7 @@ def rerank_command(
     given again.
     """
     from ranker.data.catalogue import open_dataset
+    from ranker.data.manifest import DatasetRecord, RunManifest, RunRecord
     from ranker.files.digests import content_digest
     from ranker.reranking.rerank import Stage, check_run
     from ranker.reranking.rerank import cascade as rerank_by_stages
@@ -147,7 +150,7 @@ def rerank_command(
         claim(output, force)
     data = open_dataset(dataset)
     [run] = open_runs((run_path,))
-    source = {"name": run.name, "path": str(run_path), "sha256": content_digest(run_path)}
+    source = RunRecord(run.name, str(run_path), content_digest(run_path))
     split = asked_split(split, data)
     queries, run = data.queries(split), leave_out_queries(run, leave_out_query)
     say_oddities(data)
@@ -164,29 +167,36 @@ def rerank_command(
         _say_plan(opened, run, data, split)
         return
     results = rerank_by_stages(opened, run, queries, data.collection, budget, "tokens" if fresh else "all", progress)
-    facts = {"dataset": data.record(split), "run": source, "leave_out_query": leave_out_query}
-    _write(opened, results, facts, budget, output, force)
+    origin = RunManifest(
+        dataset=DatasetRecord(**data.record(split)),
+        run=source,
+        facts={"leave_out_query": leave_out_query},
+        command=command_line(),
+    )
+    _write(opened, results, origin, budget, output, force)
 
 
 def _write(
     stages: Sequence[Stage],
     results: Sequence[Reranked],
-    facts: dict[str, Any],
+    origin: RunManifest,
     budget: float | None,
     output: Path,
     force: bool,
 ) -> None:
     """Writes the last run; its manifest tells of the last stage, and under ``earlier`` of the others."""
-    records: list[dict[str, Any]] = []
+    manifests = []
     for (scorer, depth), result in zip(stages, results, strict=True):
         if result.stopped:
             least, median, most = result.reached
             ranks = f"the first {least} to {most} ranks were scored, {median} mostly"
             say(f"stopped by {result.stopped}: of a query, {ranks}.")
         say_unknown(scorer)
-        records.append({"depth": depth, **scorer.record(), **result.record(budget)})
-    earlier = {"earlier": records[:-1]} if len(records) > 1 else {}
-    write_result(results[-1], output, force, {**facts, **earlier, **records[-1]})
+        manifests.append(result.manifest(scorer, depth, budget))
+    *earlier, last = manifests
+    facts = {"earlier": [manifest.own_record() for manifest in earlier]} if earlier else {}
+    manifest = replace(last, dataset=origin.dataset, run=origin.run, command=origin.command)
+    write_result(results[-1], output, force, manifest.with_facts({**origin.facts, **facts}))
 
 
 def _stages(

@@ -107,7 +107,7 @@ def compare_command(
     Per measure: the mean difference with its bootstrap 95 % interval, paired randomisation and t-tests with Holm's
     correction over the runs, and the queries won, tied and lost.
     """
-    from ranker.cli.options import run_name
+    from ranker.data.run_files import run_name
     from ranker.evaluation.measures import evaluate, parse_measures
     from ranker.evaluation.significance import compare
     from ranker.report.tables import render_comparison

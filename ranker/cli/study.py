@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,27 +13,24 @@ from ranker.cli.options import (
     PATH,
     Choice,
     claim,
+    command_line,
     language_option,
+    progress,
     say,
     say_oddities,
     say_queries_found,
+    show,
     split_option,
     trust_option,
 )
+from ranker.cli.records import training_progress
 from ranker.cli.settings import MODEL_HELP, checkpoint_option, settings_of, settings_options
-from ranker.cli.study_folder import write_report
-from ranker.errors import DataError
-from ranker.experiments.arms import TUNINGS, StudyConfig
+from ranker.experiments.arms import ENDLESS, TUNINGS, StudyConfig
 from ranker.limits import MAX_DEPTH, MAX_SEED
 from ranker.settings.compute import Compute
 from ranker.settings.model import MODES, RankerConfig
 from ranker.settings.training import TrainingConfig
 
-if TYPE_CHECKING:
-    from ranker.experiments.run import StudyData
-    from ranker.training.leakage import Leaks
-
-_SETTINGS = "study.settings.json"
 _SHARED_BY_ARMS = (
     "negatives", "groups_per_step", "learning_rate", "weight_decay", "warmup", "clip", "head_learning_rate",
     "frozen_layers", "dropout",
@@ -160,9 +155,12 @@ def study_command(
     Each mode is trained fine-tuned and frozen, for the same minutes on the same groups, and reranks the same passages.
     The report says what became of the papers' claims. A study that was stopped goes on where it stopped.
     """
-    from ranker.cli.study_work import Request, Study, do_all, share_all
     from ranker.evaluation.measures import beyond_judgments, parse_measures
+    from ranker.experiments.arms import StudyConfig
+    from ranker.experiments.report import markdown
     from ranker.experiments.results import ReportHeader
+    from ranker.experiments.run import Display
+    from ranker.experiments.study import Study, StudyRequest, leaks_sentence, study_leaks
     from ranker.model.loading import check_backbone
 
     claim(output, force=True)
@@ -183,79 +181,43 @@ def study_command(
             max_minutes=0.0 if steps_each else minutes_each,
             max_steps=steps_each,
             validations=0,
-            epochs=_ENDLESS,
+            epochs=ENDLESS,
         ),
     )
     parsed = parse_measures(measures)
     check_backbone(reading, backbone, trust_remote_code)
-    request = Request(
-        dataset, split, _name(run_path), train_name, tuple(map(str, train_runs)), _name(models), checkpoint_minutes,
-        str(output), config, settings_of(context, Compute), language or "",
-    )  # fmt: skip
-    study = Study(request, say)
+    request = StudyRequest(
+        dataset=dataset,
+        split=split,
+        output=str(output),
+        config=config,
+        compute=settings_of(context, Compute),
+        run=None if run_path is None else str(run_path),
+        train=train_name,
+        train_runs=tuple(map(str, train_runs)),
+        models=None if models is None else str(models),
+        checkpoint_minutes=checkpoint_minutes,
+        language=language or "",
+        command=command_line(),
+    )
+    study = Study(request, Display(training_progress, progress, say))
     for data in dict.fromkeys((study.test, study.train)):
         say_oddities(data)
     say_queries_found(study.data.test.run)
     for sentence in beyond_judgments(parsed, study.data.test.qrels):
         say(sentence)
-    _begin(output, study.settings)
-    leaks = _leaks(study.data, study.test.name, negative_depth)
+    study.folder.begin(study.settings)
+    leaks = study_leaks(study.data, study.test.name, negative_depth)
+    if leaks:
+        say(leaks_sentence(leaks))
     with joined_cluster(context) as cluster:
         if cluster is None:
-            do_all(study, say)
+            study.run_all()
         else:
-            share_all(study, cluster, say)
+            study.share_all(cluster)
     title = f"{study.test.name} {split}: ways to use BERT for ranking"
-    told = {**study.settings, "leaks": leaks.record()}
-    frame = ReportHeader(title, told, parsed, parsed[0].name, depth, _sentence(leaks))
-    write_report(study.jobs, study.data, frame, output)
-
-
-_ENDLESS = 10_000
-"""Epochs: minutes or steps end a training."""
-
-
-def _name(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def _leaks(data: StudyData, name: str, negative_depth: int) -> Leaks:
-    """What of the test is in the training, which is said."""
-    from ranker.training.fit import TrainingData
-    from ranker.training.leakage import HeldOut, find_leaks
-
-    questions = {query_id: query.text for query_id, query in data.test.queries.items()}
-    test = HeldOut(name, questions, data.test.qrels, data.test_collection)
-    found = find_leaks(TrainingData(data.train_collection, data.train, None, negative_depth), [test])
-    if found:
-        say(_sentence(found))
-    return found
-
-
-def _sentence(leaks: Leaks) -> str:
-    return f"The training holds {leaks}; a test praises what was learned by heart." if leaks else ""
-
-
-def _begin(output: Path, settings: dict[str, Any]) -> None:
-    """Writes the settings at a study's beginning; they are the same whenever it goes on.
-
-    Raises: DataError where the folder holds a study of something else.
-    """
-    from ranker.files.atomic import atomic_file
-    from ranker.files.digests import is_intact, sealed
-    from ranker.files.json_files import first_difference, read_object
-
-    path = output / _SETTINGS
-    if path.is_file():
-        begun = read_object(path, DataError)
-        if not is_intact(begun):
-            raise DataError(f"{path}: is damaged; remove it to go on with this study, or name another --output.")
-        changed = first_difference(begun, settings)
-        if changed is not None:
-            name, before, now = changed
-            raise DataError(
-                f"{output}: holds a study whose {name} is {before}, but now it is {now}; name another --output."
-            )
-        return
-    with atomic_file(path) as beside:
-        beside.write_text(json.dumps(sealed(settings), indent=2) + "\n", encoding="utf-8")
+    settings = {**study.settings, "leaks": leaks.record()}
+    header = ReportHeader(title, settings, parsed, parsed[0].name, depth, leaks_sentence(leaks))
+    result = study.folder.result(study.jobs, study.data, header)
+    study.folder.write_report(result)
+    show(markdown(result), newline=False)

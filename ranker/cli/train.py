@@ -19,7 +19,6 @@ from ranker.cli.options import (
     claim,
     force_option,
     language_option,
-    open_merged,
     output_option,
     say,
     say_notes,
@@ -137,6 +136,7 @@ def train_command(
     again. Launched by torchrun or accelerate (-m ranker train ...), several processes share each step.
     """
     from ranker.data.catalogue import open_dataset
+    from ranker.data.run_files import open_merged
     from ranker.files.digests import content_digest
     from ranker.index.bm25 import bm25_run
     from ranker.model.loading import check_backbone, create_model

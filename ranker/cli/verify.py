@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +14,8 @@ from ranker.settings.compute import Compute, Overflow
 from ranker.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ranker.data.dataset import Dataset
+    from ranker.data.manifest import RunManifest, ScoringRecord
     from ranker.data.run import Run
     from ranker.reranking.verify import Change, Check
     from ranker.scoring.scorer import Scorer
@@ -40,21 +39,21 @@ def verify_command(
     and in float32. Exit status 1 where something differs or a score moves more than its precision explains.
     """
     from ranker.data.catalogue import open_dataset
-    from ranker.data.manifest import scored_depth
     from ranker.model.loading import load_model
-    from ranker.reranking.verify import changes, check_digests, manifest_value, reranked_manifest, sampled
+    from ranker.reranking.verify import changes, check_digests, reranked_manifest, sampled
     from ranker.scoring.scorer import Scorer
 
     [written], manifest = open_runs((run,)), reranked_manifest(run)
-    data = open_dataset(dataset or manifest_value(run, manifest, "dataset", "source"))
-    source = source or manifest_value(run, manifest, "model", "source")
-    plain, compute, overflow = _settings(run, manifest, source)
-    model = load_model(source, manifest_value(run, manifest, "model", "mode"), plain, trust_remote_code)
+    recorded, scoring = manifest.parts(run)
+    data = open_dataset(dataset or recorded.source)
+    source = source or scoring.model.source
+    plain, compute, overflow = _settings(run, scoring, source)
+    model = load_model(source, str(scoring.model.settings.get("mode")), plain, trust_remote_code)
     scorer = Scorer(model, _computed_here(compute), overflow)
     holds = _all_hold(check_digests(run, manifest, data, scorer))
     holds &= _others_hold(run, manifest, written, data, scorer)
-    split, depth = manifest_value(run, manifest, "dataset", "split"), scored_depth(run, manifest)
-    for change in changes(scorer, sampled(written, queries, seed), data, split, depth, compute.precision):
+    depth = manifest.scored_depth(run)
+    for change in changes(scorer, sampled(written, queries, seed), data, recorded.split, depth, compute.precision):
         holds &= change.holds
         show(_moves(change))
     say_oddities(data)
@@ -75,32 +74,31 @@ def _computed_here(compute: Compute) -> Compute:
     return compute
 
 
-def _settings(run: Path, manifest: Mapping[str, Any], source: str) -> tuple[PlainConfig, Compute, Overflow]:
+def _settings(run: Path, scoring: ScoringRecord, source: str) -> tuple[PlainConfig, Compute, Overflow]:
     """Reads from a manifest how the model was read, how it was computed, and how passages that are too long were read.
 
     Raises: DataError for values that do not exist.
     """
     from ranker.model.loading import model_folder, recorded_settings
-    from ranker.reranking.verify import manifest_value
 
-    precision, mode = manifest_value(run, manifest, "precision"), manifest_value(run, manifest, "model", "mode")
+    settings = scoring.model.settings
     model_folder(source)  # that there is no such model is not the manifest's fault
     try:
-        overflow = Overflow(str(manifest.get("overflow", "cut")), manifest.get("stride", 0))
-        return recorded_settings(source, mode, manifest["model"]), Compute(precision), overflow
+        overflow = Overflow(scoring.overflow, scoring.stride)
+        return recorded_settings(source, str(settings.get("mode")), settings), Compute(scoring.precision), overflow
     except (ModelError, SetupError) as error:
         raise DataError(f"{run}: its manifest does not fit: {error}") from error
 
 
-def _others_hold(run: Path, manifest: Mapping[str, Any], written: Run, data: Dataset, scorer: Scorer) -> bool:
+def _others_hold(run: Path, manifest: RunManifest, written: Run, data: Dataset, scorer: Scorer) -> bool:
     """Checks the first stage, settings and counts, and shows a line for each."""
     from ranker.reranking.verify import check_counts, check_first_stage, check_settings
 
-    first = check_first_stage(run, manifest)
+    first = check_first_stage(manifest)
     if first is None:
         show("first stage: not looked at, it is not where it was")
     holds = _all_hold([first] if first else [])
-    holds &= _all_hold(check_settings(manifest, scorer), "settings")
+    holds &= _all_hold(check_settings(run, manifest, scorer), "settings")
     return _all_hold(check_counts(run, manifest, written, data, scorer), "counts") and holds
 
 

@@ -60,7 +60,7 @@ class RayBackend:
         self.tokens_per_batch = compute.tokens_per_batch or DEFAULT["cpu"]
         self.token_counts = TokenCounts()
         self.splitter = BatchSplitter()
-        self.record: Mapping[str, object] = {"cluster": cluster.record()}
+        self.cluster: Mapping[str, object] = cluster.record()
         workers_compute = Compute(self.precision, self.device_type, compute.tokens_per_batch)
         self._setup = model_message(model, workers_compute, trust_remote_code)
 

@@ -4,14 +4,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
-from ranker.errors import RankerError
+from ranker.errors import RankerError, TrainingError
 from ranker.limits import MAX_DEPTH
 from ranker.settings.fields import check, check_choice, setting
 from ranker.settings.model import MODES, RankerConfig
 from ranker.settings.training import TrainingConfig
 
 FIRST_STAGE: Final = "bm25"
-"""What the run that is reranked is called."""
+"""The name of the run that is reranked."""
+
+ENDLESS: Final = 10_000
+"""Epochs of a training that minutes or steps end."""
+
+PUBLISHED_STEPS: Final = 500
+"""Steps of each training of the published reproduction: counted in steps, it is the same on every machine."""
 
 TUNINGS: Final = {
     "fine-tuned": "backbone and head learn",
@@ -46,10 +52,11 @@ class Arm(NamedTuple):
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """The same for every arm: groups and their order by seed, minutes or steps of training, and how pairs are read.
+    """Settings of a study that are the same for every arm: groups by seed, length of training, lengths of texts.
 
-    ``tunings`` are of ``fine-tuned`` and ``frozen``; ``depth`` is how far the run is reranked. Every arm has its last
-    weights: to choose by dev would cost some of them part of their minutes.
+    ``tunings`` are of ``fine-tuned`` and ``frozen``; ``arms`` names the wanted arms, where not all are. ``depth`` is how
+    far the run is reranked. With ``dense``, fine-tuned arms that read apart also search the whole collection by FAISS.
+    Every arm keeps its last weights: choosing by dev would cost some of them part of their minutes.
     Raises: RankerError for a mode or tuning that there is not, one of them or a seed twice, and no end of training.
     """
 
@@ -57,6 +64,8 @@ class StudyConfig:
     seeds: tuple[int, ...] = (1, 2, 3)
     tunings: tuple[str, ...] = tuple(TUNINGS)
     ablations: bool = False
+    arms: tuple[str, ...] = ()
+    dense: bool = False
     backbone: str = "offline"
     trust_remote_code: bool = False
     depth: int = setting(50, least=1, most=MAX_DEPTH)
@@ -105,7 +114,7 @@ class StudyConfig:
 
     def record(self) -> dict[str, Any]:
         """What decides a score: a study goes on only under the same. Which modes and seeds it has may grow."""
-        others = ("modes", "seeds", "tunings", "ablations", "trust_remote_code")
+        others = ("modes", "seeds", "tunings", "ablations", "arms", "dense", "trust_remote_code")
         return {key: value for key, value in asdict(self).items() if key not in others}
 
 
@@ -136,7 +145,54 @@ def arms_of(config: StudyConfig) -> list[Arm]:
             arms.append(Arm(mode, mode))
             if mode == "dual":
                 arms.append(Arm("dual-classification", "dual", loss="pointwise"))
-    return arms + (list(_ABLATIONS) if config.ablations else [])
+    arms += _ABLATIONS if config.ablations else ()
+    return [arm for arm in arms if not config.arms or arm.name in config.arms]
+
+
+def reproduction(
+    backbone: str = "offline",
+    seed: int = 1,
+    steps_each: int = PUBLISHED_STEPS,
+    minutes_each: float = 0.0,
+    depth: int = 30,
+    length: int = 160,
+    trust_remote_code: bool = False,
+) -> StudyConfig:
+    """The study of ``ranker reproduce``: a cross and a dual encoder trained on the same groups, and the untrained one.
+
+    The settings were chosen on train and dev: the lowest layers, with the embeddings, keep their weights, so that names
+    that no training passage holds still mean something.
+    Raises: RankerError for a setting that no training, model or run has.
+    """
+    if steps_each < 1:
+        raise TrainingError(f"steps_each is {steps_each}, expected 1 or more.")
+    if not minutes_each >= 0:
+        raise TrainingError(f"minutes_each is {minutes_each}, expected 0, for no limit, or more.")
+    training = TrainingConfig(
+        negatives=3,
+        groups_per_step=8,
+        learning_rate=1e-4,
+        epochs=ENDLESS,
+        max_minutes=minutes_each,
+        max_steps=steps_each,
+        validations=0,
+        seed=seed,
+        frozen_layers=3,
+        dropout=False,
+    )
+    return StudyConfig(
+        modes=("dual", "cross"),
+        seeds=(seed,),
+        arms=("dual-frozen-cls", "dual-frozen-mean", "dual", STANDARD),
+        dense=True,
+        backbone=backbone,
+        trust_remote_code=trust_remote_code,
+        depth=depth,
+        negative_depth=depth,
+        length=length,
+        query_length=min(48, length // 2),
+        training=training,
+    )
 
 
 class Job(NamedTuple):
@@ -154,6 +210,11 @@ class Job(NamedTuple):
 def name_of(arm: Arm, seed: int | None) -> str:
     """What the run of an arm under a seed is called, and its model."""
     return arm.name if seed is None else f"{arm.name}.seed{seed}"
+
+
+def dense_name(job: Job) -> str:
+    """The name of the run by which the arm of a job searches the whole collection."""
+    return name_of(job.arms[0]._replace(name=f"{job.arms[0].name}-faiss"), job.seed)
 
 
 def jobs_of(arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[Job]:

@@ -1,110 +1,166 @@
-"""Where the trainings of a study rest when they are stopped, and where trained models are kept."""
+"""The folder of a study: its settings, a run with a manifest for every arm and seed, and the report."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ranker.errors import ModelError
-from ranker.experiments.arms import Arm, name_of
-from ranker.files.atomic import atomic_folder
-from ranker.files.digests import is_intact, sealed
+from ranker.data.manifest import RunManifest, manifest_path
+from ranker.data.run import Run
+from ranker.data.run_files import write_with_manifest
+from ranker.data.trec import read_run
+from ranker.errors import DataError
+from ranker.experiments.arms import Arm, Job, StudyConfig
+from ranker.experiments.report import markdown, page
+from ranker.experiments.results import ArmRuns, Cost, ReportHeader, StudyResult, record, study_result
+from ranker.experiments.run import ArmResult, StudyData
+from ranker.files.atomic import atomic_file
+from ranker.files.digests import content_digest, is_intact, sealed
 from ranker.files.json_files import first_difference, read_object
-from ranker.model.loading import load_model
-from ranker.model.reranker import Reranker
-from ranker.training.checkpoint import Checkpoint
-from ranker.training.loop import Trained, Validation
-from ranker.training.watchdog import Watchdog
 
-_RECORD: Final = "training.json"
+_SETTINGS: Final = "study.settings.json"
+_OWN_KEYS: Final = ("ranker", "command", "sha256", "versions")
+"""Keys of a manifest that its seal does not cover: they are not the same for everyone who repeats a study."""
+
+_UNTRAINED: Final[dict[str, Any]] = {"steps": 0, "groups": 0, "seconds": 0.0, "losses": []}
 
 
-class ModelFolder:
-    """A study's folder of unfinished trainings, and the folder of its models, where there is one.
+class StudyFolder:
+    """A study on disk. ``command`` is the command line, for the manifests of its runs."""
 
-    ``asked`` is all that a trained model depends on, beside its arm and seed; studies with the same share models.
-    ``minutes`` lie between two states of a training, and ``say`` is told what is odd about one.
-    """
+    def __init__(self, path: Path, command: str = "") -> None:
+        self.path = path
+        self._command = command
 
-    def __init__(
-        self,
-        unfinished: Path,
-        models: Path | None,
-        asked: Mapping[str, Any],
-        minutes: float,
-        say: Callable[[str], object],
-    ) -> None:
-        self._say = say
-        self._minutes = minutes
-        self._unfinished = unfinished
-        self._models = models
-        self._asked = asked
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Writes the settings when a study begins; they are the same whenever it is resumed.
 
-    def checkpoint(self, arm: Arm, seed: int) -> Checkpoint:
-        """The last state of a training that was stopped, if there is one."""
-        folder = self._unfinished / f".{name_of(arm, seed)}.training"
-        return Checkpoint(folder, self._asked_of(arm, seed), self._minutes, self._say)
-
-    def watchdog(self, names: Sequence[str]) -> Watchdog:
-        """One that stops nothing: that an arm learns nothing is a result too."""
-        return Watchdog(lambda sentence: self._say(f"{', '.join(names)}: {sentence}"), stops=False)
-
-    def take(self, arm: Arm, seed: int, trust_remote_code: bool = False) -> tuple[Reranker, Trained] | None:
-        """A model that was trained before, and how that went; nothing where there is none.
-
-        Raises: ModelError where it was trained otherwise, or cannot be read.
+        Raises: DataError where the folder holds a study with other settings, or damaged ones.
         """
-        folder = self._folder(arm, seed)
-        if folder is None or not (folder / _RECORD).is_file():
-            return None
-        record = read_object(folder / _RECORD, ModelError)
-        if not is_intact(record):
-            raise ModelError(f"{folder / _RECORD}: is damaged; remove {folder} to train again.")
-        begun = record.get("asked")
-        asked = json.loads(json.dumps(self._asked_of(arm, seed)))
-        changed = first_difference(begun if isinstance(begun, dict) else {}, asked)
-        if changed is not None:
-            name, before, now = changed
-            raise ModelError(
-                f"{folder}: was trained when {name} was {before}, but now it is {now}; name other --models."
+        path = self.path / _SETTINGS
+        if path.is_file():
+            begun = read_object(path, DataError)
+            if not is_intact(begun):
+                raise DataError(f"{path}: is damaged; remove it to go on with this study, or name another --output.")
+            changed = first_difference(begun, settings)
+            if changed is not None:
+                name, before, now = changed
+                raise DataError(
+                    f"{self.path}: holds a study whose {name} is {before}, but now it is {now}; name another --output."
+                )
+            return
+        with atomic_file(path) as beside:
+            beside.write_text(json.dumps(sealed(dict(settings)), indent=2) + "\n", encoding="utf-8")
+
+    def run_path(self, name: str) -> Path:
+        """The path of the run of an arm and seed."""
+        return self.path / f"{name}.run.gz"
+
+    def has(self, name: str) -> bool:
+        """Whether the run of an arm and seed is there.
+
+        Raises: DataError where it is not the run of its manifest.
+        """
+        path = self.run_path(name)
+        if not (path.is_file() and manifest_path(path).is_file()):
+            return False
+        read_facts(path)
+        return True
+
+    def write_first_stage(self, run: Run, depth: int) -> None:
+        """Writes the run that every arm reranks."""
+        write_with_manifest(run, self.run_path(run.name), RunManifest(depth=depth, command=self._command), force=True)
+
+    def write_arm(self, arm: Arm, job: Job, result: ArmResult, config: StudyConfig) -> None:
+        """Writes the run of an arm with its manifest, which carries a seal."""
+        manifest = arm_manifest(arm, job, result, config, self._command)
+        facts = {key: value for key, value in manifest.record().items() if key not in _OWN_KEYS}
+        seal = {key: value for key, value in sealed(facts).items() if key not in facts}
+        write_with_manifest(result.run, self.run_path(result.run.name), manifest.with_facts(seal), force=True)
+
+    def result(self, jobs: Sequence[Job], data: StudyData, header: ReportHeader) -> StudyResult:
+        """Evaluates all runs of the folder."""
+        runs: dict[str, dict[int | None, Run]] = {}
+        facts: dict[str, dict[int | None, dict[str, Any]]] = {}
+        for job in jobs:
+            for arm, name in zip(job.arms, job.names, strict=True):
+                path = self.run_path(name)
+                runs.setdefault(arm.name, {})[job.seed] = read_run(path)
+                facts.setdefault(arm.name, {})[job.seed] = read_facts(path)
+        arms = {
+            name: ArmRuns(
+                runs[name],
+                {seed: _cost(known) for seed, known in facts[name].items()},
+                _means([known.get("words_for_half", {}) for known in facts[name].values()]),
             )
-        model = load_model(str(folder), arm.mode, trust_remote_code=trust_remote_code)
-        if record.get("sha256") != model.digest():
-            raise ModelError(f"{folder}: has other weights than those that were trained; remove it to train again.")
-        try:
-            return model, _trained(record["trained"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{folder / _RECORD}: does not say how the training went; remove {folder}.") from error
+            for name in runs
+        }
+        return study_result(data.test.run, arms, data.test.qrels, header)
 
-    def keep(self, arm: Arm, seed: int, model: Reranker, trained: Trained) -> None:
-        """Writes a trained model, where models are kept, and forgets the states it went through.
-
-        Raises: OutputError where it cannot be written.
-        """
-        folder = self._folder(arm, seed)
-        if folder is not None:
-            told = {"asked": self._asked_of(arm, seed), "sha256": model.digest(), "trained": asdict(trained)}
-            with atomic_folder(folder, force=True) as beside:
-                model.save(beside)
-                (beside / _RECORD).write_text(json.dumps(sealed(told), indent=1) + "\n", encoding="utf-8")
-        self.checkpoint(arm, seed).remove()
-
-    def _folder(self, arm: Arm, seed: int) -> Path | None:
-        return None if self._models is None else self._models / name_of(arm, seed)
-
-    def _asked_of(self, arm: Arm, seed: int) -> dict[str, Any]:
-        return {**self._asked, "arm": arm._asdict(), "seed": seed}
+    def write_report(self, result: StudyResult) -> None:
+        """Writes ``study.json``, ``report.md`` and ``report.html``."""
+        texts = {
+            "study.json": json.dumps(record(result), indent=1, ensure_ascii=False) + "\n",
+            "report.md": markdown(result),
+            "report.html": page(result),
+        }
+        for name, text in texts.items():
+            with atomic_file(self.path / name, force=True) as beside:
+                beside.write_text(text, encoding="utf-8")
 
 
-def _trained(record: Mapping[str, Any]) -> Trained:
-    validations = tuple(_validation(one) for one in record["validations"])
-    best = None if record["best"] is None else _validation(record["best"])
-    losses = tuple(float(loss) for loss in record["losses"])
-    counted = int(record["steps"]), int(record["groups"]), float(record["seconds"])
-    return Trained(*counted, losses, validations, best, tuple(str(one) for one in record.get("warnings", ())))
+def arm_manifest(arm: Arm, job: Job, result: ArmResult, config: StudyConfig, command: str) -> RunManifest:
+    """How the run of an arm was made, and what it cost."""
+    facts: dict[str, Any] = {
+        "arm": arm._asdict(),
+        "seed": job.seed,
+        "seconds": round(result.seconds, 3),
+        "pairs_per_second": round(result.pairs / result.seconds, 1),
+        "milliseconds_per_query": round(result.milliseconds, 3),
+    }
+    if not math.isnan(result.indexed_milliseconds):
+        facts["milliseconds_per_query_indexed"] = round(result.indexed_milliseconds, 3)
+    if result.trained:
+        facts["training"] = result.trained.record()
+    if result.words_for_half:
+        facts["words_for_half"] = {
+            query_id: round(share, 4) for query_id, share in result.words_for_half.items() if not math.isnan(share)
+        }
+    counts = {"pairs": result.pairs, **result.cut.record()}
+    return RunManifest(depth=config.depth, scoring=result.scorer.record(), counts=counts, facts=facts, command=command)
 
 
-def _validation(record: Any) -> Validation:  # noqa: ANN401  # what JSON holds is checked here
-    step, value = record
-    return Validation(int(step), float(value))
+def read_facts(path: Path) -> dict[str, Any]:
+    """The manifest of an arm's run, checked to have everything that the report shows.
+
+    Raises: DataError where it has not, or is of another run.
+    """
+    facts = read_object(manifest_path(path), DataError)
+    again = "remove both, and give the study again."
+    if not is_intact({name: value for name, value in facts.items() if name not in _OWN_KEYS}):
+        raise DataError(f"{path}: its manifest is damaged; {again}")
+    training, halves = facts.get("training", _UNTRAINED), facts.get("words_for_half", {})
+    numbers = [facts.get("milliseconds_per_query"), facts.get("milliseconds_per_query_indexed", 0.0)]
+    if isinstance(training, dict) and isinstance(training.get("losses"), list):
+        numbers += [*(training.get(key) for key in ("steps", "groups", "seconds")), *training["losses"]]
+    else:
+        numbers.append(None)
+    if not isinstance(halves, dict) or not all(type(one) in (int, float) for one in (*numbers, *halves.values())):
+        raise DataError(f"{path}: its manifest does not say what the arm cost; {again}")
+    if facts.get("sha256") != content_digest(path):
+        raise DataError(f"{path}: is not the run that its manifest tells of; {again}")
+    return facts
+
+
+def _cost(facts: Mapping[str, Any]) -> Cost:
+    training = facts.get("training", _UNTRAINED)
+    time = facts["milliseconds_per_query"]
+    indexed = facts.get("milliseconds_per_query_indexed", math.nan)
+    return Cost(training["steps"], training["groups"], training["seconds"], time, tuple(training["losses"]), indexed)
+
+
+def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each key that all records have."""
+    keys = (key for key in records[0] if all(key in one for one in records))
+    return {key: sum(one[key] for one in records) / len(records) for key in keys}

@@ -6,11 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
 from ranker.data.collection import Collection
+from ranker.data.manifest import BudgetRecord, RunManifest
 from ranker.data.records import Oddity, Query
 from ranker.data.run import Ranking, Run, Scores, check_finite, strictly_falling, to_float32
 from ranker.errors import DataError, ModelError
@@ -88,16 +89,17 @@ class Reranked:
         least, median, most = (int(ranks) for ranks in np.percentile(self.depths, (0, 50, 100)))
         return least, median, most
 
-    def record(self, budget: float | None = None) -> dict[str, Any]:
-        """Gives what a manifest says of the scoring; ``budget`` is in seconds, where there was one."""
-        facts: dict[str, Any] = {}
-        if budget is not None:
-            least, median, most = self.reached
-            ranks = {"least": least, "median": median, "most": most}
-            facts["budget"] = {"seconds": budget, "stopped": self.stopped, "ranks_scored": ranks}
-        facts["remembered"] = self.remembered
-        facts["pairs_per_second"] = round(self.pairs * (1 - self.remembered) / self.seconds, 1)
-        return {**facts, "pairs": self.pairs, **self.truncation.record(), "answers_cut": self.answers_lost}
+    def manifest(self, scorer: Scorer, depth: int, budget: float | None = None) -> RunManifest:
+        """The manifest of the scoring to a depth; ``budget`` is in seconds, where there was one."""
+        counts = {"pairs": self.pairs, **self.truncation.record(), "answers_cut": self.answers_lost}
+        rate = round(self.pairs * (1 - self.remembered) / self.seconds, 1)
+        return RunManifest(
+            depth=depth,
+            scoring=scorer.record(),
+            budget=None if budget is None else BudgetRecord(budget, self.stopped, *self.reached),
+            counts={**counts, "ties": self.ties, "in_windows": len(self.windows)},
+            facts={"remembered": self.remembered, "pairs_per_second": rate},
+        )
 
 
 class Stage(NamedTuple):

@@ -1,14 +1,14 @@
 """Verifies that a reranked run is what its manifest says: by digests, and by scoring a sample of it again."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from ranker.data.dataset import Dataset
-from ranker.data.manifest import manifest_path, read_manifest, scored_depth
+from ranker.data.manifest import RunManifest, manifest_path, read_manifest
 from ranker.data.run import Run
 from ranker.errors import DataError
 from ranker.files.digests import content_digest
@@ -58,83 +58,62 @@ class Change:
         return self.share <= self.tolerance
 
 
-def reranked_manifest(run_path: Path) -> dict[str, Any]:
+def reranked_manifest(run_path: Path) -> RunManifest:
     """Reads the manifest beside a reranked run.
 
-    Raises: DataError where there is none.
+    Raises: DataError where there is none, or it is not of a reranked run.
     """
     path = manifest_path(run_path)
-    if not path.is_file():
+    manifest = read_manifest(run_path)
+    if manifest is None:
         reason = "is a folder" if path.is_dir() else "is not there"
+        if path.is_file():
+            reason = "is of another program"
         raise DataError(f"{path}: {reason}; the manifest of a run lies beside it.")
-    return read_manifest(run_path)
+    manifest.parts(run_path)
+    return manifest
 
 
-def manifest_value(run_path: Path, manifest: Mapping[str, Any], *names: str) -> str:
-    """Looks up a string in a manifest by the names of its keys, the outermost first.
-
-    Raises: DataError where there is none.
-    """
-    value: Any = manifest
-    for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    if not isinstance(value, str):
-        raise DataError(f"{run_path}: its manifest does not say '{'.'.join(names)}', as a reranked run's does.")
-    return value
-
-
-def check_digests(run_path: Path, manifest: Mapping[str, Any], dataset: Dataset, scorer: Scorer) -> list[Check]:
+def check_digests(run_path: Path, manifest: RunManifest, dataset: Dataset, scorer: Scorer) -> list[Check]:
     """Checks every digest in the manifest against what is there now.
 
     Raises: DataError where the manifest lacks one.
     """
-    now = dataset.digests(manifest_value(run_path, manifest, "dataset", "split"))
-    data = {name: manifest_value(run_path, manifest, "dataset", name) for name in now}
-    expected = {
-        "run": manifest_value(run_path, manifest, "sha256"),
-        **data,
-        "model": manifest_value(run_path, manifest, "model", "sha256"),
-    }
+    recorded, scoring = manifest.parts(run_path)
+    now = dataset.digests(recorded.split)
+    expected = {"run": manifest.sha256, **asdict(recorded), "model": scoring.model.sha256}
     actual = {"run": content_digest(run_path), **now, "model": scorer.model.digest()}
     return [Check(name, expected[name], actual[name]) for name in actual]
 
 
-def check_first_stage(run_path: Path, manifest: Mapping[str, Any]) -> Check | None:
-    """Checks the run that was reranked against its digest; gives None where it is not where it was.
-
-    Raises: DataError where the manifest names it without one.
-    """
-    if not isinstance(manifest.get("run"), Mapping):
+def check_first_stage(manifest: RunManifest) -> Check | None:
+    """Checks the run that was reranked against its digest; gives None where it is not where it was."""
+    source = manifest.run
+    if source is None or not Path(source.path).is_file():
         return None
-    path, expected = (
-        Path(manifest_value(run_path, manifest, "run", "path")),
-        manifest_value(run_path, manifest, "run", "sha256"),
-    )
-    return Check("first stage", expected, content_digest(path)) if path.is_file() else None
+    return Check("first stage", source.sha256, content_digest(Path(source.path)))
 
 
-def check_settings(manifest: Mapping[str, Any], scorer: Scorer) -> list[Check]:
+def check_settings(run_path: Path, manifest: RunManifest, scorer: Scorer) -> list[Check]:
     """Checks the model's settings in the manifest against those that it has now."""
-    said = manifest["model"]
+    recorded = manifest.parts(run_path)[1].model.settings
     now = asdict(scorer.model.config).items()
-    return [Check(name, shortened(said.get(name, value)), shortened(value)) for name, value in now]
+    return [Check(name, shortened(recorded.get(name, value)), shortened(value)) for name, value in now]
 
 
-def check_counts(
-    run_path: Path, manifest: Mapping[str, Any], run: Run, dataset: Dataset, scorer: Scorer
-) -> list[Check]:
+def check_counts(run_path: Path, manifest: RunManifest, run: Run, dataset: Dataset, scorer: Scorer) -> list[Check]:
     """Counts pairs and truncation again; gives no checks where a budget stopped the reranking.
 
     Raises: DataError for a run of other queries or passages.
     """
-    budget, depth = manifest.get("budget"), scored_depth(run_path, manifest)
-    if isinstance(budget, Mapping) and budget.get("stopped"):
+    depth = manifest.scored_depth(run_path)
+    if manifest.budget is not None and manifest.budget.stopped:
         return []
-    queries = dataset.queries(manifest_value(run_path, manifest, "dataset", "split"))
+    queries = dataset.queries(manifest.parts(run_path)[0].split)
     check_run(run, queries, dataset.collection, depth)
     pairs = candidates(scorer, run, queries, dataset.collection, depth)
     now = {"pairs": len(pairs), **scorer.encoding.truncation(pairs.whole).record()}
-    return [Check(name, shortened(manifest.get(name, value)), shortened(value)) for name, value in now.items()]
+    return [Check(name, shortened(manifest.counts.get(name, value)), shortened(value)) for name, value in now.items()]
 
 
 def sampled(run: Run, queries: int, seed: int) -> Run:

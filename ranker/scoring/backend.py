@@ -81,7 +81,8 @@ class Backend(Protocol):
     """Where a model computes, and in which precision.
 
     ``device`` is where the weights of this process's model lie, ``device_type`` and ``device_name`` what computes;
-    ``tokens_per_batch`` is what was asked for, or the default of the device; ``record`` is added to a manifest.
+    ``tokens_per_batch`` is what was asked for, or the default of the device; ``cluster`` describes the
+    workers, for a manifest.
     """
 
     device: torch.device
@@ -92,7 +93,7 @@ class Backend(Protocol):
     tokens_per_batch: int
     token_counts: TokenCounts
     splitter: BatchSplitter
-    record: Mapping[str, object]
+    cluster: Mapping[str, object]
 
     def runner(self, needs: Needs) -> "Runner":
         """Makes a runner of the encoder in this process, with the weights that it has now."""
@@ -118,7 +119,7 @@ class LocalBackend:
         self.learns_budget = not compute.tokens_per_batch
         self.token_counts = TokenCounts()
         self.splitter = BatchSplitter()
-        self.record: Mapping[str, object] = {}
+        self.cluster: Mapping[str, object] = {}
 
     def runner(self, needs: Needs) -> "Runner":
         """Makes the fastest runner of the encoder that gives a head what it needs, with the weights that it has now."""

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from importlib import metadata
-from typing import Any
 
 import numpy as np
 import torch
 
+from ranker.data.manifest import ModelRecord, ScoringRecord
 from ranker.errors import ModelError
 from ranker.files.atomic import cache_folder
 from ranker.model.inputs import Packed, joint_needs
@@ -120,22 +120,21 @@ class Scorer:
         )
         return hashlib.sha256("|".join(facts).encode()).hexdigest()[:24]
 
-    def record(self) -> dict[str, Any]:
-        """Gives what a manifest says of the model and of how it ran by now.
-
-        ``padding`` is its share of the tokens computed, and ``out_of_memory`` counts the batches that had to be split.
-        """
-        return {
-            "model": {"source": self.model.source, "sha256": self.model.digest(), **asdict(self.model.config)},
-            "device": self.backend.device_name,
-            "precision": self.backend.precision,
-            "kernels": self.backend.kernels,
-            **asdict(self.encoding.overflow),
-            "padding": round(self.backend.token_counts.share, 4),
-            "unknown_tokens": {side: round(one.share, 4) for side, one in self.encoding.unknown.items()},
-            "out_of_memory": self.backend.splitter.failures,
-            **self.backend.record,
-        }
+    def record(self) -> ScoringRecord:
+        """Gives what a manifest says of the model, and of how it has run by now."""
+        overflow = self.encoding.overflow
+        return ScoringRecord(
+            ModelRecord(self.model.source, self.model.digest(), asdict(self.model.config)),
+            device=self.backend.device_name,
+            precision=self.backend.precision,
+            kernels=self.backend.kernels,
+            overflow=overflow.overflow,
+            stride=overflow.stride,
+            padding=round(self.backend.token_counts.share, 4),
+            unknown_tokens={side: round(unknown.share, 4) for side, unknown in self.encoding.unknown.items()},
+            out_of_memory=self.backend.splitter.failures,
+            cluster=self.backend.cluster,
+        )
 
 
 def unknown_tokens_sentences(scorer: Scorer) -> list[str]:

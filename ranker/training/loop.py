@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -72,6 +72,18 @@ class Trained:
     validations: tuple[Validation, ...]
     best: Validation | None
     warnings: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """The JSON of it, for the manifest of a run and ``training.json``."""
+        return {
+            "steps": self.steps,
+            "groups": self.groups,
+            "seconds": round(self.seconds, 1),
+            "validations": [validation._asdict() for validation in self.validations],
+            "kept": self.best._asdict() if self.best else None,
+            "warnings": list(self.warnings),
+            "losses": [round(loss, 5) for loss in self.losses],
+        }
 
 
 @dataclass

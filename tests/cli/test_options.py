@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from ranker.cli.main import cli
-from ranker.cli.options import run_name
 from ranker.cli.settings import settings_of, settings_options
+from ranker.data.run_files import run_name
 from ranker.settings.compute import Compute
 from ranker.settings.fields import setting
 from ranker.settings.model import RankerConfig

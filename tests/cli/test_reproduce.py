@@ -6,7 +6,7 @@ import re
 import pytest
 
 from ranker.data.trec import read_qrels, read_run
-from ranker.experiments.reproduction import PUBLISHED_STEPS
+from ranker.experiments.arms import PUBLISHED_STEPS
 
 ARMS = ("bm25", "dual-frozen-cls", "dual-frozen-mean", "dual.seed4", "dual-faiss.seed4", "cross.seed4")
 

@@ -10,9 +10,9 @@ import pytest
 from forked import Forked
 from safetensors.torch import load_file, save_file
 
-from ranker.cli.study_folder import read_facts
 from ranker.data.trec import read_run
 from ranker.errors import DataError
+from ranker.experiments.folder import read_facts
 from ranker.files.digests import SEAL, sealed
 from ranker.settings.model import MODES
 
@@ -435,14 +435,14 @@ def test_no_arms_weights_are_chosen_by_dev(finished, ranker):
 
 def test_heads_on_one_frozen_backbone_hold_it_once(tiny):
     from ranker.experiments.arms import Job, StudyConfig, arms_of
-    from ranker.experiments.run import _created
+    from ranker.experiments.run import _create_models
     from ranker.settings.training import TrainingConfig
 
     steps = TrainingConfig(max_steps=1, validations=0)
     reading = {"backbone": str(tiny()), "length": 40, "query_length": 12}
     config = StudyConfig(("cross", "mult-int", "token-pool"), training=steps, **reading)
     arms = tuple(arm for arm in arms_of(config) if arm.shares_backbone)
-    cross, *others = _created(Job(arms, 1), config, 1)
+    cross, *others = _create_models(Job(arms, 1), config, 1)
     for model in others:
         mine, theirs = (dict(one.encoder.backbone.named_parameters()) for one in (cross, model))
         shared = {name for name in theirs if mine[name].data_ptr() == theirs[name].data_ptr()}

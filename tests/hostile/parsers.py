@@ -12,7 +12,7 @@ from pathlib import Path
 from ranker.data.collection import Collection
 from ranker.data.dataset import Dataset
 from ranker.data.imports.formats import FORMATS
-from ranker.data.manifest import read_manifest, scored_depth
+from ranker.data.manifest import read_manifest
 from ranker.data.trec import read_qrels, read_run
 from ranker.data.validation import problems
 from ranker.errors import RankerError
@@ -81,7 +81,9 @@ def _index(path: Path) -> None:
 
 def _run_manifest(path: Path) -> None:
     run = path.with_suffix("")
-    scored_depth(run, read_manifest(run))
+    manifest = read_manifest(run)
+    if manifest is not None:
+        manifest.scored_depth(run)
 
 
 def _tar(ending: str) -> bytes:
@@ -139,6 +141,12 @@ _MANIFEST = {
     "kind": "bm25", "collection": "c", "digest": "0", "passages": 1, "settings": _SETTINGS, "versions": {},
     "files": {"ids": {"bytes": 1, "sha256": hashlib.sha256(b"i").hexdigest()}}, "format": 2,
 }  # fmt: skip
+_RUN_MANIFEST = {
+    "ranker": "0.1.0", "command": "ranker rerank", "sha256": "0", "depth": 3, "versions": {},
+    "budget": {"seconds": 1.0, "stopped": "", "ranks_scored": {"least": 1, "median": 2, "most": 3}},
+    "dataset": {"name": "a", "source": "a", "split": "test", "collection": "c", "queries": "q", "qrels": "r"},
+    "model": {"source": "m", "sha256": "0", "mode": "cross"}, "device": "cpu", "precision": "float32",
+}  # fmt: skip
 _PLAIN = (("collection", "d1\tone\n"), ("topics", "q1\twhat?\n"), ("queries", "q1\twhat?\n"), ("qrels", "q1 0 d1 1\n"))
 _FOLDER = (("corpus.jsonl", _CORPUS.decode()), ("queries.jsonl", _QUERIES.decode()))
 
@@ -169,9 +177,7 @@ PARSERS = {
     "tar.gz": Parser("c.tar.gz", gzip.compress(_tar(""), mtime=0), _imported("trec-html", "collection"), _PLAIN),
     "tar.xz": Parser("c.tar.xz", _tar("xz"), _imported("trec-html", "collection"), _PLAIN),
     "tar.bz2": Parser("c.tar.bz2", _tar("bz2"), _imported("trec-html", "collection"), _PLAIN),
-    "manifest of a run": Parser(
-        "a.run.json", _json({"depth": 3, "budget": {"ranks_scored": {"least": 1}}}), _run_manifest
-    ),
+    "manifest of a run": Parser("a.run.json", _json(_RUN_MANIFEST), _run_manifest),
     "manifest of an index": Parser("manifest.json", _json(_MANIFEST), _index, (("ids", "i"),)),
     "ranker.json": Parser("ranker.json", _json(_MODEL), lambda path: read_config(path.parent)),
 }

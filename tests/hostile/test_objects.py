@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from parsers import PARSERS, outcome
 
-from ranker.cli.study_folder import read_facts
 from ranker.data.collection import Collection
 from ranker.data.imports.formats import FORMATS
 from ranker.data.records import Passage
 from ranker.errors import DataError
+from ranker.experiments.folder import read_facts
 
 OBJECTS = ["corpus", "queries", "squad", "dpr", "manifest of a run", "manifest of an index", "ranker.json"]
 
@@ -54,8 +54,9 @@ def test_a_file_of_an_index_may_have_any_name_in_its_manifest(tmp_path: Path) ->
 
 @pytest.mark.parametrize("budget", [{}, {"ranks_scored": 3}, {"ranks_scored": {"least": "1"}}, {"ranks_scored": {}}])
 def test_a_budget_that_says_no_depth_is_refused(budget: object, tmp_path: Path) -> None:
-    sentence = outcome(PARSERS["manifest of a run"], tmp_path, json.dumps({"budget": budget}).encode())
-    assert sentence.startswith(f"{tmp_path}/a.run: its manifest says depth ")
+    record = json.loads(PARSERS["manifest of a run"].valid) | {"budget": budget}
+    sentence = outcome(PARSERS["manifest of a run"], tmp_path, json.dumps(record).encode())
+    assert sentence.startswith(f"{tmp_path}/a.run: its manifest ")
 
 
 @pytest.mark.parametrize(
