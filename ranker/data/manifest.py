@@ -93,11 +93,11 @@ class ScoringRecord:
 class BudgetRecord:
     """A reranking with a time limit: what stopped it ("" where it was complete), and how many ranks were scored."""
 
-    seconds: float
-    stopped: str
-    least: int
-    median: int
-    most: int
+    seconds: float = 0.0
+    stopped: str = ""
+    least: int = 0
+    median: int = 0
+    most: int = 0
 
     def record(self) -> dict[str, Any]:
         """The JSON of it."""

@@ -54,8 +54,8 @@ class Arm(NamedTuple):
 class StudyConfig:
     """Settings of a study that are the same for every arm: groups by seed, length of training, lengths of texts.
 
-    ``tunings`` are of ``fine-tuned`` and ``frozen``; ``arms`` names the wanted arms, where not all are. ``depth`` is how
-    far the run is reranked. With ``dense``, fine-tuned arms that read apart also search the whole collection by FAISS.
+    ``tunings`` are of ``fine-tuned`` and ``frozen``; ``arms`` names the wanted arms, where not all are. ``depth`` is
+    how far the run is reranked. With ``dense``, fine-tuned arms that read apart also search the whole collection by FAISS.
     Every arm keeps its last weights: choosing by dev would cost some of them part of their minutes.
     Raises: RankerError for a mode or tuning that there is not, one of them or a seed twice, and no end of training.
     """
@@ -68,8 +68,8 @@ class StudyConfig:
     dense: bool = False
     backbone: str = "offline"
     trust_remote_code: bool = False
-    depth: int = setting(50, least=1, most=MAX_DEPTH)
-    negative_depth: int = setting(50, least=1, most=MAX_DEPTH)
+    depth: int = setting(50, least=1, most=MAX_DEPTH, expected=f"1 to {MAX_DEPTH} passages")
+    negative_depth: int = setting(50, least=1, most=MAX_DEPTH, expected=f"1 to {MAX_DEPTH} passages")
     length: int = RankerConfig.length
     query_length: int = RankerConfig.query_length
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(validations=0))

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import asdict, replace
 
 import pytest
-from ranker.cli.study_work import Request
 
 from ranker.data.trec import read_run
 from ranker.errors import DataError, SetupError
@@ -22,6 +21,7 @@ def request_of(dataset, run_of_test, first_run, tiny, tmp_path, monkeypatch):
     """A study whose places are all named from the folder that it is begun in."""
     shutil.copytree(dataset, tmp_path / "toy")
     shutil.copy(first_run, tmp_path / "first.run")
+    (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path)
     training = TrainingConfig(validations=0, max_steps=2, max_minutes=0, groups_per_step=2, negatives=2)
     config = StudyConfig(
@@ -52,7 +52,7 @@ def sent(request, **changed):
 
 def test_a_request_comes_back_as_it_was_sent(request_of):
     for request in (request_of, replace(request_of, run=None, train="other", models="kept", train_runs=())):
-        assert from_json(Request, json.loads(json.dumps(asdict(request)))) == request
+        assert from_json(StudyRequest, json.loads(json.dumps(asdict(request)))) == request
 
 
 def test_a_worker_works_in_the_folder_of_the_study_wherever_it_was_started(request_of, tmp_path, monkeypatch):

@@ -135,10 +135,10 @@ def test_what_was_moved_can_be_named(ranker, make, folder, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda manifest: manifest.pop("model"), "its manifest does not say 'model.source', as a reranked run's does."),
-        (lambda manifest: manifest.pop("sha256"), "its manifest does not say 'sha256', as a reranked run's does."),
-        (lambda manifest: manifest.update(dataset=3), "its manifest does not say 'dataset.source'"),
-        (lambda manifest: manifest.update(depth="4"), "its manifest says depth '4'; expected 1 or more"),
+        (lambda manifest: manifest.pop("model"), "its manifest does not say 'model', as a reranked run's does."),
+        (lambda manifest: manifest.pop("sha256"), "its manifest does not say 'sha256'."),
+        (lambda manifest: manifest.update(dataset=3), "its manifest says dataset 3, expected an object."),
+        (lambda manifest: manifest.update(depth="4"), "its manifest says depth '4', expected a whole number."),
         (lambda manifest: manifest.update(budget={"ranks_scored": {"least": 0}}), "its manifest says depth 0;"),
     ],
 )
@@ -203,7 +203,7 @@ def changed(run, change):
         (lambda told: told["model"].update(markers=1), "markers: FAIL, the manifest says 1, but it is True"),
         (lambda told: told["model"].update(stopwords="drop"), "stopwords: FAIL, the manifest says 'drop', but it is "),
         (lambda told: told.update(pairs=1), "pairs: FAIL, the manifest says 1, but it is 32"),
-        (lambda told: told.update(tokens_cut="0"), "tokens_cut: FAIL, the manifest says '0', but it is 0"),
+        (lambda told: told.update(tokens_cut=7), "tokens_cut: FAIL, the manifest says 7, but it is 0"),
         (lambda told: told.update(depth=1), "pairs: FAIL, the manifest says 32, but it is 8"),
         (
             lambda told: told["run"].update(sha256="0" * 64),
@@ -251,9 +251,12 @@ def test_what_a_budget_left_out_is_not_counted(ranker, make, tiny):
     [
         ({"precision": "zz"}, "its manifest does not fit: precision is 'zz', expected one of "),
         ({"overflow": "boo"}, "its manifest does not fit: overflow is 'boo', expected one of "),
-        ({"overflow": ["cut"]}, "its manifest does not fit: overflow is \"['cut']\", expected one of "),
-        ({"stride": "q"}, "its manifest does not fit: stride is 'q' with overflow 'cut', expected "),
-        ({"run": {"path": 3}}, "its manifest does not say 'run.path'"),
+        ({"overflow": ["cut"]}, "its manifest says overflow ['cut'], expected text."),
+        ({"stride": "q"}, "its manifest says stride 'q', expected a whole number."),
+        ({"stride": 5}, "its manifest does not fit: stride is 5 with overflow 'cut', expected "),
+        ({"tokens_cut": "0"}, "its manifest says tokens_cut '0', expected a whole number."),
+        ({"run": {"path": 3}}, "its manifest does not say 'run.name'."),
+        ({"run": {"name": "a", "path": 3}}, "its manifest says run.path 3, expected text."),
     ],
 )
 def test_what_a_manifest_cannot_say_is_named_with_the_run(ranker, make, tiny, change, sentence):
