@@ -21,6 +21,7 @@ from ranker.progress import no_progress
 from ranker.scoring.backend import LocalBackend
 from ranker.scoring.batching import Matrix
 from ranker.settings.compute import Compute
+from ranker.settings.fields import from_json
 from ranker.settings.model import LAST
 
 Arrays = dict[str, NDArray[Any]]
@@ -127,8 +128,7 @@ class ScoringWorker:
             model = load_model(name, trust_remote_code=facts["trusted"])
         if model.digest() != facts["sha256"]:
             raise ModelError(f"{facts['source']}: a worker reads it as {model.digest()}, expected {facts['sha256']}.")
-        precision, device, tokens = facts["compute"]
-        self._backend = LocalBackend(model, Compute(precision, device, tokens))
+        self._backend = LocalBackend(model, from_json(Compute, facts["compute"]))
         self._model = self._backend.prepare(LAST if model.config.apart else model.config.needs)
 
     def __call__(self, payload: bytes) -> bytes:

@@ -255,10 +255,11 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = acquire(path, wait=False)
-    except TimeoutError as error:
+    except TimeoutError:
+        # of no cause: an error of the system would be taken for a disk that is full
         raise OutputError(
             f"{folder}: another process is building this index; wait for it, or give another --output."
-        ) from error
+        ) from None
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {reason(error)}; nothing was written.") from error
     try:
