@@ -123,7 +123,7 @@ def test_the_table_of_the_readme_is_what_the_runs_say():
 def test_the_readme_names_the_steps_of_the_main_job():
     """And the published runs have as many."""
     text = " ".join(README.read_text(encoding="utf-8").split())
-    assert f"trained for the same {PUBLISHED_STEPS} steps on the same groups" in text
+    assert f"both trained for {PUBLISHED_STEPS} steps on the same groups" in text
     for mode in ("cross", "dual"):
         manifests = sorted((README.parent / "runs" / "almanac").glob(f"{mode}.seed*.run.json"))
         assert len(manifests) == 3

@@ -11,7 +11,7 @@ from ranker.data.run import Run
 from ranker.data.run_files import write_with_manifest
 from ranker.data.trec import read_run
 from ranker.errors import DataError
-from ranker.experiments.arms import Arm, Job, StudyConfig
+from ranker.experiments.arms import FIRST_STAGE, Arm, Job, StudyConfig
 from ranker.experiments.report import markdown, page
 from ranker.experiments.results import ArmRuns, Cost, ReportHeader, StudyResult, record, study_result
 from ranker.experiments.run import ArmResult, StudyData
@@ -70,7 +70,9 @@ class StudyFolder:
 
     def write_first_stage(self, run: Run, depth: int) -> None:
         """Writes the run that every arm reranks."""
-        write_with_manifest(run, self.run_path(run.name), RunManifest(depth=depth, command=self._command), force=True)
+        write_with_manifest(
+            run, self.run_path(FIRST_STAGE), RunManifest(depth=depth, command=self._command), force=True
+        )
 
     def write_arm(self, arm: Arm, job: Job, result: ArmResult, config: StudyConfig) -> None:
         """Writes the run of an arm with its manifest, which carries a seal."""

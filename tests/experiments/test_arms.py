@@ -118,5 +118,5 @@ def test_any_mode_that_reads_apart_has_nothing_to_learn_while_it_is_frozen(monke
 
 @pytest.mark.parametrize("depth", [0, 100_001, "50", True])
 def test_a_study_of_a_depth_that_no_run_has_is_refused(depth):
-    with pytest.raises(RankerError, match=rf"^depth is {depth!r}, expected 1 to 100000\.$"):
+    with pytest.raises(RankerError, match=rf"^depth is {depth!r}, expected 1 to 100000 passages\.$"):
         study(depth=depth)
