@@ -55,8 +55,8 @@ class StudyConfig:
     """Settings of a study that are the same for every arm: groups by seed, length of training, lengths of texts.
 
     ``tunings`` are of ``fine-tuned`` and ``frozen``; ``arms`` names the wanted arms, where not all are. ``depth`` is
-    how far the run is reranked. With ``dense``, fine-tuned arms that read apart also search the whole collection by FAISS.
-    Every arm keeps its last weights: choosing by dev would cost some of them part of their minutes.
+    how far the run is reranked. With ``dense``, fine-tuned arms that read apart also search the whole collection
+    by FAISS. Every arm keeps its last weights: choosing by dev would cost some of them part of their minutes.
     Raises: RankerError for a mode or tuning that there is not, one of them or a seed twice, and no end of training.
     """
 

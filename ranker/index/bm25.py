@@ -22,6 +22,7 @@ from ranker.data.records import Query
 from ranker.data.run import Ranking, Run
 from ranker.errors import SearchIndexError, SetupError
 from ranker.files.atomic import cache_folder
+from ranker.files.locks import build_lock
 from ranker.index.java import java_class, java_errors, java_map, java_os_error, java_versions
 from ranker.index.store import Manifest, building, check_collection, read_manifest, read_settings, write_manifest
 from ranker.limits import MAX_DEPTH, MAX_QUERY_TERMS
@@ -216,13 +217,25 @@ def _cascade(config: LexicalConfig, analyzer: Any) -> Any:  # noqa: ANN401  # Ja
 
 
 def cached_bm25_index(collection: Collection, language: str = "en") -> Path:
-    """Returns the cached BM25 index of a collection with default settings, built first where none is intact."""
+    """Returns the cached BM25 index of a collection with default settings, built first where none is intact.
+
+    A process that needs it while another builds it waits.
+    """
     folder = cache_folder() / "indexes" / f"bm25-{language}-{collection.digest[:24]}"
+    if not _is_intact(folder):
+        with build_lock(folder.with_name(f"{folder.name}.cached")):
+            if not _is_intact(folder):
+                index_bm25(collection, LexicalConfig(language), folder, force=True)
+    return folder
+
+
+def _is_intact(folder: Path) -> bool:
+    """Whether a BM25 index is there, undamaged, and of this version's format."""
     try:
         read_manifest(folder, "bm25")
-    except SearchIndexError:  # it is missing, damaged, or of an older version's format
-        index_bm25(collection, LexicalConfig(language), folder, force=True)
-    return folder
+    except SearchIndexError:
+        return False
+    return True
 
 
 def bm25_run(dataset: Dataset, splits: Iterable[str], depth: int) -> Run:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -499,6 +500,14 @@ def test_squad_gives_the_hits_and_scores_of_lucene_searcher(shared_data: Path, t
 def cached_collection(collection_of, tmp_path, monkeypatch):
     monkeypatch.setenv("RANKER_CACHE", str(tmp_path / "cache"))
     return collection_of({"d1": "rome lies by the tiber", "d2": "the nile lies in egypt"})
+
+
+def test_who_needs_an_index_that_another_builds_waits_for_it(cached_collection):
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(cached_bm25_index, [cached_collection] * 2)
+    assert first == second
+    assert best(first) == best(second)
+    assert [path.name for path in first.parent.iterdir()] == [first.name]
 
 
 def best(folder):
