@@ -123,7 +123,7 @@ def main() -> None:
     arguments.pop("do")(**arguments)
 
 
-def pack(file: Path, mib: float, **filling: Any) -> None:  # noqa: ANN401  # what fill_pack takes
+def pack(file: Path, mib: float, **filling: Any) -> None:
     """Writes what is carried to the machine with the GPU."""
     from gpu_pack import close_pack, fill_pack  # noqa: PLC0415  # it loads torch
 

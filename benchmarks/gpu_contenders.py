@@ -127,7 +127,7 @@ def fastest_batch(
     return best, rates[best]
 
 
-def seconds_of(work: Any) -> float:  # noqa: ANN401  # whatever it gives, which is in host memory when it is there
+def seconds_of(work: Any) -> float:
     """The time that a call takes."""
     started = time.perf_counter()
     work()

@@ -122,7 +122,7 @@ def made_up_workload(shortest: int, longest: int, tokens: int, vocabulary: int) 
     return Workload(queries, passages, query_of, lengths)
 
 
-def arithmetic(config: Any, lengths: Lengths) -> float:  # noqa: ANN401  # transformers' classes share no annotated base
+def arithmetic(config: Any, lengths: Lengths) -> float:
     """Floating-point operations of a model's matrix products, every layer computed for every token.
 
     An engine that computes the last layer for [CLS] alone does fewer. Shape: lengths (P,).

@@ -95,7 +95,7 @@ def _padded_scores(folder: Path, mode: str, precision: str, device: str, work: W
     return torch.cat(parts).numpy()
 
 
-def _vectors(model: Any, folder: Path, texts: Sequence[str], device: str) -> Scores:  # noqa: ANN401
+def _vectors(model: Any, folder: Path, texts: Sequence[str], device: str) -> Scores:
     """The first tokens' vectors at length one. Shape: (texts, H)."""
     alone = [(text,) for text in texts]
     parts = [model(**inputs).last_hidden_state[:, 0].float().cpu() for inputs in _batches(folder, alone, device)]

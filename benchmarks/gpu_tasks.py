@@ -57,7 +57,7 @@ def main() -> None:
     kinds: dict[str, Callable[..., dict[str, Any]]] = {"parity": parity_of, "pairs": pairs_per_second}
     with Path(plan.results).open("a") as file:
 
-        def tell(**facts: Any) -> None:  # noqa: ANN401
+        def tell(**facts: Any) -> None:
             file.write(json.dumps(facts) + "\n")
             file.flush()
 

@@ -75,7 +75,7 @@ _HOMES: Final = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  # PEP 562; type checkers read the imports above
+def __getattr__(name: str) -> Any:
     """What ``__all__`` names, from its module."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

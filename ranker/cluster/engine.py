@@ -161,7 +161,7 @@ def joined(address: str, workers: int, device: str) -> Iterator[Cluster]:
             ray.shutdown()
 
 
-def _shares(ray: Any, address: str, workers: int, device: str) -> Cluster:  # noqa: ANN401
+def _shares(ray: Any, address: str, workers: int, device: str) -> Cluster:
     """Shares a cluster among workers, none of which spans two nodes."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = int(sum(node.get("GPU", 0) for node in nodes))
@@ -193,7 +193,7 @@ def _nothing_to_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def _ray() -> Any:  # noqa: ANN401
+def _ray() -> Any:
     """Imports Ray.
 
     Raises: SetupError where it is not installed.
@@ -206,7 +206,7 @@ def _ray() -> Any:  # noqa: ANN401
     return ray
 
 
-def _here(ray: Any) -> Any:  # noqa: ANN401
+def _here(ray: Any) -> Any:
     """Places an actor on the node of the command itself, the only one that cannot leave without ending the job."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
@@ -230,7 +230,7 @@ class _Ledger:
         self._names, self._setup = names, setup
         self._begun = [0] * len(names)
 
-    def setup(self) -> Any:  # noqa: ANN401
+    def setup(self) -> Any:
         """Gives what all workers are sent, in a list, so that it stays where it is until they fetch it."""
         return self._setup
 
@@ -243,11 +243,11 @@ class _Ledger:
 class _WorkerProcess:
     """Makes the worker when the first shard comes, and does shard by shard."""
 
-    def __init__(self, ledger: Any, start: Start, version: str) -> None:  # noqa: ANN401
+    def __init__(self, ledger: Any, start: Start, version: str) -> None:
         self._ledger, self._start, self._version = ledger, start, version
         self._worker: Worker | None = None
 
-    def __call__(self, table: Any) -> Any:  # noqa: ANN401
+    def __call__(self, table: Any) -> Any:
         """Turns a table of one shard into a table of its result."""
         import pyarrow as pa  # noqa: PLC0415
 

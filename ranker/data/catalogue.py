@@ -57,7 +57,7 @@ def open_dataset(name: str, language: str = "") -> Dataset:
     )
 
 
-def _parse_config(name: str, config_class: type[Any], rest: str) -> Any:  # noqa: ANN401  # one class for each dataset
+def _parse_config(name: str, config_class: type[Any], rest: str) -> Any:
     """Parses the settings of an embedded dataset, such as ``size=10000,locale=zh``."""
     types: dict[str, type[Any]] = {field.name: type(field.default) for field in fields(config_class)}
     values: dict[str, Any] = {}
@@ -133,7 +133,7 @@ def _fetch(dataset_id: str, records: Iterator[Record]) -> Iterator[Record]:
         raise DataError(f"irds:{dataset_id}: cannot be fetched: {cause}.") from error
 
 
-def _irds_passages(dataset: Any) -> Iterator[Passage]:  # noqa: ANN401  # ir_datasets makes its classes at run time
+def _irds_passages(dataset: Any) -> Iterator[Passage]:
     has_title = "title" in dataset.docs_cls()._fields
     for doc in dataset.docs_iter():
         title = (doc.title or "") if has_title else ""
@@ -141,11 +141,11 @@ def _irds_passages(dataset: Any) -> Iterator[Passage]:  # noqa: ANN401  # ir_dat
         yield Passage(doc.doc_id, title, doc.default_text().removeprefix(title).strip())
 
 
-def _irds_queries(dataset: Any) -> Iterator[Query]:  # noqa: ANN401
+def _irds_queries(dataset: Any) -> Iterator[Query]:
     for query in dataset.queries_iter():
         yield Query(query.query_id, query.default_text())
 
 
-def _irds_judgments(dataset: Any) -> Iterator[Judgment]:  # noqa: ANN401
+def _irds_judgments(dataset: Any) -> Iterator[Judgment]:
     for qrel in dataset.qrels_iter() if dataset.has_qrels() else ():
         yield Judgment(_IRDS_SPLIT, qrel.query_id, qrel.doc_id, qrel.relevance)

@@ -206,7 +206,7 @@ class _Reader:
 
     run_path: Path
 
-    def value(self, record: Mapping[str, Any], key: str, kind: Any) -> Any:  # noqa: ANN401
+    def value(self, record: Mapping[str, Any], key: str, kind: Any) -> Any:
         """The value at the last word of a dotted key, of this type."""
         name = key.rpartition(".")[2]
         if name not in record:

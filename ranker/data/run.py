@@ -325,7 +325,7 @@ class RankCheck:
             self._tied.add(query_id)
 
 
-def _sign(left: Any, right: Any) -> int:  # noqa: ANN401
+def _sign(left: Any, right: Any) -> int:
     return int(left > right) - int(left < right)
 
 

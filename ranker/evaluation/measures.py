@@ -130,7 +130,7 @@ def beyond_judgments(measures: Sequence[Measure], qrels: Qrels) -> list[str]:
     ]
 
 
-def _least_relevance(definition: Any) -> int:  # noqa: ANN401
+def _least_relevance(definition: Any) -> int:
     """The relevance from which a measure calls a passage relevant; below every relevance where it has no such bound."""
     known = definition.SUPPORTED_PARAMS.get("rel")
     least = definition.params.get("rel", known.default if known else None)
@@ -269,7 +269,7 @@ def _parse(name: str) -> Measure:
     return Measure(str(definition), definition.params.get("cutoff"), counts, definition)
 
 
-def _check_parameters(name: str, definition: Any) -> None:  # noqa: ANN401  # their classes carry no types
+def _check_parameters(name: str, definition: Any) -> None:
     """Refuses what ir_measures lets through and trec_eval answers by ending the process, or with a silent 0."""
     for parameter, bound in {"cutoff": MAX_DEPTH, "rel": MAX_RELEVANCE}.items():
         value = definition.params.get(parameter, 1)
@@ -283,7 +283,7 @@ def _check_parameters(name: str, definition: Any) -> None:  # noqa: ANN401  # th
         raise RankerError(f"measure {name!r}: recall is {recall}, expected hundredths, which is all trec_eval reads.")
 
 
-def _check_computable(name: str, definition: Any) -> None:  # noqa: ANN401
+def _check_computable(name: str, definition: Any) -> None:
     """Computes the measure on a query of two passages: only that tells whether an evaluator takes it."""
     try:
         definition.validate_params()
@@ -295,7 +295,7 @@ def _check_computable(name: str, definition: Any) -> None:  # noqa: ANN401
         raise RankerError(f"measure {name!r} cannot be computed so: {_signature(definition)}.") from error
 
 
-def _signature(definition: Any) -> str:  # noqa: ANN401
+def _signature(definition: Any) -> str:
     parameters = [f"{key} (needed)" if p.required else key for key, p in definition.SUPPORTED_PARAMS.items()]
     return f"{definition.NAME} takes {', '.join(parameters) or 'no parameter'}, though not every combination"
 

@@ -111,7 +111,7 @@ def _trained(record: Mapping[str, Any]) -> Trained:
     return Trained(*counted, losses, validations, best, tuple(str(one) for one in record.get("warnings", ())))
 
 
-def _validation(record: Any) -> Validation:  # noqa: ANN401  # what JSON holds is checked here
+def _validation(record: Any) -> Validation:
     step, value = record
     return Validation(int(step), float(value))
 

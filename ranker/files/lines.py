@@ -45,7 +45,7 @@ class _Unpacked(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # as io has it
+    def readinto(self, buffer: Any) -> int:
         data = self._file.read1(len(buffer))
         buffer[: len(data)] = data
         self._left -= len(data)

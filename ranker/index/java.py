@@ -163,7 +163,7 @@ def start_jvm() -> None:
         _RUNNING_IN.add(os.getpid())
 
 
-def java_class(name: str) -> Any:  # noqa: ANN401  # Java's objects have no types here
+def java_class(name: str) -> Any:
     """Returns a class of Java, Lucene or Anserini by its full name, and starts the JVM first.
 
     Raises: SetupError as ``start_jvm``, and where the running JVM does not know the class.
@@ -217,7 +217,7 @@ def java_errors(subject: Path | str) -> Iterator[None]:
         raise SearchIndexError(f"{subject}: {_java_reason(error)}") from error
 
 
-def java_os_error(thrown: Any) -> OSError | None:  # noqa: ANN401  # an exception of Python, or a Throwable of Java
+def java_os_error(thrown: Any) -> OSError | None:
     """Turns what Java throws where a file cannot be written into an OSError; any other error gives None."""
     if isinstance(thrown, _bridge("jnius").JavaException):
         name, message = str(thrown.classname), str(thrown.innermessage)
@@ -230,7 +230,7 @@ def java_os_error(thrown: Any) -> OSError | None:  # noqa: ANN401  # an exceptio
     return OSError(errno.ENOSPC if "No space left" in message else errno.EIO, message)
 
 
-def _java_reason(error: Any) -> str:  # noqa: ANN401  # jnius has no annotations
+def _java_reason(error: Any) -> str:
     """Returns half a sentence about what Java threw, with the way out where it is known."""
     if error.classname == "java.lang.OutOfMemoryError":
         return "Java ran out of memory; give it more, as with JAVA_TOOL_OPTIONS=-Xmx8g in the environment."
@@ -250,7 +250,7 @@ def java_versions() -> dict[str, str]:
     return versions
 
 
-def _start(jnius_config: Any) -> None:  # noqa: ANN401
+def _start(jnius_config: Any) -> None:
     java = find_java()
     jar = anserini_jar()
     # options that others have set before, as Pyserini does at its import, but for a module that this Java lacks
@@ -289,7 +289,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _bridge(name: str) -> Any:  # noqa: ANN401
+def _bridge(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:

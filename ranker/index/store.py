@@ -208,7 +208,7 @@ def _parse(path: Path, record: dict[str, Any]) -> Manifest:
     return Manifest(**{**content, "files": files})
 
 
-def _file(path: Path, name: str, entry: Any) -> File:  # noqa: ANN401  # whatever JSON holds
+def _file(path: Path, name: str, entry: Any) -> File:
     _check_type(path, f"the file {shortened(name)}", entry, dict)
     _check_keys(path, entry, _FILE_TYPES)
     for key, value in entry.items():
@@ -225,7 +225,7 @@ def _check_keys(path: Path, record: Mapping[str, Any], known: Mapping[str, type]
             raise SearchIndexError(f"{path}: lacks the key {name!r}; build the index again.")
 
 
-def _check_type(path: Path, name: str, value: Any, kind: type) -> None:  # noqa: ANN401
+def _check_type(path: Path, name: str, value: Any, kind: type) -> None:
     """Compares types by ``type``, since for ``isinstance`` JSON's true is an int too."""
     allowed = (int, float) if kind is float else (kind,)
     if type(value) not in allowed:

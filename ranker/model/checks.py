@@ -95,7 +95,7 @@ def check_types(weights: Iterable[Weight], source: str) -> None:
             )
 
 
-def check_weights(stock: Any, loading_info: Mapping[str, Any], source: str, complete: bool) -> None:  # noqa: ANN401
+def check_weights(stock: Any, loading_info: Mapping[str, Any], source: str, complete: bool) -> None:
     """Checks that the weights are finite and are those of the model that config.json describes.
 
     ``loading_info`` is what transformers reports of missing, unexpected and mismatched weights. Refused are weights of
@@ -131,7 +131,7 @@ def check_weights(stock: Any, loading_info: Mapping[str, Any], source: str, comp
             raise ModelError(f"{source}: its weights {name} are not all finite numbers; no score can come of them.")
 
 
-def _belongs(stock: Any, name: str, complete: bool) -> bool:  # noqa: ANN401
+def _belongs(stock: Any, name: str, complete: bool) -> bool:
     """Tells whether a weight without a place is of a part that was built; heads that are replaced have no parts."""
     if name.endswith(_BUFFERS):
         return False
@@ -142,7 +142,7 @@ def _belongs(stock: Any, name: str, complete: bool) -> bool:  # noqa: ANN401
     return inner.partition(".")[0] in parts
 
 
-def check_tokenizer(tokenizer: Any, stock: Any, source: str) -> None:  # noqa: ANN401
+def check_tokenizer(tokenizer: Any, stock: Any, source: str) -> None:
     """Checks that each token has an id of its own and an embedding, and each segment an embedding.
 
     Raises: ModelError with both sizes.

@@ -30,11 +30,11 @@ class PlainAttention(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Any,  # noqa: ANN401  # the signature is torch's
-        types: Any,  # noqa: ANN401
+        func: Any,
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Calls ``_attend`` for the attention that it can compute, and torch's own function for all else."""
         kwargs = kwargs or {}
         if func is not scaled_dot_product_attention or kwargs.get("is_causal") or kwargs.get("enable_gqa"):
@@ -68,7 +68,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401  # torch's own is annotated as if nothing could be None
+        ctx: Any,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -87,7 +87,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, weights, dropped, result = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         used = weights if dropped is None else weights * dropped

@@ -25,23 +25,23 @@ class Traits(NamedTuple):
     shift: int = 0
 
 
-def _pooled(model: Any, cls: Tensor) -> Tensor:  # noqa: ANN401  # transformers' classes share no annotated base
+def _pooled(model: Any, cls: Tensor) -> Tensor:
     return model.classifier(model.dropout(model.base_model.pooler(cls.unsqueeze(1))))  # type: ignore[no-any-return]
 
 
-def _own_pooler(model: Any, cls: Tensor) -> Tensor:  # noqa: ANN401
+def _own_pooler(model: Any, cls: Tensor) -> Tensor:
     return model.classifier(model.dropout(model.pooler(cls.unsqueeze(1))))  # type: ignore[no-any-return]
 
 
-def _whole_head(model: Any, cls: Tensor) -> Tensor:  # noqa: ANN401
+def _whole_head(model: Any, cls: Tensor) -> Tensor:
     return model.classifier(cls.unsqueeze(1))  # type: ignore[no-any-return]
 
 
-def _distilbert(model: Any, cls: Tensor) -> Tensor:  # noqa: ANN401
+def _distilbert(model: Any, cls: Tensor) -> Tensor:
     return model.classifier(model.dropout(torch.relu(model.pre_classifier(cls))))  # type: ignore[no-any-return]
 
 
-def _modernbert(model: Any, cls: Tensor) -> Tensor:  # noqa: ANN401
+def _modernbert(model: Any, cls: Tensor) -> Tensor:
     return model.classifier(model.drop(model.head(cls)))  # type: ignore[no-any-return]
 
 
@@ -62,7 +62,7 @@ FAMILY: Final = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 """Backbones made of BERT's own layers; only their embeddings differ."""
 
 
-def traits(config: Any, source: str) -> Traits:  # noqa: ANN401
+def traits(config: Any, source: str) -> Traits:
     """Returns the traits of a backbone, given its Hugging Face configuration.
 
     Raises: ModelError for a ``model_type`` that is not supported.
@@ -72,7 +72,7 @@ def traits(config: Any, source: str) -> Traits:  # noqa: ANN401
     return BACKBONES[config.model_type]
 
 
-def longest_input(config: Any, source: str) -> int:  # noqa: ANN401
+def longest_input(config: Any, source: str) -> int:
     """Returns the number of tokens, [CLS] and [SEP] included, that the backbone has positions for.
 
     Raises: ModelError as ``traits``.
@@ -80,22 +80,22 @@ def longest_input(config: Any, source: str) -> int:  # noqa: ANN401
     return int(config.max_position_embeddings) - traits(config, source).shift
 
 
-def has_segments(config: Any) -> bool:  # noqa: ANN401
+def has_segments(config: Any) -> bool:
     """Tells whether the backbone distinguishes the two texts of a pair by segment embeddings."""
     return getattr(config, "type_vocab_size", 0) > 1
 
 
-def summary_pooling(config: Any) -> str:  # noqa: ANN401
+def summary_pooling(config: Any) -> str:
     """Returns the pooling of the stock classifier: [CLS], or the mean where a ModernBERT is configured so."""
     return str(getattr(config, "classifier_pooling", "cls"))
 
 
-def layers_of(backbone: Any) -> int:  # noqa: ANN401
+def layers_of(backbone: Any) -> int:
     """Returns the number of transformer layers."""
     return int(backbone.config.num_hidden_layers)
 
 
-def lowest_layers(backbone: Any, number: int) -> list[nn.Module]:  # noqa: ANN401
+def lowest_layers(backbone: Any, number: int) -> list[nn.Module]:
     """Returns the lowest layers, where the embeddings are the first.
 
     Raises: ModelError where the backbone has fewer.
@@ -215,7 +215,7 @@ class Encoder(nn.Module):
         # transformers counts the embeddings as the first hidden state
         return output.hidden_states[1:] if needs.layers == "all" else (output.last_hidden_state,)
 
-    def _run(self, batch: TokenBatch, needs: Needs) -> Any:  # noqa: ANN401
+    def _run(self, batch: TokenBatch, needs: Needs) -> Any:
         config: Any = self.backbone.config
         only_cls = config.model_type in FAMILY and self.pooling == "cls" and not needs.tokens
         with self._gradients(), _last_layer_for_first_token(self.backbone) if only_cls else nullcontext():
@@ -230,7 +230,7 @@ class Encoder(nn.Module):
 
 
 @contextmanager
-def _last_layer_for_first_token(backbone: Any) -> Iterator[None]:  # noqa: ANN401
+def _last_layer_for_first_token(backbone: Any) -> Iterator[None]:
     """Makes the last layer of a backbone of BERT's family compute the first token of each input alone.
 
     Shape of its hidden states: (N, 1, H).
@@ -244,7 +244,7 @@ def _last_layer_for_first_token(backbone: Any) -> Iterator[None]:  # noqa: ANN40
         del last.forward
 
 
-def _first_token(layer: Any, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:  # noqa: ANN401
+def _first_token(layer: Any, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Computes a layer for the first token, which attends to all tokens.
 
     Shape: hidden (N, L, H), attention_mask (N, 1, 1 or L, L), result (N, 1, H).

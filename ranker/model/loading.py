@@ -232,7 +232,7 @@ def _describe(origin: _Origin, mode: str | None = None) -> _Description:
         return _Description(hf_config, tokenizer, False, pipeline, "")
 
 
-def _read_hf_config(origin: _Origin) -> Any:  # noqa: ANN401
+def _read_hf_config(origin: _Origin) -> Any:
     """Reads and checks config.json before anything is built from it."""
     source = origin.source
     with _model_errors(source), quiet():
@@ -254,7 +254,7 @@ def _read_hf_config(origin: _Origin) -> Any:  # noqa: ANN401
     return hf_config
 
 
-def _read_tokenizer(origin: _Origin, lowercase: bool = False) -> Any:  # noqa: ANN401
+def _read_tokenizer(origin: _Origin, lowercase: bool = False) -> Any:
     with _model_errors(origin.source), quiet():
         tokenizer = AutoTokenizer.from_pretrained(origin.location, use_fast=True, **origin.arguments)
     if not tokenizer.is_fast:
@@ -266,7 +266,7 @@ def _read_tokenizer(origin: _Origin, lowercase: bool = False) -> Any:  # noqa: A
     return tokenizer
 
 
-def relevance_label(hf_config: Any) -> str:  # noqa: ANN401
+def relevance_label(hf_config: Any) -> str:
     """Returns the name of the class that means relevance, of two with telling names, or an empty text."""
     if set(hf_config.id2label) != {0, 1}:
         return ""
@@ -287,7 +287,7 @@ def _check_mode(source: str, own: str, wanted: str | None) -> None:
         raise ModelError(f"{source}: is a model of mode {own!r}, but --mode is {wanted!r}; train one, or name another.")
 
 
-def _check_length(length: int, hf_config: Any, source: str) -> None:  # noqa: ANN401
+def _check_length(length: int, hf_config: Any, source: str) -> None:
     longest = longest_input(hf_config, source)
     if length > longest:
         raise ModelError(f"{source}: length is {length}, but the backbone reads at most {longest} tokens.")

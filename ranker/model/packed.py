@@ -137,7 +137,7 @@ class PackedEncoder:
     Vaswani et al. 2017, section 3; Devlin et al. 2019, section 3.
     """
 
-    def __init__(self, backbone: Any, pooling: str, linear: MakeLinear) -> None:  # noqa: ANN401
+    def __init__(self, backbone: Any, pooling: str, linear: MakeLinear) -> None:
         config = backbone.config
         self._embeddings = backbone.embeddings
         self._project = getattr(backbone, "embeddings_project", nn.Identity())
@@ -246,7 +246,7 @@ def _after_attention(layer: _Layer, attended: Tensor, hidden: Tensor) -> Tensor:
     return layer.output_norm(layer.feed_forward_out.onto(layer.feed_forward_in(hidden), hidden))  # type: ignore[no-any-return]
 
 
-def _copy_layer(layer: Any, activation: str, linear: MakeLinear) -> _Layer:  # noqa: ANN401
+def _copy_layer(layer: Any, activation: str, linear: MakeLinear) -> _Layer:
     own = layer.attention.self
     return _Layer(
         qkv=_joined(linear, own.query, own.key, own.value),

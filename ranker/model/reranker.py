@@ -37,7 +37,7 @@ class Reranker(nn.Module):
         self,
         config: RankerConfig,
         stock: nn.Module,
-        tokenizer: Any,  # noqa: ANN401
+        tokenizer: Any,
         source: str,
         projection: nn.Sequential | None = None,
         notes: tuple[str, ...] = (),

@@ -16,7 +16,7 @@ class Template:
     of a text that is too long its end is kept where the tokenizer truncates on the left.
     """
 
-    def __init__(self, tokenizer: Any, markers: bool = True) -> None:  # noqa: ANN401  # no annotated base is shared
+    def __init__(self, tokenizer: Any, markers: bool = True) -> None:
         backend = rust_tokenizer(tokenizer)
         pair, single = backend.encode("a", "b"), backend.encode("a")
         segments = "token_type_ids" in tokenizer.model_input_names
@@ -122,11 +122,11 @@ def _concatenated(*inputs: Input) -> Input:
     return Input(*(np.concatenate(columns) for columns in zip(*inputs, strict=True)))
 
 
-def _segment(encoding: Any, sequence: int) -> int:  # noqa: ANN401
+def _segment(encoding: Any, sequence: int) -> int:
     return int(encoding.type_ids[encoding.sequence_ids.index(sequence)])
 
 
-def _marker_parts(encoding: Any, sequences: tuple[int, ...], wanted: bool, segments: bool) -> list[Input]:  # noqa: ANN401
+def _marker_parts(encoding: Any, sequences: tuple[int, ...], wanted: bool, segments: bool) -> list[Input]:
     """Gives the markers before the first text, between two, and behind the last; empty where they are not wanted."""
     if not wanted:
         return [Input(_as_ids([]), _as_ids([]), _as_ids([]))] * (len(sequences) + 1)

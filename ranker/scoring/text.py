@@ -226,7 +226,7 @@ class TextEncoding:
 class UnknownTokens:
     """Counts tokens, and those that a tokenizer does not know: of a script that it never saw it gives no other."""
 
-    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401  # no annotated base is shared
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer, self._unknown_id = tokenizer, tokenizer.unk_token_id
         self.tokens = self.unknown = 0
         self._example = ""

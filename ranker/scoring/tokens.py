@@ -94,7 +94,7 @@ def positions_in_groups(lengths: Rows) -> Rows:
     return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
 
-def truncates_left(tokenizer: Any) -> bool:  # noqa: ANN401  # tokenizers share no annotated base
+def truncates_left(tokenizer: Any) -> bool:
     """Whether truncation takes tokens from the beginning of a text, not from its end."""
     return bool(tokenizer.truncation_side == "left")
 
@@ -104,7 +104,7 @@ def truncated(ids: S, length: int, keeps_end: bool) -> S:
     return ids[max(0, len(ids) - length) :] if keeps_end else ids[:length]
 
 
-def rust_tokenizer(tokenizer: Any) -> Any:  # noqa: ANN401
+def rust_tokenizer(tokenizer: Any) -> Any:
     """Gives the Rust tokenizer, with truncation and padding off: a ``tokenizer.json`` may turn them on."""
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
@@ -112,7 +112,7 @@ def rust_tokenizer(tokenizer: Any) -> Any:  # noqa: ANN401
     return backend
 
 
-def tokenize(tokenizer: Any, texts: Iterable[str], length: int, on_texts: OnTexts = lambda *_: None) -> Texts:  # noqa: ANN401
+def tokenize(tokenizer: Any, texts: Iterable[str], length: int, on_texts: OnTexts = lambda *_: None) -> Texts:
     """Tokenizes texts and truncates each to ``length`` tokens, on the side that the tokenizer truncates."""
     backend, keeps_end = rust_tokenizer(tokenizer), truncates_left(tokenizer)
     remaining = iter(texts)

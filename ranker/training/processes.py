@@ -270,7 +270,7 @@ class _TorchProcessGroup(ProcessGroup):
             ) from error
 
 
-def _accelerate() -> Any:  # noqa: ANN401  # it has no annotations
+def _accelerate() -> Any:
     """Loads accelerate, which is needed only where several processes were launched."""
     try:
         import accelerate  # noqa: PLC0415  # it is an extra

@@ -117,7 +117,7 @@ class _JsonStream:
             if self._next() != "}":
                 self._take(",")
 
-    def _value(self) -> Any:  # noqa: ANN401  # any JSON
+    def _value(self) -> Any:
         self._next()
         while True:
             try:

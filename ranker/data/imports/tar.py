@@ -126,7 +126,7 @@ class _Content(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # as io has it
+    def readinto(self, buffer: Any) -> int:
         data = self._file.read(min(len(buffer), self._left))
         if not data and self._left:
             raise EOFError("the archive ends before it")
