@@ -1,6 +1,6 @@
 """Train, run and compare BERT rankers of question-passage pairs.
 
-What stands in ``__all__`` is imported when it is first asked for, so that a command loads no more than it needs.
+A name of ``__all__`` is imported when it is first used, so that a command loads no more than it needs.
 """
 
 from importlib import import_module
@@ -76,12 +76,12 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """What ``__all__`` names, from its module."""
+    """Imports a name of ``__all__`` from its module."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    """What is here to be used."""
+    """Lists the exported names."""
     return [*__all__, "__version__"]

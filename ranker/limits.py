@@ -12,13 +12,13 @@ DEFAULT_RERANK_DEPTH: Final = 100
 """Passages per query that a model scores: where the published rerankers are compared."""
 
 DEFAULT_MEASURES: Final = ("nDCG@10", "RR@10", "AP", "R@100", "P@10")
-"""What runs are measured by: TREC Deep Learning's, MS MARCO's, and the classic ones."""
+"""The default measures: TREC Deep Learning's, MS MARCO's, and the classic ones."""
 
 DEFAULT_RRF_K: Final = 60
-"""What is added to every rank in reciprocal rank fusion: fixed by its authors in a pilot, and kept by the field."""
+"""The default k of reciprocal rank fusion, added to every rank: fixed by its authors in a pilot, kept by the field."""
 
 MAX_RRF_K: Final = 100_000
-"""The same at most. Far above, all ranks weigh alike, and float32 cannot tell neighbours apart."""
+"""The largest k. Far above it, all ranks weigh alike, and float32 cannot tell neighbours apart."""
 
 MAX_WEIGHTS_TRIED: Final = 300
 """Sets of weights that a tuning tries, each a fusion and an evaluation of all its queries: 21 of two runs, in steps of
@@ -60,7 +60,7 @@ MAX_UNPACKED_SHARE: Final = 200
 """Bytes that a byte of a compressed file unpacks to. Text gives 3 to 20; a bomb of gzip gives 1,032, of xz 7,000."""
 
 SMALL_UNPACKED_BYTES: Final = 2**28
-"""What any compressed file may unpack to, however small it is: lines that repeat are no bomb while they fit memory."""
+"""The bytes that any compressed file may unpack to, however small it is: repeated lines that fit memory are no bomb."""
 
 MAX_ARCHIVE_NAME_BYTES: Final = 2**16
 """A long name or other header of an archive's member, read whole. Linux ends paths at 4,096 bytes."""

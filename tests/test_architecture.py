@@ -154,6 +154,16 @@ def test_nothing_is_printed_and_nothing_asserted() -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
+def test_a_docstring_is_a_sentence_that_begins_with_its_subject_or_verb(name: str) -> None:
+    strings = [
+        node.value.value
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    assert [text for text in strings if re.match(r"(What|The same|As ``)\b", text)] == []
+
+
+@pytest.mark.parametrize("name", SOURCES)
 def test_a_module_says_what_it_is_and_stays_short(name: str) -> None:
     assert ast.get_docstring(TREES[name])
     assert len(SOURCES[name].read_text(encoding="utf-8").splitlines()) < MAX_MODULE_LINES

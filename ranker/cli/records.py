@@ -1,4 +1,4 @@
-"""What commands write beside their results, and say of them."""
+"""Records that commands write beside their results, and the lines that they say."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_result(reranked: Reranked, output: Path, force: bool, manifest: RunMan
 
 
 def told_cut(cut: Truncation, answers: int = 0) -> str:
-    """What of the texts a model could not read, to be added to what was done with them; empty where it read all."""
+    """The clause of a line that says how much was truncated; empty where nothing was."""
     lost = f"; {counted(cut.pairs, 'passage')} cut, {counted(cut.tokens, 'token')} lost" if cut.pairs else ""
     lost += f", and {counted(answers, 'answer')} with them" if answers else ""
     return lost + (f"; {counted(cut.queries, 'query')} cut" if cut.queries else "")

@@ -156,8 +156,8 @@ def train_command(
         with processes.main_first():
             data = open_dataset(dataset, language or "")
             splits = [name for name in (split, dev) if name == split or name in data.splits]
-            found = open_merged(runs, tell) if runs else bm25_run(data, splits, negative_depth)
-        training_data = _lessons(data, splits, dev, found, negative_depth)
+            candidates = open_merged(runs, tell) if runs else bm25_run(data, splits, negative_depth)
+        training_data = _training_data(data, splits, dev, candidates, negative_depth)
         if training_data.dev is None:
             tell(f"no candidates for a split {dev!r}, so no validation: the last weights are kept.")
         with processes.main_first():
@@ -170,8 +170,8 @@ def train_command(
             "runs": {str(path): content_digest(path) for path in runs},
             "negative_depth": negative_depth,
         }
-        _tell_of(data, found, tell)
-        _tell_of_texts(scorer, training_data, tell)
+        _report_dataset(data, candidates, tell)
+        _report_texts(scorer, training_data, tell)
         dataset_facts = {"name": data.name, "split": split, **chosen_on, **data.digests(split)}
         reading = {**asdict(model.config), "precision": scorer.precision, "device": scorer.device.type}
         if leaks == "drop":
@@ -192,14 +192,14 @@ def train_command(
         )
 
 
-def _tell_of(data: Dataset, candidates: Run, tell: Callable[[str], None]) -> None:
-    """What of a dataset is odd, and whether its candidates hold the queries themselves."""
+def _report_dataset(data: Dataset, candidates: Run, tell: Callable[[str], None]) -> None:
+    """Reports odd records of a dataset, and candidates that are the queries themselves."""
     say_oddities(data, tell)
     say_queries_found(candidates, tell)
 
 
-def _tell_of_texts(scorer: Scorer, training_data: TrainingData, tell: Callable[[str], None]) -> None:
-    """What of the judgments and of some texts the training does not see."""
+def _report_texts(scorer: Scorer, training_data: TrainingData, tell: Callable[[str], None]) -> None:
+    """Reports grades that count alike, and unknown tokens of the first queries and passages."""
     judged, collection = training_data.training, training_data.collection
     grades = sorted({grade for passages in judged.qrels.values() for grade in passages.values() if grade > 0})
     if len(grades) > 1:
@@ -210,17 +210,17 @@ def _tell_of_texts(scorer: Scorer, training_data: TrainingData, tell: Callable[[
     say_unknown(scorer, tell)
 
 
-def _lessons(data: Dataset, splits: list[str], dev: str, found: Run, depth: int) -> TrainingData:
-    """What the first of the splits is learned from, and dev, where the run has candidates for it.
+def _training_data(data: Dataset, splits: list[str], dev: str, candidates: Run, depth: int) -> TrainingData:
+    """Collects the data of the first split to train on, and of dev, where the run has candidates for it.
 
     Raises: DataError for a run of something else, before a model is opened, which may take a minute.
     """
     from ranker.reranking.rerank import check_run
     from ranker.training.fit import TrainingData, judged_run, training_split
 
-    training = training_split(data, splits[0], found)
+    training = training_split(data, splits[0], candidates)
     check_run(training.run, training.queries, data.collection, depth)
-    validation = judged_run(data, dev, found) if dev in splits else None
+    validation = judged_run(data, dev, candidates) if dev in splits else None
     return TrainingData(data.collection, training, validation if validation and validation.run else None, depth)
 
 
@@ -238,7 +238,7 @@ def _length(trained: Trained, processes: int) -> str:
 
 
 def _best(trained: Trained, dev: str, validation: JudgedRun | None) -> str:
-    """What dev said, and of how few candidates, where they are so few that any order of them does well."""
+    """The clause of the last line about dev, with the number of candidates where they are few."""
     from ranker.training.fit import DEV_DEPTH
 
     if trained.best is None or validation is None:
@@ -250,7 +250,7 @@ def _best(trained: Trained, dev: str, validation: JudgedRun | None) -> str:
 
 
 def _silently(_: object) -> None:
-    """What the processes beside the first say, and show of their steps."""
+    """Says and shows nothing: the main process alone does."""
 
 
 def _without_leaks(
@@ -260,7 +260,7 @@ def _without_leaks(
     wish: str,
     tell: Callable[[str], None],
 ) -> tuple[TrainingData, dict[str, Any]]:
-    """What is left to train on, and what was found of the tests.
+    """Looks for questions and passages of the tests in the training data, and leaves them out where that is wished.
 
     Raises: TrainingError where something was found, and that is not wished.
     """
@@ -271,20 +271,20 @@ def _without_leaks(
         return training_data, {}
     dataset, split = trained_on
     others = [open_dataset(name) for name in tests]
-    found = find_leaks(
+    copies = find_leaks(
         training_data, [*held_out(dataset, split), *(one for data in others for one in held_out(data, ""))]
     )
     for data in others:
         say_oddities(data, tell)
-    if found and wish == "stop":
-        raise TrainingError(f"dataset {dataset.name}: holds in its training {found}; leave them out by --leaks drop.")
-    if found:
-        tell(f"dataset {dataset.name}: holds in its training {found}; {_SAID[wish]}.")
+    if copies and wish == "stop":
+        raise TrainingError(f"dataset {dataset.name}: holds in its training {copies}; leave them out by --leaks drop.")
+    if copies:
+        tell(f"dataset {dataset.name}: holds in its training {copies}; {_SAID[wish]}.")
     if wish == "drop":
-        training_data = replace(training_data, training=without_leaks(training_data.training, found))
+        training_data = replace(training_data, training=without_leaks(training_data.training, copies))
         if not training_data.training.run:
             raise TrainingError(f"dataset {dataset.name}: --leaks drop leaves no question to train on.")
-    return training_data, found.record()
+    return training_data, copies.record()
 
 
 _SAID = {

@@ -47,7 +47,7 @@ def validate_command(sources: tuple[str, ...], strict: bool) -> None:
 
 
 def _kind(source: str) -> tuple[str, Iterator[Problem]]:
-    """What something is taken for, and its problems."""
+    """Shows the kind that a source is taken for, and its problems."""
     from ranker.data.catalogue import open_dataset
     from ranker.data.validation import Problem, kind_of
     from ranker.index.store import MANIFEST, damages

@@ -1,1 +1,1 @@
-"""What judgments say of runs: measures, ties, significance, and fusion of runs."""
+"""Runs against judgments: measures, ties, significance, and fusion of runs."""

@@ -38,7 +38,7 @@ _TINY_QRELS = {"1": {"a": 1, "b": 0}}
 _TINY_RUN = {"1": {"b": 2.0, "a": 1.0}}
 
 _FOREIGN = (ArithmeticError, AssertionError, LookupError, NameError, RuntimeError, SyntaxError, TypeError, ValueError)
-"""What ir_measures and its providers raise for a measure they cannot read or compute."""
+"""The errors of ir_measures and its providers for a measure that they cannot read or compute."""
 
 
 @dataclass(frozen=True)

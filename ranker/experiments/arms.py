@@ -1,4 +1,4 @@
-"""What a study compares: arms, each a way to use the backbone, and the settings that are the same for all."""
+"""The arms of a study, each a way to use the backbone, and the settings that are the same for all."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -113,7 +113,7 @@ class StudyConfig:
         return replace(self.training, loss=arm.loss, seed=seed, temperature=temperature, frozen_layers=kept)
 
     def record(self) -> dict[str, Any]:
-        """What decides a score: a study goes on only under the same. Which modes and seeds it has may grow."""
+        """The settings that decide a score, under which alone a study is resumed. Its modes and seeds may grow."""
         others = ("modes", "seeds", "tunings", "ablations", "arms", "dense", "trust_remote_code")
         return {key: value for key, value in asdict(self).items() if key not in others}
 
@@ -203,12 +203,12 @@ class Job(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the runs of its arms are called."""
+        """The names of the runs of its arms."""
         return tuple(name_of(arm, self.seed) for arm in self.arms)
 
 
 def name_of(arm: Arm, seed: int | None) -> str:
-    """What the run of an arm under a seed is called, and its model."""
+    """The name of the run of an arm under a seed, and of its model."""
     return arm.name if seed is None else f"{arm.name}.seed{seed}"
 
 

@@ -149,7 +149,7 @@ def render_comparison(comparison: Comparison, form: Format = "table") -> str:
 
 
 def render_plan(plan: "Plan", subject: str) -> str:
-    """What a reranking would take, one fact a line; ``subject`` names what is to be reranked."""
+    """Renders the plan of a reranking, one fact a line; ``subject`` names the reranking."""
     width = max((len(f"{count:,}") for count in plan.histogram.values()), default=0)
     most = max(plan.histogram.values(), default=1)
     bars = [
