@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,10 @@ class ScoreCache:
         yield JobCache(tuple(KeyedCache(self._records, side, known_before) for side in keys))
         with suppress(OSError):
             journal.unlink()
+
+
+_CHECKED_AT_ONCE: Final = 2**20
+"""Values whose checksums are computed at once, so that a large file takes little memory beside its own."""
 
 
 class RecordFile:
@@ -207,12 +212,15 @@ def _mixed(words: Keys) -> Keys:
 
 
 def _checks(records: NDArray[np.void]) -> NDArray[np.uint64]:
-    """Computes a checksum that depends on each bit of key and values, and on their order."""
-    total = _mixed(records["key"][:, 0]) + _mixed(records["key"][:, 1] ^ _STEP)
-    bits = np.ascontiguousarray(records["values"]).view(np.uint32)
-    for column in range(bits.shape[1]):
-        total = _mixed(total + bits[:, column])
-    return total
+    """Computes a word that depends on each bit of key and values, and on their places."""
+    words = _mixed(records["key"][:, 0]) + _mixed(records["key"][:, 1] ^ _STEP)
+    bits = np.ascontiguousarray(records["values"]).view(np.uint32)  # (records, width)
+    # a value counts otherwise at each place
+    places = np.arange(1, bits.shape[1] + 1, dtype=np.uint64) * _STEP
+    rows = max(1, _CHECKED_AT_ONCE // max(1, bits.shape[1]))
+    for start in range(0, len(bits), rows):
+        words[start : start + rows] += _mixed(bits[start : start + rows] + places).sum(axis=1)
+    return _mixed(words)
 
 
 @contextmanager
