@@ -14,7 +14,7 @@ from ranker.cli.settings import checked_compute, settings_of, settings_options
 from ranker.errors import SetupError
 from ranker.limits import MAX_WORKERS
 from ranker.settings.compute import CUT, Compute, Overflow
-from ranker.settings.fields import setting
+from ranker.settings.fields import check, setting
 from ranker.settings.model import PlainConfig
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ class Sharing:
 
     def __post_init__(self) -> None:
         """Refuses workers without a cluster, and too many."""
-        if not 0 <= self.workers <= MAX_WORKERS:
-            raise SetupError(f"--workers is {self.workers}, expected 0 to {MAX_WORKERS}.")
+        check(self, SetupError, prefix="--")
         if self.workers and not self.cluster:
             raise SetupError(f"--workers is {self.workers}, but without --cluster this process does all.")
 

@@ -39,8 +39,6 @@ _ESCAPING: Final = "ranker-escaping"
 _ESCAPED: Final = re.compile("[\udc80-\udcff]")
 """Bytes as Python hands them over where they are no text."""
 
-_SUFFIXES = (".gz", ".run", ".txt", ".trec", ".tsv")
-
 
 class Choice(click.Choice[str]):
     """A choice of names that asks of another word what it was meant to be."""

@@ -217,6 +217,11 @@ def dense_name(job: Job) -> str:
     return name_of(job.arms[0]._replace(name=f"{job.arms[0].name}-faiss"), job.seed)
 
 
+def searches(job: Job, config: StudyConfig) -> bool:
+    """Whether the arm of a job also searches the whole collection."""
+    return config.dense and job.arms[0].learns and MODES[job.arms[0].mode].apart
+
+
 def jobs_of(arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[Job]:
     """The work of a study, seed by seed, so that one seed of everything is there early.
 

@@ -16,7 +16,7 @@ from ranker.experiments.report import markdown, page
 from ranker.experiments.results import ArmRuns, Cost, ReportHeader, StudyResult, record, study_result
 from ranker.experiments.run import ArmResult, StudyData
 from ranker.files.atomic import atomic_file
-from ranker.files.digests import content_digest, is_intact, sealed
+from ranker.files.digests import SEAL, content_digest, is_intact, sealed
 from ranker.files.json_files import first_difference, read_object
 
 _SETTINGS: Final = "study.settings.json"
@@ -77,9 +77,8 @@ class StudyFolder:
     def write_arm(self, arm: Arm, job: Job, result: ArmResult, config: StudyConfig) -> None:
         """Writes the run of an arm with its manifest, which carries a seal."""
         manifest = arm_manifest(arm, job, result, config, self._command)
-        facts = {key: value for key, value in manifest.record().items() if key not in _OWN_KEYS}
-        seal = {key: value for key, value in sealed(facts).items() if key not in facts}
-        write_with_manifest(result.run, self.run_path(result.run.name), manifest.with_facts(seal), force=True)
+        seal = sealed(manifest.own_record())[SEAL]
+        write_with_manifest(result.run, self.run_path(result.run.name), manifest.with_facts({SEAL: seal}), force=True)
 
     def result(self, jobs: Sequence[Job], data: StudyData, header: ReportHeader) -> StudyResult:
         """Evaluates all runs of the folder."""
@@ -118,19 +117,15 @@ def arm_manifest(arm: Arm, job: Job, result: ArmResult, config: StudyConfig, com
         "arm": arm._asdict(),
         "seed": job.seed,
         "seconds": round(result.seconds, 3),
-        "pairs_per_second": round(result.pairs / result.seconds, 1),
         "milliseconds_per_query": round(result.milliseconds, 3),
     }
     if not math.isnan(result.indexed_milliseconds):
         facts["milliseconds_per_query_indexed"] = round(result.indexed_milliseconds, 3)
-    if result.trained:
-        facts["training"] = result.trained.record()
     if result.words_for_half:
         facts["words_for_half"] = {
             query_id: round(share, 4) for query_id, share in result.words_for_half.items() if not math.isnan(share)
         }
-    counts = {"pairs": result.pairs, **result.cut.record()}
-    return RunManifest(depth=config.depth, scoring=result.scorer.record(), counts=counts, facts=facts, command=command)
+    return result.manifest(config.depth, command).with_facts(facts)
 
 
 def read_facts(path: Path) -> dict[str, Any]:

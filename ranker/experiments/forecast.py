@@ -105,7 +105,7 @@ class Countdown:
         yield advance
 
 
-def counted(advance: Callable[[float], None], total: int) -> Callable[[int], None]:
+def share_of(advance: Callable[[float], None], total: int) -> Callable[[int], None]:
     """Takes numbers of things that are done, and hands on the share of all of them."""
     done = 0
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ranker.data.dataset import Dataset
 from ranker.data.manifest import DatasetRecord, RunManifest
@@ -23,8 +23,9 @@ from ranker.experiments.arms import (
     arms_of,
     dense_name,
     jobs_of,
+    searches,
 )
-from ranker.experiments.forecast import Countdown, OnMoment, scoring_seconds, step_seconds
+from ranker.experiments.forecast import Countdown, OnMoment, scoring_seconds, share_of, step_seconds
 from ranker.experiments.models import UNKEPT
 from ranker.experiments.run import ArmResult, Display, StudyData, run_job
 from ranker.files.atomic import atomic_folder
@@ -85,11 +86,11 @@ def reproduce(dataset: Dataset, config: StudyConfig, compute: Compute, on_moment
     for job in jobs_of(arms_of(config), config.seeds):
         for result in run_job(job, data, config, compute, display, UNKEPT):
             results[result.run.name] = result
-    first_stage = replace(data.test.run, name=FIRST_STAGE)
+    first_stage = data.test.run
     measures = parse_measures(DEFAULT_MEASURES)
     runs = [first_stage, *(result.run for result in results.values())]
     evaluations = tuple(evaluate(run, data.test.qrels, measures) for run in runs)
-    dual = next(name for name in results if re.fullmatch(r"dual\.seed\d+", name))
+    dual, _ = model_names(config)
     comparisons = {name: compare(evaluations, name, missing="zero") for name in (FIRST_STAGE, dual)}
     return Reproduction(first_stage, first_stage_seconds, results, evaluations, comparisons)
 
@@ -105,22 +106,23 @@ def expected_seconds(dataset: Dataset, config: StudyConfig, compute: Compute) ->
     """Seconds that each stage takes on this machine, by the label that ``run_job`` displays, in order; by a probe."""
     pairs, passages = config.depth * len(dataset.queries("test")), len(dataset.collection)
     limit = 60 * config.training.max_minutes or float("inf")
+    step, scoring = dict[str, float](), dict[str, float]()  # by mode, of which each has an arm that learns
+    for arm in arms_of(config):
+        if arm.learns:
+            model = create_model(config.reading(arm), config.backbone, 0, config.trust_remote_code)
+            scorer = Scorer(model, compute)
+            step[arm.mode] = step_seconds(scorer, dataset, config.training_of(arm, config.seeds[0]))
+            scoring[arm.mode] = scoring_seconds(scorer, dataset)
     expected: dict[str, float] = {}
-    scoring: dict[str, float] = {}  # by mode
     for job in jobs_of(arms_of(config), config.seeds):
         arm, name = job.arms[0], job.names[0]
-        if arm.mode not in scoring or arm.learns:
-            reading = replace(config.reading(arm), frozen=False)
-            scorer = Scorer(create_model(reading, config.backbone, 0, config.trust_remote_code), compute)
-            if arm.learns:
-                step = step_seconds(scorer, dataset, config.training_of(arm, config.seeds[0]))
-                expected[f"training {name}"] = min(config.training.max_steps * step, limit)
-            scoring.setdefault(arm.mode, scoring_seconds(scorer, dataset))
-        if arm.learns and config.dense and scorer.model.config.apart:
+        apart = MODES[arm.mode].apart
+        if arm.learns:
+            expected[f"training {name}"] = min(config.training.max_steps * step[arm.mode], limit)
+        if searches(job, config):
             expected[dense_name(job)] = passages * scoring[arm.mode]
         else:
-            texts = min(pairs, passages) if scorer.model.config.apart else pairs
-            expected[name] = texts * scoring[arm.mode]
+            expected[name] = (min(pairs, passages) if apart else pairs) * scoring[arm.mode]
     return expected
 
 
@@ -133,14 +135,7 @@ def _training_stage(countdown: Countdown, label: str) -> Iterator[Callable[[Step
 @contextmanager
 def _counting_stage(countdown: Countdown, label: str, total: int, _: str) -> Iterator[Callable[[int], object]]:
     with countdown.stage(label.partition(" ")[2]) as advance:
-        done = 0
-
-        def more(count: int) -> None:
-            nonlocal done
-            done += count
-            advance(done / max(1, total))
-
-        yield more
+        yield share_of(advance, total)
 
 
 def run_names(config: StudyConfig) -> list[str]:
@@ -148,7 +143,7 @@ def run_names(config: StudyConfig) -> list[str]:
     names = [FIRST_STAGE]
     for job in jobs_of(arms_of(config), config.seeds):
         names += job.names
-        if job.arms[0].learns and MODES[job.arms[0].mode].apart:
+        if searches(job, config):
             names.append(dense_name(job))
     return names
 
@@ -178,19 +173,14 @@ class ReproductionFiles:
 
         Raises: OutputError where one of them exists and ``force`` is not given, or cannot be written.
         """
-        base = RunManifest(dataset=DatasetRecord(**dataset.record("test")), depth=config.depth, command=command)
-        seed = {"seed": config.seeds[0]}
-        first = replace(base, facts={**seed, "seconds": round(result.first_stage_seconds, 1)})
-        write_with_manifest(result.first_stage, self.runs[FIRST_STAGE], first, force)
-        for name, one in result.results.items():
-            facts: dict[str, Any] = {**seed, "seconds": round(one.seconds, 1)}
-            if one.pairs:
-                facts["pairs_per_second"] = round(one.pairs / one.seconds, 1)
-            if one.trained is not None:
-                facts["training"] = one.trained.record()
-            counts = {"pairs": one.pairs, **one.cut.record()}
-            manifest = replace(base, scoring=one.scorer.record(), counts=counts, facts=facts)
-            write_with_manifest(one.run, self.runs[name], manifest, force)
+        record = DatasetRecord(**dataset.record("test"))
+        first = RunManifest(depth=config.depth, command=command)
+        written = {FIRST_STAGE: (result.first_stage, first, result.first_stage_seconds)} | {
+            name: (one.run, one.manifest(config.depth, command), one.seconds) for name, one in result.results.items()
+        }
+        for name, (run, manifest, seconds) in written.items():
+            facts = {"seed": config.seeds[0], "seconds": round(seconds, 1)}
+            write_with_manifest(run, self.runs[name], replace(manifest, dataset=record).with_facts(facts), force)
         write_qrels(dataset.qrels("test"), self.qrels, force)
         for name, path in self.models.items():
             with atomic_folder(path, force) as beside:

@@ -3,26 +3,27 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from ranker.data.collection import Collection
+from ranker.data.manifest import RunManifest
 from ranker.data.run import Run
 from ranker.errors import DataError
-from ranker.experiments.arms import STANDARD, Arm, Job, StudyConfig, dense_name
+from ranker.experiments.arms import STANDARD, Arm, Job, StudyConfig, dense_name, searches
 from ranker.experiments.models import ModelFolder
 from ranker.experiments.score_statistics import words_for_half
 from ranker.index.dense import build_faiss, open_faiss, read_vectors
 from ranker.index.encoding import encode_collection
 from ranker.model.loading import create_model
 from ranker.model.reranker import Reranker
-from ranker.progress import Advance
-from ranker.reranking.rerank import candidates, check_depth, check_run, reordered
+from ranker.progress import Progress, silent
+from ranker.reranking.rerank import candidates, check_run, reordered
 from ranker.scoring.scorer import Scorer, scores_of_heads
 from ranker.scoring.tokens import Pairs, Truncation
 from ranker.settings.compute import Compute
@@ -43,16 +44,11 @@ _EXPLAINING: Final = 15.0
 OnStep = Callable[[Step], object]
 
 
-@contextmanager
-def _silent(*_: object) -> Iterator[Callable[[object], object]]:
-    yield lambda _: None
-
-
 class Display(NamedTuple):
     """How work is shown: a training by its steps, counted work (label, total, unit) by what is done; and sentences."""
 
-    training: Callable[[str], AbstractContextManager[OnStep]] = _silent
-    counting: Callable[[str, int, str], AbstractContextManager[Advance]] = _silent
+    training: Callable[[str], AbstractContextManager[OnStep]] = lambda _: nullcontext(lambda _: None)
+    counting: Progress = silent
     say: Callable[[str], object] = lambda _: None
 
 
@@ -70,30 +66,39 @@ class StudyData:
 
 
 class ArmResult(NamedTuple):
-    """An arm under one seed: its run, the model behind it, its training, and the seconds that all test pairs took.
+    """An arm under one seed: its run, the model behind it, its training, and the seconds that its test ``pairs`` took.
 
-    Arms of one job share these. ``milliseconds`` are the model's time per query with its texts tokenised, on its own;
-    ``indexed_milliseconds`` with the passages' vectors at hand where it reads apart; NaN where they were not measured.
-    ``words_for_half`` is of the arm that is explained, and empty for others.
+    Arms of one job share these; a search has no pairs. ``milliseconds`` are the model's time per query with its texts
+    tokenised, on its own; ``indexed_milliseconds`` with the passages' vectors at hand where it reads apart; NaN where
+    they were not measured. ``words_for_half`` is of the arm that is explained, and empty for others.
     """
 
     run: Run
     scorer: Scorer
     trained: Trained | None
-    pairs: int
+    pairs: Pairs
     seconds: float
     cut: Truncation
     milliseconds: float = math.nan
     indexed_milliseconds: float = math.nan
     words_for_half: Mapping[str, float] = {}
 
+    def manifest(self, depth: int, command: str) -> RunManifest:
+        """How the run was made to a depth, without what only one kind of experiment says."""
+        facts: dict[str, Any] = {}
+        if len(self.pairs):
+            facts["pairs_per_second"] = round(len(self.pairs) / self.seconds, 1)
+        if self.trained is not None:
+            facts["training"] = self.trained.record()
+        counts = {"pairs": len(self.pairs), **self.cut.record()}
+        return RunManifest(depth=depth, scoring=self.scorer.record(), counts=counts, facts=facts, command=command)
+
 
 def check_study(data: StudyData, config: StudyConfig) -> None:
-    """Refuses, before hours of work, a run that does not fit the data, or a depth that no run has.
+    """Refuses, before hours of work, a run that does not fit the data.
 
     Raises: DataError.
     """
-    check_depth(config.depth)
     for part in (data.test, data.train):
         if not part.run:
             count = len(part.queries)
@@ -120,7 +125,7 @@ def run_job(
         length = counted(trained[0].seconds, "second", ".0f")
         done = f"{counted(trained[0].steps, 'step')} of training in {length}; "
     display.say(f"{', '.join(job.names)}: {done}scoring {counted(len(pairs.rows), 'pair')} of the test.")
-    if config.dense and job.arms[0].learns and first.model.config.apart:
+    if searches(job, config):
         return _search_and_rerank(job, first, trained[0], data, config, display, pairs)
     started = time.monotonic()
     with display.counting(f"score {job.names[0]}", len(pairs.rows), "pair") as advance:
@@ -135,7 +140,7 @@ def run_job(
     results = []
     for name, scorer, one, row in zip(job.names, scorers, trained, scores, strict=True):
         run = Run(name, reordered(test.run, row, config.depth))
-        results.append(ArmResult(run, scorer, one, len(pairs.rows), seconds, cut))
+        results.append(ArmResult(run, scorer, one, pairs, seconds, cut))
     return results
 
 
@@ -176,20 +181,18 @@ def _search_and_rerank(
     seconds = encoding + reranking
     cut = replace(cut, queries=int((queries.lost > 0).sum()))
     return [
-        ArmResult(run, scorer, trained, len(pairs.rows), seconds, scorer.encoding.truncation(pairs)),
-        ArmResult(replace(found, name=dense_name(job)), scorer, None, 0, searching, cut),
+        ArmResult(run, scorer, trained, pairs, seconds, scorer.encoding.truncation(pairs)),
+        ArmResult(replace(found, name=dense_name(job)), scorer, None, pairs.only(np.arange(0)), searching, cut),
     ]
 
 
 def with_costs(arm: Arm, result: ArmResult, data: StudyData, config: StudyConfig) -> ArmResult:
     """The result of an arm with its time per query, and, of the standard arm, with the words that decide."""
-    test = data.test
-    scorer = result.scorer
-    pairs = candidates(scorer, test.run, test.queries, data.test_collection, config.depth).whole
+    scorer, pairs = result.scorer, result.pairs
     words: Mapping[str, float] = {}
     if arm.name == STANDARD:
         seconds = _EXPLAINING * config.training.max_minutes
-        words = words_for_half(scorer, result.run, test.queries, data.test_collection, seconds)
+        words = words_for_half(scorer, result.run, data.test.queries, data.test_collection, seconds)
     return result._replace(
         milliseconds=_milliseconds(scorer, pairs),
         indexed_milliseconds=_indexed_milliseconds(scorer, pairs),

@@ -94,12 +94,14 @@ def padded(packed: Packed, pad_id: int) -> TokenBatch:
     return TokenBatch(ids, segments, parts, torch.from_numpy(mask))
 
 
-def positions_within(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns the position of each element within its group, counted from 0: offsets 0, 2, 5 give 0, 1, 0, 1, 2.
+def positions_in_groups(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts from 0 within each of some groups that lie end to end: lengths 2, 3 give 0, 1, 0, 1, 2.
 
-    Shape: (groups + 1,) to (elements,).
+    Shape: lengths (groups,), result (sum of the lengths,).
     """
-    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+    ends = np.cumsum(lengths)
+    # the position among all, less the position among all at which its group starts
+    return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
 
 @dataclass(frozen=True)

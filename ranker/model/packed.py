@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ranker.model.encoder import BACKBONES, pool
-from ranker.model.inputs import Packed, positions_within
+from ranker.model.inputs import Packed, positions_in_groups
 
 _ROWS: Final = 128
 """Matrices with a row per token have a multiple of so many rows on a CPU: oneDNN compiles a kernel for each new size,
@@ -84,7 +84,7 @@ class PackedBatch(NamedTuple):
         columns = (
             _rounded(packed.ids, rows),
             _rounded(packed.segments, rows),
-            _rounded(positions_within(packed.offsets), rows),
+            _rounded(positions_in_groups(np.diff(packed.offsets)), rows),
             packed.offsets.astype(np.int32),
             _rounded(starts, min(rows, _FEW_ROWS)),
         )

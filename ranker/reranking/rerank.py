@@ -16,21 +16,19 @@ from ranker.data.records import Oddity, Query
 from ranker.data.run import Ranking, Run, Scores, check_finite, strictly_falling, to_float32
 from ranker.errors import DataError, ModelError
 from ranker.limits import MAX_DEPTH, MAX_WINDOWS
-from ranker.progress import Advance, no_progress
+from ranker.model.inputs import positions_in_groups
+from ranker.progress import Advance, Progress, no_progress, silent
 from ranker.scoring.batching import Matrix, input_names
 from ranker.scoring.cache import JobCache
 from ranker.scoring.jobs import ScoringJob
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.token_file import encode_passages, keep_token_file
-from ranker.scoring.tokens import Pairs, Rows, Truncation, positions_in_groups
+from ranker.scoring.tokens import Pairs, Rows, Truncation
 from ranker.scoring.windows import WindowedPairs, windowed
 from ranker.wording import counted
 
 Caching = Literal["none", "tokens", "all"]
 """Which of the cache folder is used: the token files of collections, or these and the scores."""
-
-Progress = Callable[[str, int, str], AbstractContextManager[Advance]]
-"""Shows progress: it is given a label, a total and a unit, and gives what is called with what is done."""
 
 _SHALLOWEST: Final = 10
 """Ranks scored first of every query within a budget; then as many again, and from there twice as deep each time."""
@@ -39,11 +37,6 @@ _SLICE_SECONDS: Final = 2.0
 """Work between two looks at the clock; a stop loses less than this."""
 
 _FIRST_SLICE_TOKENS: Final = 8_192
-
-
-def silent(label: str, total: int, unit: str) -> AbstractContextManager[Advance]:  # noqa: ARG001
-    """Shows no progress."""
-    return nullcontext(no_progress)
 
 
 class Window(NamedTuple):

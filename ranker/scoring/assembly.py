@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ranker.model.inputs import MARKER, PASSAGE, QUERY, Ids, Input, Packed
-from ranker.scoring.tokens import Rows, Texts, positions_in_groups, rust_tokenizer, truncates_left
+from ranker.model.inputs import MARKER, PASSAGE, QUERY, Ids, Input, Packed, positions_in_groups
+from ranker.scoring.tokens import Rows, Texts, rust_tokenizer, truncates_left
 
 
 class Template:

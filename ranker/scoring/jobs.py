@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ranker.model.inputs import positions_in_groups
 from ranker.model.reranker import Reranker
 from ranker.progress import Advance, no_progress
 from ranker.scoring.backend import Backend
 from ranker.scoring.batching import Matrix, batches, indices_of_batches, input_indices
 from ranker.scoring.cache import JobCache, KeyedCache, ScoreCache, distinct, pair_keys, text_keys
 from ranker.scoring.text import TextEncoding
-from ranker.scoring.tokens import Pairs, Rows, Texts, positions_in_groups
+from ranker.scoring.tokens import Pairs, Rows, Texts
 from ranker.scoring.windows import WindowedPairs
 from ranker.settings.model import LAST
 

@@ -15,9 +15,10 @@ from ranker.errors import DataError, OutputError
 from ranker.files.atomic import atomic_folder, cache_folder
 from ranker.files.digests import read_sealed_folder, seal_folder
 from ranker.files.locks import build_lock
+from ranker.model.inputs import positions_in_groups
 from ranker.progress import Advance, no_progress
 from ranker.scoring.text import TextEncoding
-from ranker.scoring.tokens import TEXTS_AT_ONCE, Rows, Texts, positions_in_groups, rust_tokenizer
+from ranker.scoring.tokens import TEXTS_AT_ONCE, Rows, Texts, rust_tokenizer
 
 _SMALL: Final = 2**16
 """Vocabularies below it fit two bytes an id, which halves the file: BERT's has 30,522."""

@@ -84,16 +84,6 @@ class Truncation:
         return {"queries_cut": self.queries, "pairs_cut": self.pairs, "tokens_cut": self.tokens}
 
 
-def positions_in_groups(lengths: Rows) -> Rows:
-    """Counts from 0 within each of some groups that lie end to end: lengths 2, 3 give 0, 1, 0, 1, 2.
-
-    Shape: lengths (groups,), result (sum of the lengths,).
-    """
-    ends = np.cumsum(lengths)
-    # the position among all, less the position among all at which its group starts
-    return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - lengths, lengths)
-
-
 def truncates_left(tokenizer: Any) -> bool:
     """Whether truncation takes tokens from the beginning of a text, not from its end."""
     return bool(tokenizer.truncation_side == "left")

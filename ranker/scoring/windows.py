@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ranker.model.inputs import positions_in_groups
 from ranker.scoring.text import TextEncoding
-from ranker.scoring.tokens import Pairs, Rows, Texts, positions_in_groups
+from ranker.scoring.tokens import Pairs, Rows, Texts
 
 
 @dataclass(frozen=True)

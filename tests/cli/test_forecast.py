@@ -8,7 +8,7 @@ import pytest
 from ranker.data.catalogue import open_dataset
 from ranker.errors import TrainingError
 from ranker.experiments import forecast
-from ranker.experiments.forecast import Countdown, Moment, counted, scoring_seconds, step_seconds
+from ranker.experiments.forecast import Countdown, Moment, scoring_seconds, share_of, step_seconds
 from ranker.model.loading import create_model
 from ranker.scoring.scorer import Scorer
 from ranker.settings.compute import Compute
@@ -52,11 +52,11 @@ def test_what_is_left_of_a_stage_goes_by_its_own_pace_and_of_later_ones_as_expec
 
 def test_counts_become_shares():
     shares = []
-    more = counted(shares.append, 8)
+    more = share_of(shares.append, 8)
     more(2)
     more(6)
     assert shares == [0.25, 1.0]
-    counted(shares.append, 0)(0)
+    share_of(shares.append, 0)(0)
     assert shares[-1] == 0.0
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.model.inputs import MARKER, PASSAGE, QUERY, Input, pad, positions_within
+from ranker.model.inputs import MARKER, PASSAGE, QUERY, Input, pad, positions_in_groups
 
 TOKEN = st.tuples(st.integers(0, 50), st.integers(0, 1), st.sampled_from((MARKER, QUERY, PASSAGE)))
 TEXTS = st.lists(st.lists(TOKEN, max_size=9), min_size=1, max_size=6)
@@ -53,5 +53,5 @@ def test_all_of_a_batch_moves_to_the_device():
 
 @given(lengths=st.lists(st.integers(0, 5)))
 def test_positions_start_anew_in_every_group(lengths):
-    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-    assert positions_within(offsets).tolist() == [position for length in lengths for position in range(length)]
+    positions = positions_in_groups(np.array(lengths, dtype=np.int64))
+    assert positions.tolist() == [position for length in lengths for position in range(length)]
